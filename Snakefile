@@ -1,0 +1,75 @@
+"""Connectomake: from volumes of electron microscopy to measured segmentations.
+
+Where results live ({data} {split} {train} {predict} {decode} {measure} are ids: `preset`, or `preset@key=value,...`):
+
+    results/synth/{synth}/seed{seed}/                                 generated volumes with their truth
+    results/ingest/{data}/{volume}/volume.json                        what a volume is, and where it lies
+    results/split/{data}/{split}/split.tsv                            which voxels are learnt from
+    results/train/{data}/{split}/{train}/model.ckpt                   the network, with all that predicting needs
+    results/predict/.../{predict}/{volume}/affinities.zarr            (C, Z, Y, X) uint8
+    results/decode/.../{decode}/{volume}/labels.zarr                  (Z, Y, X) uint32
+    results/measure/.../{measure}/{volume}/metrics.json               the numbers
+    results/report/{experiment}/                                      table, figures, settings; report.html over all
+    results/log/{rule}/...                                            the log of every job
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
+include: "workflow/rules/synth.smk"
+include: "workflow/rules/ingest.smk"
+include: "workflow/rules/split.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/predict.smk"
+include: "workflow/rules/decode.smk"
+include: "workflow/rules/measure.smk"
+include: "workflow/rules/report.smk"
+
+
+wildcard_constraints:
+    **dict.fromkeys(WILDCARDS, "[^/]+"),
+    seed=r"\d+",
+    job=r"\d+",
+    jobs=r"\d+",
+
+
+localrules:
+    all,
+    demo,
+    segment,
+    evaluate,
+
+
+rule all:
+    """Everything that the chosen experiments ask for: segmentations, numbers, figures, the HTML report."""
+    default_target: True
+    input:
+        f"{RESULTS}/report/report.html",
+
+
+rule demo:
+    """The generated volumes of the experiment `phantom`, through every stage."""
+    input:
+        report_of("phantom"),
+
+
+rule segment:
+    """The labels of every volume of the chosen experiments, and nothing that needs truth."""
+    input:
+        [path_of("decode", "labels.zarr/zarr.json", variant, name) for variant in VARIANTS for name in segmented(variant)],
+
+
+rule evaluate:
+    """The numbers of the chosen experiments."""
+    input:
+        [f"{RESULTS}/report/{name}/metrics.tsv" for name in EXPERIMENTS],

@@ -1,0 +1,1 @@
+"""Random changes of training patches, drawn from a generator that the caller seeds. Nothing in here needs torch."""

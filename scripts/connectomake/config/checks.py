@@ -1,0 +1,117 @@
+"""Checks between stages that need nothing but settings. A new one is a function here and its name in `CHECKS`.
+
+What needs a file to be opened (a patch larger than its volume) is checked by the stage that opens it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from connectomake.config.compose import NAME_RULE, is_name
+from connectomake.config.data import DataConfig
+from connectomake.config.expand import Variant
+from connectomake.config.predict import PredictConfig
+from connectomake.config.split import SplitConfig
+from connectomake.config.train import TrainConfig
+from connectomake.errors import ConfigError
+
+
+def check_names(variant: Variant) -> None:
+    """Refuse names of experiments and volumes that cannot be parts of a path.
+
+    Raises
+    ------
+    ConfigError
+        With the name, and what names are made of.
+    """
+    if not is_name(variant.experiment):
+        raise ConfigError("this cannot be the name of an experiment", expected=NAME_RULE, got=repr(variant.experiment))
+    for name in cast(DataConfig, variant.settings["data"]).volumes:
+        if not is_name(name):
+            where = f"config/data/{variant.presets['data']}.yaml: volumes"
+            raise ConfigError(f"{where}: this cannot be the name of a volume", expected=NAME_RULE, got=repr(name))
+
+
+def check_roles_are_fixed(variant: Variant) -> None:
+    """Refuse a sweep over what volumes are used for: its variants would be measured on different volumes.
+
+    Raises
+    ------
+    ConfigError
+        Where a key of the sweep is a volume's role.
+    """
+    for key in variant.point:
+        parts = key.split(".")
+        if parts[:2] == ["data", "volumes"] and parts[3:] in ([], ["role"]):
+            raise ConfigError(
+                f"experiment {variant.experiment}: a sweep over {key} compares results on different volumes",
+                hint="write one experiment for each",
+            )
+
+
+def check_roles_suffice(variant: Variant) -> None:
+    """Refuse data without a volume to train on, and a split that makes validation data where there are some.
+
+    Raises
+    ------
+    ConfigError
+        Where no volume has the role train, or one has the role validate and the split cuts others for it.
+    """
+    volumes = cast(DataConfig, variant.settings["data"]).volumes
+    split = cast(SplitConfig, variant.settings["split"])
+    where = f"experiment {variant.experiment}: config/data/{variant.presets['data']}.yaml"
+    roles = ", ".join(f"{name}: {volume.role}" for name, volume in volumes.items())
+    if all(volume.role != "train" for volume in volumes.values()):
+        raise ConfigError(f"{where} has no volume to train on", expected="a volume with role: train", got=roles)
+    if split.method != "role" and any(volume.role == "validate" for volume in volumes.values()):
+        raise ConfigError(
+            f"{where} has a validate volume, and split.method: {split.method} would cut another",
+            expected="split.method: role, or no volume with role: validate",
+            got=roles,
+        )
+
+
+def check_blocks_hold_patches(variant: Variant) -> None:
+    """Refuse to draw blocks for validation that are smaller than what the network looks at.
+
+    Raises
+    ------
+    ConfigError
+        Where a side of split.block_zyx_vx is shorter than that of train.patch_zyx_vx.
+    """
+    split, train = cast(SplitConfig, variant.settings["split"]), cast(TrainConfig, variant.settings["train"])
+    pairs = zip(split.block_zyx_vx, train.patch_zyx_vx, strict=True)
+    if split.method == "blocks" and any(block < patch for block, patch in pairs):
+        raise ConfigError(
+            f"experiment {variant.experiment}: split.block_zyx_vx is smaller than a patch",
+            expected=f"at least train.patch_zyx_vx, {list(train.patch_zyx_vx)}",
+            got=list(split.block_zyx_vx),
+        )
+
+
+def check_windows_fit_network(variant: Variant) -> None:
+    """Refuse windows that the network cannot halve as often as it has to.
+
+    Raises
+    ------
+    ConfigError
+        Where a side of predict.window_zyx_vx is no multiple of what train.model needs.
+    """
+    train, predict = cast(TrainConfig, variant.settings["train"]), cast(PredictConfig, variant.settings["predict"])
+    window, divisor = predict.window_zyx_vx, train.model.divisor_zyx
+    if window is not None and any(side % d for side, d in zip(window, divisor, strict=True)):
+        raise ConfigError(
+            f"experiment {variant.experiment}: predict.window_zyx_vx does not fit train.model",
+            expected=f"multiples of {list(divisor)}",
+            got=list(window),
+        )
+
+
+CHECKS: tuple[Callable[[Variant], None], ...] = (
+    check_names,
+    check_roles_are_fixed,
+    check_roles_suffice,
+    check_blocks_hold_patches,
+    check_windows_fit_network,
+)

@@ -1,0 +1,101 @@
+"""What the volumes are and where they lie: the model of one file in config/data/."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, PositiveFloat, model_validator
+
+from connectomake.config.section import Section
+
+FROM_LABELS = "from_labels"
+
+PerAxisNm = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+PerAxisVx = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+
+
+def _check_box(box: tuple[PerAxisVx, PerAxisVx]) -> tuple[PerAxisVx, PerAxisVx]:
+    """Refuse a box without voxels."""
+    start, stop = box
+    if any(b <= a for a, b in zip(start, stop, strict=True)):
+        raise ValueError(
+            f"the box must end after it starts on each of z, y, x; it starts at {start} and stops at {stop}"
+        )
+    return box
+
+
+def _check_axes(axes: str) -> str:
+    """Refuse a string of axis letters that does not name z, y and x once each."""
+    if len(set(axes)) != len(axes) or not set("zyx") <= set(axes) or not axes.isalpha() or not axes.islower():
+        raise ValueError(
+            "axes are one small letter per axis of the array, each once, with z, y and x among them, as in zyx or xyzc"
+        )
+    return axes
+
+
+class VolumeSource(Section):
+    """One volume: its raw data, what is known about it, and what it is used for."""
+
+    role: Literal["train", "validate", "test", "predict"] = Field(description="what the volume is used for")
+    raw: str | None = Field(
+        None,
+        description="path of the images: HDF5 `file.h5::dataset`, TIFF, folder of TIFF or PNG slices, NIfTI, "
+        "Zarr, OME-Zarr `store.zarr` or `store.zarr::s1`",
+    )
+    labels: str | None = Field(
+        None, description="path of the instance labels in any of these formats: integers, 0 = background, -1 = unknown"
+    )
+    skeletons: str | None = Field(
+        None,
+        description="path of skeletons (.npz, .swc or a folder of them, NISB .pkl), or from_labels to trace them",
+    )
+    phantom: str | None = Field(None, description="preset in config/synth/ of a volume to generate; instead of raw")
+    seed: int = Field(0, ge=0, description="seed of the generated volume")
+    box_zyx_vx: Annotated[tuple[PerAxisVx, PerAxisVx], AfterValidator(_check_box)] | None = Field(
+        None,
+        description="part to use, [[z, y, x], [z, y, x]] in voxels of the source, start included, stop excluded; "
+        "all by default",
+    )
+    voxel_size_zyx_nm: PerAxisNm | None = Field(
+        None, description="voxel size, z, y, x in nm; where the file does not say"
+    )
+    offset_zyx_nm: tuple[float, float, float] | None = Field(
+        None,
+        description="centre of the source's first voxel, z, y, x in nm; by default what the file says, else 0, 0, 0",
+    )
+    axes: Annotated[str, AfterValidator(_check_axes)] | None = Field(
+        None,
+        description="order of the array's axes, as in zyx, xyz, czyx or xyzc; by default what the file says, else zyx",
+    )
+    swc_unit_nm: PositiveFloat = Field(1.0, description="nm per unit of length in SWC files")
+    weight: PositiveFloat = Field(1.0, description="how often training draws from this volume, relative to the others")
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        """Refuse combinations of keys that cannot mean anything."""
+        if (self.raw is None) == (self.phantom is None):
+            raise ValueError("give exactly one of raw (a path) and phantom (a preset of config/synth/)")
+        if self.phantom is not None:
+            for key in ("labels", "axes", "voxel_size_zyx_nm", "offset_zyx_nm"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"a phantom brings its own {key}: remove that key")
+        elif self.labels is None:
+            if self.role == "train":
+                raise ValueError("a volume to train on needs labels: give their path, or set role to predict")
+            if self.skeletons == FROM_LABELS:
+                raise ValueError("skeletons: from_labels needs labels: give their path")
+        return self
+
+
+class DataConfig(Section):
+    """A set of volumes."""
+
+    description: str = Field("", description="what these data are, and where they come from")
+    folder: str = Field(
+        "",
+        description="folder that relative paths start from, by default the project's; `~` and `$NAME` are filled in",
+    )
+    missing: str = Field(
+        "", description="what to do when the folder does not exist, such as where to download it; shown in the error"
+    )
+    volumes: dict[str, VolumeSource] = Field(min_length=1, description="the volumes by name")

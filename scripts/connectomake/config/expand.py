@@ -1,0 +1,230 @@
+"""Expand one experiment into its variants: every combination of what its sweeps give, checked and named.
+
+Each stage's settings are composed once for each point of the sweep that concerns it, so a thousand variants in decoding
+cost one reading of the training settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any, cast
+
+from connectomake.config.compose import Preset, Presets, check_sweep, resolve
+from connectomake.config.data import DataConfig
+from connectomake.config.experiment import Experiment
+from connectomake.config.ids import join_names, name_settings
+from connectomake.config.keys import Change, check_named, read_values, split_key
+from connectomake.config.section import Section
+from connectomake.config.stages import STAGES
+from connectomake.errors import ConfigError
+
+CHAIN = ("data", "split", "train", "predict", "decode", "measure")
+Point = tuple[tuple[Change, int], ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An experiment as it is written, and where."""
+
+    name: str
+    values: Any
+    shown: str
+    file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """A generated volume's settings, by the id that its results lie under: results/synth/<id>/seed<seed>/."""
+
+    id: str
+    settings: Section
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Everything that one run through the stages needs to know.
+
+    Parameters
+    ----------
+    experiment, description
+        What it belongs to.
+    point
+        Dotted key -> value of the sweep, here; empty where there is no sweep.
+    presets
+        Stage -> name of its preset.
+    settings
+        Stage -> checked settings; not of synth, see `phantoms`.
+    phantoms
+        Preset of synth -> its id and settings, for every phantom among the volumes.
+    ids
+        Stage of the chain -> id; see `chain`. That of data ends with the ids of its phantoms where they differ from
+        their presets (``phantom+demo@...``), that of train with augment's unless it is ``default`` (``gpu+sections``).
+    """
+
+    experiment: str
+    description: str
+    point: Mapping[str, Any]
+    presets: Mapping[str, str]
+    settings: Mapping[str, Section]
+    phantoms: Mapping[str, Phantom]
+    ids: Mapping[str, str] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """What tells it from the other variants of its experiment, for tables and plots: the values of the sweep."""
+        return ", ".join(f"{key}={value}" for key, value in self.point.items()) or self.experiment
+
+    def chain(self, stage: str) -> str:
+        """Give the ids up to a stage, as the folders that its results lie in.
+
+        Examples
+        --------
+        ``variant.chain("train")`` is ``fib25/default/default``: data, split, train.
+        """
+        return "/".join(self.ids[name] for name in CHAIN[: CHAIN.index(stage) + 1])
+
+    def resolved(self) -> dict[str, Any]:
+        """Give every setting as plain data (numbers, text, lists, dicts), to be written beside the results."""
+        return {
+            "experiment": self.experiment,
+            "sweep": dict(self.point),
+            "presets": dict(self.presets),
+            "ids": dict(self.ids),
+            "synth": {name: phantom.settings.model_dump(mode="json") for name, phantom in self.phantoms.items()},
+            **{stage: settings.model_dump(mode="json") for stage, settings in self.settings.items()},
+        }
+
+
+class Expansion:
+    """One experiment on its way to its variants.
+
+    Parameters
+    ----------
+    source, experiment
+        As written, and as read.
+    presets
+        The presets of the project.
+    overrides
+        Changes that come from outside the experiment and are stronger than its own.
+    """
+
+    def __init__(self, source: Source, experiment: Experiment, presets: Presets, overrides: Sequence[Change]) -> None:
+        self.source = source
+        self.experiment = experiment
+        self.presets = presets
+        self.names = {stage: getattr(experiment, stage) for stage in STAGES if stage != "synth"}
+        self.overrides = [*self._changes("override"), *overrides]
+        self.sweeps = self._changes("sweep")
+        self.sweeps += [change for stage in self.names for change in self._sweep_of(self._preset(stage))]
+        self._known: dict[Any, tuple[Section, str]] = {}
+
+    def variants(self) -> list[Variant]:
+        """Compose every point of the sweep.
+
+        Raises
+        ------
+        ConfigError
+            Where a setting does not fit, sweeps contradict overrides or one another, or two points are the same.
+        """
+        self._check_overlaps()
+        ranges = [range(len(sweep.values)) for sweep in self.sweeps]
+        found: dict[tuple[str, ...], Variant] = {}
+        for indices in product(*ranges):
+            variant = self._variant(tuple(zip(self.sweeps, indices, strict=True)))
+            ids = tuple(variant.ids.values())
+            if ids in found:
+                raise ConfigError(
+                    f"{self.source.shown}: two points of the sweep have the same settings",
+                    got=f"{found[ids].name} and {variant.name}",
+                )
+            found[ids] = variant
+        self._check_synth_is_read(found.values())
+        return list(found.values())
+
+    def _variant(self, point: Point) -> Variant:
+        settings: dict[str, Section] = {}
+        names: dict[str, str] = {}
+        for stage in self.names:
+            settings[stage], names[stage] = self._settle(self._preset(stage), point)
+        data = cast(DataConfig, settings["data"])
+        phantoms = {}
+        for name in sorted({volume.phantom for volume in data.volumes.values() if volume.phantom}):
+            preset = self.presets.get("synth", name, f"config/data/{self.names['data']}.yaml: phantom")
+            if preset.sweep:
+                raise ConfigError(
+                    f"config/synth/{name}.yaml: a phantom cannot sweep", hint="sweep synth.KEY in the experiment"
+                )
+            phantom, phantom_id = self._settle(preset, point)
+            phantoms[name] = Phantom(phantom_id, phantom)
+        ids = {stage: names[stage] for stage in CHAIN}
+        ids["data"] = join_names(names["data"], [p.id for name, p in phantoms.items() if p.id != name])
+        ids["train"] = join_names(names["train"], [names["augment"]] if names["augment"] != "default" else [])
+        values = {change.dotted: change.values[index] for change, index in point}
+        description = self.experiment.description
+        return Variant(self.source.name, description, values, self.names, settings, phantoms, ids)
+
+    def _preset(self, stage: str) -> Preset:
+        return self.presets.get(stage, self.names[stage], f"{self.source.shown}: {stage}")
+
+    def _settle(self, preset: Preset, point: Point) -> tuple[Section, str]:
+        """Give a stage's settings at a point of the sweep, and their id."""
+        here = [(change, index) for change, index in point if change.stage == preset.stage]
+        key = (preset.stage, preset.name, tuple(index for _, index in here))
+        if key not in self._known:
+            own = [(change, 0) for change in self.overrides if change.stage == preset.stage]
+            for change, _ in [*own, *here]:
+                check_named(preset.settings, change.keys, change.source, preset.stage)
+            settings = resolve(
+                preset.stage, [*preset.layers, *(change.layer(index) for change, index in [*own, *here])]
+            )
+            self._known[key] = settings, name_settings(preset, settings)
+        return self._known[key]
+
+    def _changes(self, kind: str) -> list[Change]:
+        """Read the experiment's overrides (each one value) or its sweep (each several)."""
+        written: Mapping[str, Any] | None = getattr(self.experiment, kind)
+        if written is None:
+            return []
+        source = self.source.shown
+        if self.source.file is None:  # from --config, maybe: all values are text
+            written = cast(dict[str, Any], read_values(written, source))
+        several = check_sweep(written, source) if kind == "sweep" else {key: [written[key]] for key in sorted(written)}
+        return [
+            Change(*split_key(key, source), tuple(values), source, self.source.file, (kind, key))
+            for key, values in several.items()
+        ]
+
+    def _sweep_of(self, preset: Preset) -> list[Change]:
+        """Read the sweep of a preset, whose keys start inside the stage."""
+        source = preset.layers[-1].source
+        return [
+            Change(*split_key(f"{preset.stage}.{key}", source), tuple(values), source)
+            for key, values in preset.sweep.items()
+        ]
+
+    def _check_overlaps(self) -> None:
+        """Refuse two sweeps of one setting, and a sweep of a setting that is overridden."""
+        for sweep, other in combinations(self.sweeps, 2):
+            if sweep.overlaps(other):
+                raise ConfigError(
+                    f"{sweep.source}: {sweep.dotted} is swept twice", got=f"{other.dotted} in {other.source}"
+                )
+        for sweep, other in product(self.sweeps, self.overrides):
+            if sweep.overlaps(other):
+                raise ConfigError(
+                    f"{sweep.source}: {sweep.dotted} is swept and overridden",
+                    got=f"{other.dotted} in {other.source}",
+                    hint="remove one of them",
+                )
+
+    def _check_synth_is_read(self, variants: Iterable[Variant]) -> None:
+        """Refuse changes of synth where no volume is a phantom: they would change nothing."""
+        if any(variant.phantoms for variant in variants):
+            return
+        for change in [*self.sweeps, *self.overrides]:
+            if change.stage == "synth":
+                data = f"config/data/{self.names['data']}.yaml"
+                raise ConfigError(f"{change.source}: {change.dotted} changes nothing: no volume of {data} is a phantom")

@@ -1,0 +1,127 @@
+"""Name settings: `preset`, or `preset@key=value,key=value` with what differs from the preset and nothing else.
+
+Results are stored under these names, so two different settings never share one, and one setting has one name however it
+was written: `1e-3` or `0.001`, as a dotted key or nested, in any order. To that end a name is made from the checked
+settings, never from the text, and a readable name is used only if reading it back on top of the preset gives the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from connectomake.config.compose import Preset, compose, nest
+from connectomake.config.explain import Layer
+from connectomake.config.section import Section
+
+LONGEST = 80  # characters; a chain of ids is one path, and its parts are file names (at most 255 bytes)
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_TAKEN = {"true", "false", "none", "x"}  # what true, false, null and the empty list are written as
+_ABSENT = "<absent>"
+
+Leaves = dict[tuple[str, ...], str]
+
+
+def name_settings(preset: Preset, settings: Section) -> str:
+    """Give the id of some settings of a stage.
+
+    Parameters
+    ----------
+    preset
+        The preset they started from.
+    settings
+        The preset with overrides and a point of a sweep laid over it.
+
+    Returns
+    -------
+    str
+        ``default``, ``default@threshold=0.7`` or, where that cannot be written in 80 characters that are safe in a
+        path, ``default@`` and 10 hexadecimal digits of a hash.
+
+    Examples
+    --------
+    A list of numbers is written with x between them: ``default@window_zyx_vx=16x64x64``.
+    """
+    changed = _changes(preset.settings, settings)
+    if not changed:
+        return preset.name
+    readable = _readable(_fewest(preset, settings, changed))
+    if readable is not None and len(preset.name) + 1 + len(readable) <= LONGEST:
+        return f"{preset.name}@{readable}"
+    plain = json.dumps(sorted([list(keys), value] for keys, value in changed.items()))
+    return f"{preset.name}@{hashlib.sha256(plain.encode()).hexdigest()[:10]}"
+
+
+def join_names(name: str, parts: Sequence[str]) -> str:
+    """Write ids of settings that have no results of their own into the id of the stage that they are part of.
+
+    Examples
+    --------
+    >>> join_names("gpu@seed=1", ["sections"])
+    'gpu@seed=1+sections'
+    """
+    return "+".join([name, *sorted(parts)])
+
+
+def _changes(before: Section, after: Section) -> Leaves:
+    """Give what differs, as JSON text (to which 1, 1.0 and true are three things), of what is there after."""
+    old = dict(_leaves(before.model_dump(mode="json"), ()))
+    new = dict(_leaves(after.model_dump(mode="json"), ()))
+    return {keys: new.get(keys, _ABSENT) for keys in sorted({*old, *new}) if old.get(keys) != new.get(keys)}
+
+
+def _leaves(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Walk through nested mappings to the values that are none."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, (*keys, str(key)))
+    else:
+        yield keys, json.dumps(value + 0.0 if isinstance(value, float) else value, sort_keys=True)  # no -0.0
+
+
+def _fewest(preset: Preset, settings: Section, changed: Leaves) -> Leaves:
+    """Leave out what follows from the rest (a default of a chosen model, say); give nothing if all do not suffice."""
+    entries = {keys: value for keys, value in changed.items() if value != _ABSENT}
+    if not _gives(preset, entries, settings):
+        return {}
+    for keys in sorted(entries, reverse=True):
+        fewer = {other: value for other, value in entries.items() if other != keys}
+        if fewer and _gives(preset, fewer, settings):
+            entries = fewer
+    return entries
+
+
+def _gives(preset: Preset, entries: Leaves, settings: Section) -> bool:
+    """Tell whether a preset with these values over it is these settings."""
+    changes = (Layer("", nest(keys, json.loads(value))) for keys, value in entries.items())
+    try:
+        return not _changes(type(settings).model_validate(compose([*preset.layers, *changes])), settings)
+    except ValidationError:
+        return False
+
+
+def _readable(entries: Leaves) -> str | None:
+    """Write the entries as key=value,key=value; None where that would be ambiguous or unsafe in a path."""
+    written = [(keys, _write(json.loads(value))) for keys, value in entries.items()]
+    if not written or any(text is None or not all(map(_KEY.fullmatch, keys)) for keys, text in written):
+        return None
+    return ",".join(f"{'.'.join(keys)}={text}" for keys, text in sorted(written))
+
+
+def _write(value: Any) -> str | None:
+    """Write a value so that no other value is written the same: words, numbers, truth values and lists of numbers."""
+    if value is None or isinstance(value, bool):
+        return "none" if value is None else str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value).replace("e+", "e")
+    if isinstance(value, str):
+        return value if _WORD.fullmatch(value) and value not in _TAKEN else None
+    if isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value):
+        return "x".join(str(_write(v)) for v in value) + ("x" if len(value) < 2 else "")
+    return None

@@ -1,0 +1,1 @@
+"""Compare segmentations with skeletons and with truth labels."""

@@ -1,0 +1,145 @@
+"""Measure one segmentation against whatever truth its volume has: skeletons, labels, or both."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from connectomake.config.measure import MeasureConfig
+from connectomake.errors import DataError
+from connectomake.measure.contingency import contingency
+from connectomake.measure.dense_metrics import dense_metrics
+from connectomake.measure.nodes import clip_skeletons, segment_at_nodes
+from connectomake.measure.skeleton_metrics import skeleton_metrics
+from connectomake.measure.tables import finite_or_none
+from connectomake.volumes.files import read_json
+from connectomake.volumes.ingest import open_labels
+from connectomake.volumes.skeletons import Skeletons, load_skeletons
+from connectomake.volumes.store import read_attributes
+from connectomake.volumes.volume import Volume, open_volume
+
+log = logging.getLogger(__name__)
+
+Table = dict[str, np.ndarray]
+
+
+def measure_segmentation(
+    labels: Path, volume_json: Path, skeletons: Path | None, cfg: MeasureConfig, *, threads: int = 1
+) -> tuple[dict[str, Any], Table]:
+    """Compute every metric that the volume has a truth for.
+
+    Memory is two blocks for each thread, the contingency table and the skeletons.
+
+    Parameters
+    ----------
+    labels
+        The store of labels to measure (its folder, or the zarr.json in it).
+    volume_json
+        The ingested volume, with or without truth labels.
+    skeletons
+        npz, or None.
+    cfg
+        What counts, and how much is read at a time.
+    threads
+        Blocks worked on at the same time.
+
+    Returns
+    -------
+    numbers
+        Flat: the skeleton metrics (names as in `skeleton_metrics`, nm) where there are skeletons, the voxel metrics
+        (`voxel_...`, `adapted_rand_...`) where there are truth labels; None where a number is not defined.
+        `per_volume` holds the context: volume, shape, voxel size, voxel count, the store's attributes.
+    table
+        One row per skeleton; empty columns without skeletons.
+
+    Raises
+    ------
+    DataError
+        When the labels do not lie on the volume's voxels, or the volume has neither skeletons nor truth labels.
+    """
+    store = labels.parent if labels.name == "zarr.json" else labels
+    segmentation, volume = open_volume(store), read_json(volume_json)
+    require_same_grid(segmentation, volume, str(volume_json))
+    numbers, table = _along_skeletons(
+        segmentation, load_skeletons(skeletons) if skeletons else _no_skeletons(), cfg, threads
+    )
+    if volume["labels"] is not None:
+        truth = open_labels(volume_json)
+        counts = contingency(truth, segmentation, block_vx=cfg.block_vx, threads=threads)
+        numbers |= dense_metrics(counts, ignore_background=cfg.ignore_background)
+    if not numbers:
+        raise DataError(
+            f"{volume_json} has neither skeletons nor truth labels to measure against",
+            hint="name its skeletons or labels in config/data, or do not measure it (role: predict)",
+        )
+    return finite_or_none(numbers) | {"per_volume": _context(segmentation, volume, store)}, table
+
+
+def require_same_grid(segmentation: Volume, volume: Mapping[str, Any], source: str) -> None:
+    """Raise DataError unless a segmentation has the shape, voxel size and offset of an ingested volume.
+
+    Parameters
+    ----------
+    segmentation
+        The volume to measure.
+    volume
+        What a volume.json holds.
+    source
+        The name of that file, for the message.
+    """
+    size = np.asarray(volume["voxel_size_zyx_nm"], float)
+    checks: Sequence[tuple[str, Any, Any, Any]] = (
+        ("shape (z, y, x) in voxels", segmentation.shape_zyx, volume["shape_zyx"], 0.0),
+        ("voxel size (z, y, x) in nm", segmentation.voxel_size_zyx_nm, size, 1e-4 * size),
+        ("offset (z, y, x) in nm", segmentation.offset_zyx_nm, volume["offset_zyx_nm"], 1e-2 * size),
+    )
+    for what, got, expected, tolerance in checks:
+        if np.any(np.abs(np.subtract(got, expected)) > tolerance):
+            raise DataError(
+                f"{segmentation.source} and {source} differ in {what}, so voxels cannot be compared one by one",
+                expected=[float(v) for v in expected],
+                got=[float(v) for v in got],
+                hint="segment the ingested volume itself, at its own voxel size",
+            )
+
+
+def _along_skeletons(
+    segmentation: Volume, skeletons: Skeletons, cfg: MeasureConfig, threads: int
+) -> tuple[dict[str, Any], Table]:
+    grid = (segmentation.shape_zyx, segmentation.voxel_size_zyx_nm, segmentation.offset_zyx_nm)
+    clipped = clip_skeletons(skeletons, *grid)
+    segment, _ = segment_at_nodes(segmentation, clipped.node_pos_nm, block_vx=cfg.block_vx, threads=threads)
+    found = skeleton_metrics(
+        clipped.edges,
+        clipped.node_skeleton_id,
+        clipped.node_pos_nm,
+        segment,
+        ignored_merger_nodes=cfg.ignored_merger_nodes,
+    )
+    table = found.pop("per_skeleton")
+    if not len(skeletons.node_skeleton_id):
+        return {}, table
+    outside = len(skeletons.node_skeleton_id) - len(clipped.node_skeleton_id)
+    if outside:
+        log.warning("%d skeleton nodes lie outside %s and do not count", outside, segmentation.source)
+    counts = {"n_nodes": len(segment), "n_skeletons": len(table["skeleton_id"]), "n_nodes_outside": outside}
+    return found | counts, table
+
+
+def _no_skeletons() -> Skeletons:
+    return Skeletons(np.zeros((0, 2), np.int64), np.zeros(0, np.int64), np.zeros((0, 3)))
+
+
+def _context(segmentation: Volume, volume: Mapping[str, Any], store: Path) -> dict[str, Any]:
+    return {
+        "volume": volume["name"],
+        "role": volume["role"],
+        "shape_zyx": segmentation.shape_zyx,
+        "voxel_size_zyx_nm": segmentation.voxel_size_zyx_nm,
+        "n_voxels": int(np.prod(segmentation.shape_zyx, dtype=np.int64)),
+        "labels": read_attributes(store),
+    }

@@ -1,0 +1,200 @@
+"""A trained network in one file that describes itself: whoever predicts needs nothing else.
+
+The file holds plain data and tensors only, so that it loads with `weights_only=True`: opening it runs no code of a stranger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from connectomake.config.architectures import ModelConfig, NetworkConfig
+from connectomake.errors import MissingDataError, ModelError
+from connectomake.geometry import Triple, TripleNm, to_triple, to_triple_nm
+from connectomake.models.registry import build_model, list_architectures
+from connectomake.volumes.files import replacing
+
+FORMAT = "connectomake checkpoint 1"
+
+
+@dataclass(frozen=True)
+class CheckpointMeta:
+    """What a network is and how it wants its input, as plain data.
+
+    Parameters
+    ----------
+    architecture
+        ``{"name": ..., "config": settings of the model as plain data}``.
+    in_channels
+        Channels of the volume.
+    channels
+        For each output channel ``{"name", "offset_zyx_vx", "activation"}``.
+    normalisation
+        ``{"mean", "std"}``: the network takes (raw - mean) / std as float32.
+    voxel_size_zyx_nm
+        Of the training data, in nm.
+    window_zyx
+        The patch it was trained with, in voxels.
+    divisor_zyx
+        What each side of a window must be a multiple of.
+    edge_convention
+        At which end of its edge an affinity is stored.
+    provenance
+        How it was trained.
+    hash
+        SHA-256 of weights and meta; set when the file is written.
+    """
+
+    architecture: dict[str, Any]
+    in_channels: int
+    channels: list[dict[str, Any]]
+    normalisation: dict[str, float]
+    voxel_size_zyx_nm: TripleNm
+    window_zyx: Triple
+    divisor_zyx: Triple
+    edge_convention: str = "source"
+    provenance: dict[str, Any] = field(default_factory=dict)
+    hash: str = ""
+
+    @property
+    def model(self) -> NetworkConfig:
+        """The settings of the network.
+
+        Raises
+        ------
+        ModelError
+            They are of an architecture, or hold a setting, that is not known here.
+        """
+        name, config = self.architecture.get("name"), self.architecture.get("config", {})
+        if name not in list_architectures():
+            raise ModelError(
+                "the checkpoint's architecture is not known here",
+                expected=" or ".join(list_architectures()),
+                got=name,
+                hint="use the version of Connectomake that made it, or register the architecture",
+            )
+        try:
+            return TypeAdapter(ModelConfig).validate_python(config)
+        except ValidationError as error:
+            raise ModelError(
+                f"the settings of the checkpoint's {name} cannot be read: {error.errors()[0]['msg']}", got=config
+            ) from error
+
+
+def describe_architecture(model_cfg: NetworkConfig) -> dict[str, Any]:
+    """Give the settings of a network as `CheckpointMeta.architecture`."""
+    return {"name": model_cfg.architecture, "config": model_cfg.model_dump(mode="json")}
+
+
+def save_checkpoint(path: Path, network: nn.Module, meta: CheckpointMeta) -> str:
+    """Write a network and its description, atomically.
+
+    Parameters
+    ----------
+    path
+        The file to make or replace.
+    network
+        Its weights are written, as they are.
+    meta
+        Its description; the hash is computed here.
+
+    Returns
+    -------
+    str
+        The hash.
+    """
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    # Through JSON: tuples become lists, and anything but plain data is refused before it is in the file.
+    plain = json.loads(json.dumps({**asdict(meta), "hash": ""}))
+    plain["hash"] = hash_network(weights, plain)
+    with replacing(path) as temporary:
+        torch.save({"format": FORMAT, "meta": plain, "weights": weights}, temporary)
+    return plain["hash"]
+
+
+def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> tuple[nn.Module, CheckpointMeta]:
+    """Read a network, ready to predict.
+
+    Parameters
+    ----------
+    path
+        A file of `save_checkpoint`.
+    device
+        Where the network shall be.
+
+    Returns
+    -------
+    tuple of Module and CheckpointMeta
+        The network in evaluation mode, and its description.
+
+    Raises
+    ------
+    MissingDataError
+        The file does not exist.
+    ModelError
+        It is no checkpoint of Connectomake, is damaged, or is of an architecture that is not known here.
+    """
+    meta, weights = _read(Path(path))
+    network = build_model(meta.model, meta.in_channels, len(meta.channels))
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(
+            f"the weights in {path} are not those of its architecture {meta.architecture['name']}",
+            got=str(error).splitlines()[1].strip() if "\n" in str(error) else str(error),
+            hint="train again, or use the version of Connectomake that made it",
+        ) from error
+    return network.to(device).eval(), meta
+
+
+def load_meta(path: Path) -> CheckpointMeta:
+    """Read the description of a network alone; raises what `load_checkpoint` does."""
+    return _read(Path(path))[0]
+
+
+def hash_network(weights: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> str:
+    """Give the SHA-256 of weights (names, types, shapes, values) and description."""
+    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name, value in weights.items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[CheckpointMeta, dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise MissingDataError(f"no checkpoint {path}", hint="train a model first")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError, KeyError, ValueError) as error:
+        raise _no_checkpoint(path, type(error).__name__) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = (
+            content.get("format", sorted(map(str, content))[:6])
+            if isinstance(content, dict)
+            else type(content).__name__
+        )
+        raise _no_checkpoint(path, found)
+    plain = content["meta"]
+    for key in ("window_zyx", "divisor_zyx"):
+        plain[key] = to_triple(plain[key])
+    plain["voxel_size_zyx_nm"] = to_triple_nm(plain["voxel_size_zyx_nm"])
+    return CheckpointMeta(**plain), content["weights"]
+
+
+def _no_checkpoint(path: Path, got: object) -> ModelError:
+    return ModelError(
+        f"{path} is no checkpoint of Connectomake, or is damaged",
+        expected=f"a file of the train stage ({FORMAT})",
+        got=got,
+        hint="give the model.ckpt of a training",
+    )

@@ -1,0 +1,1 @@
+"""Run a trained network over a whole volume: overlapping windows, blended, block by block."""

@@ -1,0 +1,197 @@
+"""Run a network over one block: every window that reaches into it, blended there.
+
+The result of a block does not depend on the block. Each window is computed from the same voxels in a call of its own,
+and each voxel's sum adds its windows in the order of their numbers, in float32. Measured with torch 2.13: on a CPU a
+window's output depends on its neighbours in the batch (in the last bits), so a CPU takes one window at a time; it
+also depends on the number of threads, so jobs of one volume should have equally many.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from connectomake.errors import ModelError
+from connectomake.geometry import Box
+from connectomake.predict.arithmetic import choose_memory_format
+from connectomake.predict.windows import WindowGrid, blending_weights
+
+log = logging.getLogger(__name__)
+
+LOGIT_SCALE = {"sigmoid": 1.0, "scaled_sigmoid": 0.2}  # the latter as in BANIS
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a window of raw values becomes probabilities.
+
+    Parameters
+    ----------
+    mean, std
+        The network sees (raw - mean) / std.
+    channels
+        The network's output channels that are kept, in this order.
+    activation
+        ``sigmoid`` or ``scaled_sigmoid`` (0.2 x, as in BANIS).
+    blending
+        Name of the weights (`blending_weights`).
+    """
+
+    mean: float
+    std: float
+    channels: tuple[int, ...]
+    activation: str = "sigmoid"
+    blending: str = "gaussian"
+
+
+class SlidingWindow:
+    """A network, and the grid of windows of one volume that it is run over.
+
+    Parameters
+    ----------
+    network
+        Takes (N, C, Z, Y, X) float32 of the window's shape, gives (N, channels, Z, Y, X) logits; in eval mode, on
+        `device`.
+    grid
+        The volume's windows.
+    recipe
+        What happens before and after the network.
+    device, dtype
+        Where it runs, and the type that convolutions compute in there.
+    batch
+        Windows per call. Calls are all of one shape: the last one of a block is filled up. Halved, with a warning,
+        when the GPU's memory does not suffice.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        grid: WindowGrid,
+        recipe: Recipe,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        batch: int = 1,
+    ) -> None:
+        self.grid, self.recipe, self.device, self.dtype, self.batch = grid, recipe, device, dtype, batch
+        self._memory_format = choose_memory_format(network)
+        self._network = network.to(memory_format=self._memory_format)  # type: ignore[call-overload]
+        self._weights = torch.from_numpy(blending_weights(grid.window_zyx, recipe.blending)).to(device)
+        self._channels = torch.tensor(recipe.channels, device=device)
+
+    @torch.inference_mode()
+    def predict(
+        self, raw: np.ndarray, at: Box, core: Box, on_window: Callable[[], object] = lambda: None
+    ) -> np.ndarray:
+        """Compute the blended probabilities of a block.
+
+        Parameters
+        ----------
+        raw
+            (C, Z, Y, X) of any real type, the voxels of `at`; not modified.
+        at
+            The box that `raw` covers: at least ``grid.hull(core)``.
+        core
+            The block.
+        on_window
+            Called after each window.
+
+        Returns
+        -------
+        np.ndarray
+            (channels, Z, Y, X) uint8 over `core`: round(255 p).
+
+        Raises
+        ------
+        ModelError
+            The network's output has another shape than it should, or holds NaN.
+        torch.OutOfMemoryError
+            The GPU's memory does not suffice for the block and one window.
+        """
+        source = torch.from_numpy(as_torch_can(raw)).to(self.device)
+        values = torch.zeros((len(self.recipe.channels), *core.shape_zyx), device=self.device)
+        weight = torch.zeros(core.shape_zyx, device=self.device)
+        windows = [self.grid[number] for number in self.grid.touching(core)]
+        position = 0
+        while position < len(windows):
+            group = windows[position : position + self.batch]
+            logits = self._try(torch.stack([source[:, *self._slices(window, at)] for window in group]))
+            if logits is None:
+                continue
+            for window, sample in zip(group, logits, strict=False):
+                self._blend(sample, window, core, values, weight)
+                on_window()
+            position += len(group)
+        return self._finish(values, weight)
+
+    def _try(self, windows: torch.Tensor) -> torch.Tensor | None:
+        """Run the network over a batch; give nothing, and halve the batch, where the GPU's memory does not suffice."""
+        missing = self.batch - len(windows)
+        if missing > 0:
+            windows = torch.cat([windows, windows[-1:].expand(missing, -1, -1, -1, -1)])
+        try:
+            normalised = windows.float().sub_(self.recipe.mean).div_(self.recipe.std)
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                logits = self._network(normalised.contiguous(memory_format=self._memory_format))
+        except torch.OutOfMemoryError:
+            if self.batch == 1:
+                raise
+        else:
+            return self._checked(logits)
+        self.batch //= 2
+        torch.cuda.empty_cache()
+        log.warning("the GPU's memory does not suffice; going on with %d windows at once (predict.batch)", self.batch)
+        return None
+
+    def _checked(self, logits: torch.Tensor) -> torch.Tensor:
+        """Refuse an output that is no tensor of the window's shape with all channels asked for."""
+        window, channels = self.grid.window_zyx, max(self.recipe.channels) + 1
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        if isinstance(shape, str) or len(shape) != 5 or shape[2:] != window or shape[1] < channels:
+            expected = f"(N, at least {channels} channels, {', '.join(map(str, window))})"
+            raise ModelError("the network's output does not fit its input", expected=expected, got=shape)
+        return logits
+
+    def _blend(self, logits: torch.Tensor, window: Box, core: Box, values: torch.Tensor, weight: torch.Tensor) -> None:
+        """Add one window to the sums, in place.
+
+        The product is rounded before it is added: a fused multiply-add, which compilers use in some places and not in
+        others, would make a voxel's last bits depend on where in the block it lies.
+        """
+        probabilities = logits.index_select(0, self._channels).float()
+        probabilities = probabilities.mul_(LOGIT_SCALE[self.recipe.activation]).sigmoid_().mul_(self._weights)
+        common = window.intersect(core)
+        there, here = self._slices(common, core), self._slices(common, window)
+        values[:, *there] += probabilities[:, *here]
+        weight[there] += self._weights[here]
+
+    def _finish(self, values: torch.Tensor, weight: torch.Tensor) -> np.ndarray:
+        """Divide, check and round the sums; modifies them."""
+        values /= weight
+        if bool(torch.isnan(values.sum())):
+            raise ModelError("the network's output holds NaN", hint=self._nan_hint())
+        return values.mul_(255).round_().to(torch.uint8).cpu().numpy()
+
+    def _nan_hint(self) -> str:
+        """Say what may have gone wrong."""
+        if self.dtype == torch.float16:
+            return "float16 overflows easily: use precision: bfloat16 or float32"
+        return "the training may have diverged (see its loss), or the raw volume holds NaN"
+
+    @staticmethod
+    def _slices(box: Box, of: Box) -> tuple[slice, slice, slice]:
+        """Index a box in an array that covers another."""
+        return box.shift([-a for a in of.start_zyx]).slices
+
+
+def as_torch_can(array: np.ndarray) -> np.ndarray:
+    """Give an array in a type that torch computes with: small integers and floats stay, others become float32."""
+    kept = (np.uint8, np.int8, np.int16, np.float16, np.float32)
+    if not array.dtype.isnative or array.dtype.type not in kept:
+        return array.astype(np.float32)
+    return np.require(array, requirements=["C", "W"])

@@ -1,0 +1,182 @@
+"""What made a result: the command, the settings, the code, the machine, the cost; and the hash of the code that tells what to remake."""
+
+from __future__ import annotations
+
+import ast
+import getpass
+import hashlib
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from connectomake.volumes.files import write_json
+
+PACKAGE = Path(__file__).parent
+NAMED_VERSIONS = ("snakemake", "torch", "pytorch-lightning", "monai", "zarr", "numba", "numpy", "scipy", "kimimaro")
+# Their code decides what is said or which settings are read, never what is computed; settings are tracked as params.
+NOT_SCIENCE = frozenset({"errors", "log", "config", "stage", "provenance"})
+
+
+def code_of(*modules: str) -> str:
+    """Hash the code that a stage computes with, so that Snakemake remakes its results when that code changes.
+
+    Parameters
+    ----------
+    modules
+        Modules or packages of connectomake, such as `"decode"`. What they import from connectomake is included, except
+        for messages, logging and config models.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits; the same after a change of comments, docstrings, layout or names of files elsewhere.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(_reached(modules)):
+        digest.update(name.encode())
+        digest.update(_code(_file_of(name)).encode())
+    return digest.hexdigest()[:16]
+
+
+def write_provenance(stage: str, arguments: Mapping[str, Any], outputs: Sequence[Path], started: float) -> None:
+    """Write `provenance/<stage>.json` beside the first output; nothing when a stage declares no output.
+
+    Parameters
+    ----------
+    stage
+        Name of the rule.
+    arguments
+        The arguments of the stage's `main`.
+    outputs
+        The files that it wrote; a store's `zarr.json` counts as its store.
+    started
+        Time at which the stage began, seconds since 1970.
+    """
+    if not outputs:
+        return
+    first = outputs[0].parent if outputs[0].name == "zarr.json" else outputs[0]
+    job = f"-{arguments['job']}-of-{arguments['jobs']}" if "job" in arguments else ""
+    write_json(first.parent / "provenance" / f"{stage}{job}.json", _describe(stage, arguments, started))
+
+
+def _describe(stage: str, arguments: Mapping[str, Any], started: float) -> dict[str, Any]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "stage": stage,
+        "arguments": {name: _plain(value) for name, value in arguments.items()},
+        "command": " ".join(sys.argv),
+        "commit": _commit(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 1),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "peak_memory_mb": usage.ru_maxrss // 1024,
+        "host": platform.node(),
+        "user": _user(),
+        "cpus": os.cpu_count(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "python": platform.python_version(),
+        "versions": {name: found for name in NAMED_VERSIONS if (found := _version(name))},
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under an id that has no name
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _commit() -> str | None:
+    """Name the commit of the pipeline, with '+' where files differ from it; None outside a git checkout."""
+    try:
+        git = ["git", "-C", str(PACKAGE)]
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def _reached(modules: Sequence[str]) -> set[str]:
+    """Give the files of the named modules and, from import to import, of all that they compute with."""
+    found: set[str] = set()
+    waiting = [file for name in modules for file in _files_of(name)]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.split(".")[0] in NOT_SCIENCE:
+            continue
+        found.add(name)
+        waiting.extend(_imports(_file_of(name)))
+    return found
+
+
+def _files_of(name: str) -> list[str]:
+    """Name every module of a package, or the module itself."""
+    path = PACKAGE.joinpath(*name.split("."))
+    if not path.is_dir():
+        return [name]
+    return [".".join(file.relative_to(PACKAGE).with_suffix("").parts) for file in sorted(path.rglob("*.py"))]
+
+
+def _file_of(name: str) -> Path:
+    path = PACKAGE.joinpath(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@cache
+def _imports(file: Path) -> tuple[str, ...]:
+    return tuple(name for node in ast.walk(_tree(file)) for name in _imported(node))
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    """Yield the modules of connectomake that an import statement names, relative to the package."""
+    names: list[str] = []
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    for name in names:
+        _, _, inside = name.partition("connectomake.")
+        if inside and name.startswith("connectomake.") and _file_of(inside).is_file():
+            yield inside
+
+
+@cache
+def _code(file: Path) -> str:
+    """Give a module's syntax tree without docstrings, as text."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))  # a copy of its own, for docstrings are cut out of it
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node, clean=False):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)

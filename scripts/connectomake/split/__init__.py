@@ -1,0 +1,1 @@
+"""Which voxels are learnt from, and which are kept apart."""

@@ -1,0 +1,229 @@
+"""The seam between Snakemake, the command line and a stage's typed `main`.
+
+A stage script ends in `run(main)`. Inside a Snakemake job the job's named inputs, outputs, params and threads become the
+arguments of `main`; by hand the same signature becomes command line flags. Either way the log is opened, an error
+that the user can act on is shown as one line, and what was run is written down beside the first output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import logging
+import random
+import sys
+import time
+import traceback
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from connectomake.errors import ConfigError, ConnectomakeError
+from connectomake.log import setup_logging
+from connectomake.provenance import write_provenance
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a stage: its arguments, where it logs, and which of its arguments are files that it writes."""
+
+    stage: str
+    arguments: dict[str, Any]
+    outputs: list[Path] = field(default_factory=list)
+    log_file: Path | None = None
+
+
+def run(main: Callable[..., None]) -> None:
+    """Call a stage's `main` from a Snakemake job or from the command line, whichever started this process.
+
+    Parameters
+    ----------
+    main
+        A function of keyword-only, annotated parameters: `Path`, `Path | None`, `list[Path]`, `int`, `float`, `str`,
+        `bool`, or a pydantic model for the settings.
+
+    Raises
+    ------
+    SystemExit
+        With status 1 after an error (one line on stderr, a traceback in the log only where the error is ours).
+    """
+    job = vars(sys.modules["__main__"]).get("snakemake")
+    try:
+        call = bind_job(main, job) if job is not None else bind_flags(main, sys.argv[1:])
+        setup_logging(call.log_file)
+    except ConnectomakeError as error:
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+    _execute(main, call)
+
+
+def bind_job(main: Callable[..., None], job: Any) -> Call:
+    """Match a Snakemake job's named values to the parameters of `main`.
+
+    Parameters
+    ----------
+    main
+        The stage's function.
+    job
+        The `snakemake` object of a `script:` job.
+
+    Raises
+    ------
+    ConfigError
+        When a parameter without a default has no value in the rule, or settings do not fit their model.
+    """
+    values: dict[str, Any] = {"threads": job.threads}
+    for names in (job.params, job.output, job.input):
+        values.update(names.items())
+    outputs = [Path(p) for p in job.output]
+    log_file = Path(job.log[0]) if job.log else None
+    stage = f"rule {job.rule}"
+    return Call(job.rule, _convert_all(main, values, stage), outputs, log_file)
+
+
+def bind_flags(main: Callable[..., None], argv: Sequence[str]) -> Call:
+    """Build `--flags` from the signature of `main` and parse the command line with them.
+
+    `--config FILE` reads the settings of the parameter `cfg` (a preset or any YAML mapping), `--set key=value` changes one
+    key of it; another parameter that takes settings has a flag of its own name, and `--set NAME.key=value`.
+    """
+    stage = Path(inspect.getfile(main)).stem
+    parser = argparse.ArgumentParser(
+        prog=stage,
+        description=sys.modules[main.__module__].__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    hints = typing.get_type_hints(main)
+    for name, parameter in inspect.signature(main).parameters.items():
+        _add_flag(parser, name, hints[name], parameter.default)
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="change one setting")
+    parser.add_argument("--log", type=Path, help="file that the log is also written to")
+    given = vars(parser.parse_args(argv))
+    changes, log_file = given.pop("changes"), given.pop("log")
+    settings = [name for name in given if _model_of(hints[name]) is not None]
+    for name in settings:
+        given[name] = _read_settings(given[name])
+    for change in changes:
+        _apply_change(given, settings, change)
+    given = {name: value for name, value in given.items() if value is not None}
+    return Call(stage, _convert_all(main, given, stage), [], log_file)
+
+
+def _execute(main: Callable[..., None], call: Call) -> None:
+    random.seed(_seed_of(call.arguments))
+    started = time.time()
+    try:
+        main(**call.arguments)
+        write_provenance(call.stage, call.arguments, call.outputs, started)
+    except ConnectomakeError as error:
+        log.debug("traceback:", exc_info=True)
+        log.error("%s: %s", call.stage, error)
+        sys.exit(1)
+    except Exception as error:
+        _log_traceback(call, error)
+        sys.exit(1)
+
+
+def _log_traceback(call: Call, error: Exception) -> None:
+    """Put the traceback into the log file, and a line that points to it on the screen."""
+    text = "".join(traceback.format_exception(error))
+    if call.log_file is None:
+        log.error("%s stopped on an error of its own:\n%s", call.stage, text)
+        return
+    with call.log_file.open("a", encoding="utf-8") as file:
+        file.write(text)
+    log.error("%s: %s: %s; the traceback is in %s", call.stage, type(error).__name__, error, call.log_file)
+
+
+def _convert_all(main: Callable[..., None], values: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    hints = typing.get_type_hints(main)
+    arguments = {}
+    for name, parameter in inspect.signature(main).parameters.items():
+        if name in values:
+            arguments[name] = _convert(values[name], hints[name], f"{stage}: {name}")
+        elif parameter.default is inspect.Parameter.empty:
+            raise ConfigError(f"{stage} gives no value for '{name}'", expected=hints[name], got=sorted(values))
+    return arguments
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """Turn a plain value (a string, a dict, a list) into what the annotation asks for."""
+    model = _model_of(hint)
+    if model is not None and isinstance(value, Mapping):
+        try:
+            return model.model_validate(dict(value))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(f"{where}.{key}: {first['msg']}", got=first.get("input")) from None
+    if typing.get_origin(hint) is list:
+        items = [value] if isinstance(value, str | Path) else list(value)
+        return [_convert(item, typing.get_args(hint)[0], where) for item in items]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        if value is None or (isinstance(value, Sequence) and len(value) == 0):
+            return None
+        return _convert(value, _without_none(hint), where)
+    if hint is Path:
+        return Path(value)
+    return value
+
+
+def _without_none(hint: Any) -> Any:
+    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+    return kinds[0]
+
+
+def _model_of(hint: Any) -> type[BaseModel] | None:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = _without_none(hint)
+    return hint if isinstance(hint, type) and issubclass(hint, BaseModel) else None
+
+
+def _add_flag(parser: argparse.ArgumentParser, name: str, hint: Any, default: Any) -> None:
+    flag = "--config" if name == "cfg" else "--" + name.replace("_", "-")
+    required = default is inspect.Parameter.empty
+    options: dict[str, Any] = {"dest": name, "default": None if required else default}
+    if _model_of(hint) is not None:
+        parser.add_argument(flag, type=Path, metavar="FILE", help="YAML file of settings", **options)
+    elif hint is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, required=required, **options)
+    elif typing.get_origin(hint) is list:
+        parser.add_argument(flag, type=typing.get_args(hint)[0], nargs="+", required=required, **options)
+    else:
+        kind = _without_none(hint) if typing.get_args(hint) else hint
+        parser.add_argument(flag, type=kind, required=required, metavar=kind.__name__.upper(), **options)
+
+
+def _read_settings(file: Any) -> dict[str, Any]:
+    if file is None:
+        return {}
+    if isinstance(file, BaseModel):
+        return file.model_dump()
+    if not Path(file).is_file():
+        raise ConfigError(f"no settings file {file}")
+    from connectomake.config.compose import read_preset  # the config package is only needed by hand
+
+    return read_preset(Path(file))
+
+
+def _apply_change(given: dict[str, Any], settings: Sequence[str], change: str) -> None:
+    key, separator, text = change.partition("=")
+    if not separator:
+        raise ConfigError(f"--set {change}", expected="key=value")
+    *path, last = key.split(".")
+    target = given[path.pop(0)] if path and path[0] in settings else given[settings[0] if settings else "cfg"]
+    for part in path:
+        target = target.setdefault(part, {})
+    target[last] = yaml.safe_load(text)
+
+
+def _seed_of(arguments: Mapping[str, Any]) -> int:
+    seed = arguments.get("seed", getattr(arguments.get("cfg"), "seed", 0))
+    return int(seed)

@@ -1,0 +1,1 @@
+"""Volumes that are made, not imaged: a phantom of neuropil with exact truth."""

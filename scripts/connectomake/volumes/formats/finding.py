@@ -1,0 +1,35 @@
+"""Say which arrays a file holds when the one asked for is not among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+_MOST_LISTED = 20
+
+
+def explain_missing_array(path: Path, key: str | None, found: Sequence[str]) -> str:
+    """Compose the message for an array that is not in a file.
+
+    Parameters
+    ----------
+    path
+        The file or store.
+    key
+        What was asked for; None where nothing was and the file leaves a choice.
+    found
+        The arrays that it holds.
+    """
+    listed = ", ".join(found[:_MOST_LISTED]) + (
+        f" and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
+    )
+    holds = f"it holds {listed}" if found else "it holds no array at all"
+    if key is None:
+        choice = f": write {path}::NAME" if found else ""
+        return f"{path} needs the name of the array to read{choice}; {holds}"
+    by_end = {name.rsplit("/", 1)[-1].lower(): name for name in found}  # volumes/raw is what "raw" or "Raw" means
+    near = by_end.get(key.rsplit("/", 1)[-1].lower()) or next(
+        iter(get_close_matches(key, found, n=1, cutoff=0.5)), None
+    )
+    return f"there is no array '{key}' in {path}; {holds}" + (f"; did you mean {path}::{near}?" if near else "")

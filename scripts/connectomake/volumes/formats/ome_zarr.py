@@ -1,0 +1,142 @@
+"""Zarr arrays of versions 2 and 3, plain or as levels of OME-Zarr images (NGFF 0.1 to 0.5).
+
+Groups are read as the JSON they are; only the array itself is opened by zarr.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from connectomake.errors import DataError, MissingDataError
+from connectomake.volumes.files import read_json
+from connectomake.volumes.formats.array import FileArray
+from connectomake.volumes.formats.finding import explain_missing_array
+from connectomake.volumes.formats.metadata import read_attributes_of_array, read_multiscales
+from connectomake.volumes.nisb import guess_nisb_axes
+
+_DEEPEST = 5
+
+
+def is_zarr(path: Path) -> bool:
+    """Tell whether a folder is a Zarr array or group, or is meant to be one."""
+    names = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+    return path.is_dir() and (path.suffix == ".zarr" or any((path / n).is_file() for n in names))
+
+
+def open_zarr(path: Path, key: str | None) -> FileArray:
+    """Open an array of a Zarr store.
+
+    Parameters
+    ----------
+    path
+        An array, an OME-Zarr image (its finest level is taken), or a group.
+    key
+        Path of an array, of an image or of one of its levels inside `path`.
+
+    Raises
+    ------
+    MissingDataError
+        There is no such array; the message lists those that exist.
+    DataError
+        The store is unfinished or damaged.
+    """
+    node = path / key.strip("/") if key else path
+    if _read_node(node) is None:
+        _refuse_missing(path, key, node)
+    if not _is_array(node):
+        node = _choose_array(path, key, node)
+    array = _open_array(node)
+    attributes = dict(array.attrs)
+    level = read_multiscales(_attributes(node.parent), node.name)
+    own = read_attributes_of_array(attributes, str(node), getattr(array.metadata, "dimension_names", None))
+    inner = node.relative_to(path)
+    return FileArray(
+        source=f"{path}::{inner.as_posix()}" if inner.parts else str(path),
+        kind="Zarr",
+        shape=tuple(array.shape),
+        dtype=np.dtype(array.dtype),
+        metadata=level[1] if level else own,
+        fetch=partial(_fetch, array),
+        chunks=tuple(array.chunks),
+        usual_axes=guess_nisb_axes(node, len(array.shape)),
+    )
+
+
+def _fetch(array: Any, part: tuple[slice, ...]) -> np.ndarray:
+    try:
+        return np.asarray(array[part])
+    except (RuntimeError, ValueError, OSError) as error:
+        where = f"{array.store_path} at {[(s.start, s.stop) for s in part]}"
+        raise DataError(
+            f"{where} cannot be decoded ({error})", hint="a chunk there is damaged: copy the store again"
+        ) from error
+
+
+def _read_node(node: Path) -> dict[str, Any] | None:
+    """Read a node's metadata; None where there is no node."""
+    for name in ("zarr.json", ".zarray", ".zgroup"):
+        if (node / name).is_file():
+            return {"file": name, **read_json(node / name)}
+    return {"file": ".zgroup"} if (node / ".zattrs").is_file() else None
+
+
+def _is_array(node: Path) -> bool:
+    metadata = _read_node(node) or {}
+    return metadata.get("file") == ".zarray" or metadata.get("node_type") == "array"
+
+
+def _attributes(node: Path) -> dict[str, Any]:
+    """Give the attributes of a group, {} where there is none."""
+    if (node / "zarr.json").is_file():
+        return dict(read_json(node / "zarr.json").get("attributes", {}))
+    return dict(read_json(node / ".zattrs")) if (node / ".zattrs").is_file() else {}
+
+
+def _choose_array(path: Path, key: str | None, group: Path) -> Path:
+    """Give the finest level of an image, or the only array of a group."""
+    level = read_multiscales(_attributes(group), None)
+    if level is not None:
+        if not _is_array(group / level[0]):
+            raise MissingDataError(f"{group} names a level {level[0]} that is not there", hint="copy the store again")
+        return group / level[0]
+    found = _list_arrays(group)
+    if len(found) == 1:
+        return group / found[0]
+    inside = f"{key.strip('/')}/" if key else ""
+    raise MissingDataError(explain_missing_array(path, None, [inside + name for name in found]))
+
+
+def _refuse_missing(path: Path, key: str | None, node: Path) -> None:
+    if _is_array(node / "s0"):
+        raise DataError(f"{node} is not finished", hint="run the step that makes it again: it goes on where it stopped")
+    if key is None:
+        raise DataError(
+            f"{path} is not a Zarr store", expected="zarr.json, .zarray or .zgroup in it", got="none of them"
+        )
+    raise MissingDataError(explain_missing_array(path, key, _list_arrays(path)))
+
+
+def _list_arrays(group: Path, depth: int = 0) -> list[str]:
+    """List the arrays in a group and in the groups below it."""
+    found: list[str] = []
+    for node in sorted(p for p in group.iterdir() if p.is_dir()):
+        if _is_array(node):
+            found.append(node.name)
+        elif depth < _DEEPEST:
+            found += [f"{node.name}/{name}" for name in _list_arrays(node, depth + 1)]
+    return found
+
+
+def _open_array(node: Path) -> Any:
+    import zarr
+
+    try:
+        return zarr.open_array(node, mode="r")
+    except (
+        Exception
+    ) as error:  # zarr raises its own tree, KeyError and TypeError alike for metadata that it does not know
+        raise DataError(f"{node} cannot be opened as a Zarr array ({type(error).__name__}: {error})") from error

@@ -1,0 +1,21 @@
+"""Turn predicted affinities into labels, the whole volume in memory.
+
+in   affinities  zarr.json of the (C, Z, Y, X) store of affinities
+out  labels      zarr.json of the (Z, Y, X) uint32 store of labels (uint64 where ids need it)
+"""
+
+from pathlib import Path
+
+from connectomake.config.decode import DecodeConfig
+from connectomake.stage import run
+
+
+def main(*, affinities: Path, labels: Path, cfg: DecodeConfig, threads: int = 1) -> None:
+    """Decode one volume."""
+    from connectomake.decode.stores import decode_store
+
+    decode_store(affinities.parent, labels.parent, cfg, threads=threads)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,31 @@
+"""Check a volume's files, convert them once to chunked OME-Zarr where their format is slow to read, and describe them.
+
+in   raw, labels   stores of a generated volume; for all others the paths stand in `source`
+out  volume_json   shape, voxel size, position, and where raw data and labels lie; converted stores beside it
+Resumes block by block.
+"""
+
+from pathlib import Path
+
+from connectomake.config.data import VolumeSource
+from connectomake.stage import run
+
+
+def main(
+    *,
+    source: VolumeSource,
+    name: str,
+    volume_json: Path,
+    folder: str = "",
+    raw: Path | None = None,
+    labels: Path | None = None,
+    threads: int = 1,
+) -> None:
+    """Bring one volume into the workflow."""
+    from connectomake.volumes.ingest import ingest_volume
+
+    ingest_volume(source, name=name, volume_json=volume_json, folder=folder, raw=raw, labels=labels, threads=threads)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,37 @@
+"""Measure one segmentation against the skeletons and the truth labels of its volume.
+
+in   labels     (Z, Y, X) integer store (its zarr.json)
+     volume     volume.json of the ingested volume, with or without truth labels
+     skeletons  npz; optional
+out  metrics    JSON: the numbers, and what they were measured on
+     table      TSV: one row per skeleton
+"""
+
+from pathlib import Path
+
+from connectomake.config.measure import MeasureConfig
+from connectomake.stage import run
+
+
+def main(
+    *,
+    labels: Path,
+    volume: Path,
+    metrics: Path,
+    table: Path,
+    cfg: MeasureConfig,
+    skeletons: Path | None = None,
+    threads: int = 1,
+) -> None:
+    """Write the metrics of one segmented volume."""
+    from connectomake.measure.segmentation import measure_segmentation
+    from connectomake.measure.tables import write_table
+    from connectomake.volumes.files import write_json
+
+    numbers, per_skeleton = measure_segmentation(labels, volume, skeletons, cfg, threads=threads)
+    write_table(table, per_skeleton)
+    write_json(metrics, numbers)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,68 @@
+"""Which files a rule reads, where that depends on the data config or on the experiment. No rules."""
+
+EXPERIMENT_FIGURES = ("metrics.tsv", "metrics.html", "metrics.png", "overview.png")
+
+
+def variants_of(experiment):
+    """Give the variants of one experiment, in the order of its sweep."""
+    return [variant for variant in VARIANTS if variant.experiment == experiment]
+
+
+def phantom_settings(wildcards):
+    """Give the settings of a generated volume by its id."""
+    phantoms = (phantom for variant in VARIANTS for phantom in variant.phantoms.values())
+    return next(p.settings.model_dump(mode="json") for p in phantoms if p.id == wildcards.synth)
+
+
+def ingest_files(wildcards):
+    """Name the files of a volume, so that a changed file is ingested again."""
+    source = source_of(wildcards)
+    if source.phantom is not None:
+        stores = phantom_folder(wildcards)
+        return {"raw": f"{stores}/raw.zarr/zarr.json", "labels": f"{stores}/labels.zarr/zarr.json"}
+    named = {"raw_file": source.raw, "labels_file": source.labels}
+    return {name: file_of(path, wildcards) for name, path in named.items() if path is not None}
+
+
+def skeleton_files(wildcards):
+    """Name the volume's skeleton file, where it has one."""
+    source = source_of(wildcards)
+    if source.phantom is not None:
+        return {"source": f"{phantom_folder(wildcards)}/skeletons.npz"}
+    if source.skeletons in (None, FROM_LABELS):
+        return {}
+    return {"source": file_of(source.skeletons, wildcards)}
+
+
+def truth_skeletons(wildcards):
+    """Name the skeletons of a volume that has some."""
+    if not has_skeletons(INDEX["data", wildcards.data], wildcards.volume):
+        return {}
+    return {"skeletons": f"{RESULTS}/ingest/{wildcards.data}/{wildcards.volume}/skeletons.npz"}
+
+
+def curves(variant):
+    """Give the path of the training curves of a variant's network."""
+    return f"{RESULTS}/report/curves/{variant.chain('train')}/curves.png"
+
+
+def report_of(*experiments):
+    """Give everything that the page shows of some experiments."""
+    shown = [variant for variant in VARIANTS if variant.experiment in experiments]
+    figures = [f"{RESULTS}/report/{v.experiment}/{name}" for v in shown if measured(v) for name in EXPERIMENT_FIGURES]
+    figures += [f"{RESULTS}/report/{variant.experiment}/settings.yaml" for variant in shown]
+    figures += [curves(variant) for variant in shown]
+    figures += [f"{RESULTS}/report/slices/{v.chain('decode')}/{volume}/slices.png" for v in shown for volume in segmented(v)]
+    return list(dict.fromkeys(figures))
+
+
+def overview_files(wildcards):
+    """Choose what the overview shows: the last measured volume of the experiment's first variant."""
+    variant = variants_of(wildcards.experiment)[0]
+    volume = measured(variant)[-1]
+    return {
+        "volume": f"{RESULTS}/ingest/{variant.ids['data']}/{volume}/volume.json",
+        "affinities": path_of("predict", "affinities.zarr/zarr.json", variant, volume),
+        "labels": path_of("decode", "labels.zarr/zarr.json", variant, volume),
+        "metrics": path_of("measure", "metrics.json", variant, volume),
+    }

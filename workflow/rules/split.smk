@@ -1,0 +1,30 @@
+"""Split: which voxels are learnt from, and which tell how well.
+
+in   volume.json of every volume of the data config
+out  results/split/{data}/{split}/split.tsv
+"""
+
+
+rule make_datasplit:
+    """Write the table of boxes and roles."""
+    input:
+        volumes=lambda wildcards: [
+            f"{RESULTS}/ingest/{wildcards.data}/{volume}/volume.json"
+            for volume in INDEX["data", wildcards.data].settings["data"].volumes
+        ],
+    output:
+        table=f"{folder('split', volume=False)}/split.tsv",
+    log:
+        log_of("make_datasplit", folder("split", volume=False)),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        cfg=settings("split"),
+        code=code("split"),
+    message:
+        "splitting {wildcards.data}"
+    script:
+        "../../scripts/make_datasplit.py"
