@@ -1,6 +1,6 @@
 """Check a volume's files, convert them once to chunked OME-Zarr where their format is slow to read, and describe them.
 
-in   raw, labels   stores of a generated volume; for all others the paths stand in `source`
+in   raw, labels   zarr.json of a generated volume's stores; for all others the paths stand in `source`
 out  volume_json   shape, voxel size, position, and where raw data and labels lie; converted stores beside it
 Resumes block by block.
 """
@@ -24,7 +24,8 @@ def main(
     """Bring one volume into the workflow."""
     from connectomake.volumes.ingest import ingest_volume
 
-    ingest_volume(source, name=name, volume_json=volume_json, folder=folder, raw=raw, labels=labels, threads=threads)
+    stores = {"raw": raw and raw.parent, "labels": labels and labels.parent}
+    ingest_volume(source, name=name, volume_json=volume_json, folder=folder, threads=threads, **stores)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from connectomake.config.explain import Layer, explain
 from connectomake.errors import ConfigError, ConnectomakeError
 from connectomake.log import setup_logging
 from connectomake.provenance import write_provenance
@@ -160,9 +161,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         try:
             return model.model_validate(dict(value))
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(f"{where}.{key}: {first['msg']}", got=first.get("input")) from None
+            raise explain(error, model, [Layer(where, value)]) from None
     if typing.get_origin(hint) is list:
         items = [value] if isinstance(value, str | Path) else list(value)
         return [_convert(item, typing.get_args(hint)[0], where) for item in items]

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from connectomake.config.targets import LossTerm
 from connectomake.losses import LOSSES, Losses
 

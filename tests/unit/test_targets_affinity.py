@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from connectomake.config.targets import AffinityConfig, TargetsConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box
@@ -50,7 +51,9 @@ def test_affinities_are_as_defined(seed):
 def test_box_is_a_part_of_the_whole():
     labels = some_labels(3)
     box = Box((1, 2, 0), (5, 6, 7))
-    for whole, part in zip(affinities_of_labels(labels, OFFSETS), affinities_of_labels(labels, OFFSETS, box), strict=True):
+    for whole, part in zip(
+        affinities_of_labels(labels, OFFSETS), affinities_of_labels(labels, OFFSETS, box), strict=True
+    ):
         np.testing.assert_array_equal(part, whole[(slice(None), *box.slices)])
 
 
@@ -118,9 +121,9 @@ def test_no_erosion_changes_nothing():
 @pytest.mark.parametrize("erosion", [(0, 0, 0), (1, 0, 2)])
 def test_context_is_enough_and_not_more(erosion):
     """Inside a patch with its context the target is that of the whole volume; with one voxel less it is not."""
-    labels = np.kron(some_labels(6, (6, 6, 6), low=0), np.ones((4, 4, 4), int))
-    target = AffinityTarget(AffinityConfig(offsets_zyx_vx=[(1, 0, 0), (0, -3, 0), (0, 0, 5)], erosion_zyx_vx=erosion))
-    patch = Box((8, 8, 8), (14, 14, 14))
+    labels = np.kron(some_labels(6, (6, 6, 6), low=0), np.ones((7, 7, 7), int))
+    target = AffinityTarget(AffinityConfig(offsets_zyx_vx=[(1, 0, 0), (0, -3, 0), (0, 0, 3)], erosion_zyx_vx=erosion))
+    patch = Box((14, 14, 14), (24, 24, 24))  # ends where an object's border is 2 voxels past the longest edge
     whole = target.make(labels, Box.of_shape(labels.shape))
     before, after = target.context
 

@@ -17,14 +17,14 @@ WILDCARDS = (*CHAIN, "synth", "volume", "experiment")
 ENVIRONMENT = "../../envs/connectomake.yaml"
 
 
-def load_variants(settings):
+def load_config(settings):
     """Compose and check all settings, and the headers of all files; an error is one line, and nothing runs."""
     try:
-        variants = load_run(settings, PROJECT)
+        run, variants = read_run(settings), load_run(settings, PROJECT)
         if workflow.is_main_process:
             for variant in variants:
                 check_volumes(variant)
-        return variants
+        return run, variants
     except ConnectomakeError as error:
         sys.exit(str(error))
 
@@ -112,7 +112,7 @@ def measured(variant):
     return [name for name in segmented(variant) if has_truth(variant, name)]
 
 
-RESULTS = read_run(config).results.rstrip("/")
-VARIANTS = load_variants(config)
+RUN, VARIANTS = load_config(config)
+RESULTS = RUN.results.rstrip("/")
 INDEX = index_variants(VARIANTS)
 EXPERIMENTS = list(dict.fromkeys(variant.experiment for variant in VARIANTS))

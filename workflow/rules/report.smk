@@ -180,7 +180,7 @@ rule purge:
         ENVIRONMENT
     params:
         results=RESULTS,
-        stages=config.get("purge", ""),
+        stages=RUN.purge,
     message:
         "looking at what {RESULTS} holds"
     script:

@@ -1,7 +1,7 @@
 """Mirrors and quarter turns: one of the 48 ways to lay a box of voxels on the axes.
 
-The orientation is drawn before anything is read, so that the labels around the patch are read on the sides where they will be
-needed, and no voxel is read in vain.
+The orientation is drawn before anything is read, so that the labels around the patch are read on the sides where they
+will be needed, and no voxel is read in vain.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def draw_orientation(
     flip, rotate
         What is allowed, and how often.
     voxel_size_zyx_nm, patch_zyx
-        Only axes that are equal in both are exchanged: an exchange must not change what a voxel is, nor the patch's shape.
+        Only axes that are equal in both are exchanged: an exchange must not change what a voxel is, nor the patch's
+        shape.
 
     Returns
     -------

@@ -30,4 +30,4 @@ class Patch:
     @property
     def box(self) -> Box:
         """Where `raw` lies in `labels`."""
-        return Box((0, 0, 0), self.raw.shape[1:]).shift(self.before_zyx)  # type: ignore[arg-type]
+        return Box((0, 0, 0), self.raw.shape[1:]).shift(self.before_zyx)

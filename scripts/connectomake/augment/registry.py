@@ -1,6 +1,7 @@
 """The augmentations that settings can name, in the order in which they act.
 
-A new one is a function (patch, its settings, generator) in this package, a section of `AugmentConfig`, and a line in `AUGMENTATIONS`.
+A new one is a function (patch, its settings, generator) in this package, a section of `AugmentConfig`, and a line in
+`AUGMENTATIONS`.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ def lose_sections(patch: Patch, cfg: MissingSectionsConfig, rng: np.random.Gener
 def shift_sections(patch: Patch, cfg: ShiftSectionsConfig, rng: np.random.Generator) -> None:
     """Displace sections inside their plane; what leaves on one side enters on the other.
 
-    Labels that follow become unknown (-1) where the image or they themselves are not continuous; so nothing is learnt there.
-    Both arrays are changed in place.
+    Labels that follow become unknown (-1) where the image or they themselves are not continuous; so nothing is learnt
+    there. Both arrays are changed in place.
     """
     axis, chosen = draw_sections(patch, cfg, rng)
     raw, labels = np.moveaxis(patch.raw, axis + 1, 1), np.moveaxis(patch.labels, axis, 0)
@@ -48,8 +48,8 @@ def blur_sections(patch: Patch, cfg: BlurSectionsConfig, rng: np.random.Generato
 def draw_sections(patch: Patch, cfg: SectionsConfig, rng: np.random.Generator) -> tuple[int, np.ndarray]:
     """Draw the axis that sections lie across (0 = z), and which sections of the patch something happens to.
 
-    Each section by itself with probability `cfg.share`; one of them where that gives none, so that `cfg.probability` is the
-    probability that something happens.
+    Each section by itself with probability `cfg.share`; one of them where that gives none, so that `cfg.probability`
+    is the probability that something happens.
     """
     axis = 0 if cfg.axis == "z" else int(rng.integers(3))
     count = patch.raw.shape[axis + 1]

@@ -14,10 +14,11 @@ Width = Annotated[int, Field(gt=0)]
 class NetworkConfig(Section):
     """What every network has, whatever its architecture."""
 
+    architecture: str = Field(description="the kind of network")
     stem_factor: Literal[1, 2, 4] = Field(
         1,
-        description="work at 1/n of the resolution on n^3 times the channels (pixel shuffle); 2 makes training on a CPU "
-        "about half as expensive per voxel, at some cost in the finest detail",
+        description="work at 1/n of the resolution on n^3 times the channels (pixel shuffle); 2 makes training on a "
+        "CPU about half as expensive per voxel, at some cost in the finest detail",
     )
 
     @property

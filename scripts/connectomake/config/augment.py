@@ -1,6 +1,7 @@
 """Settings of the augmentation: how training patches are changed at random, so that a network sees more than there is.
 
-A key that is null, or left out, changes nothing. Grey values are in standard deviations of the training data.
+A key that is null, or left out, changes nothing. Grey values are those that the
+network sees: in standard deviations of the training data, unless train.raw_std says otherwise.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ class RunConfig(Section):
         "or whole experiments by name",
     )
     results: str = Field("results", description="folder that everything is written to")
+    purge: str = Field("", description="stages whose results `snakemake purge` removes, as in predict,decode")
     override: dict[str, Any] | list[str] | str | None = Field(
         None, description="single values that differ from every experiment: stage.key -> value, or text stage.key=value"
     )

@@ -71,8 +71,8 @@ def join_names(name: str, parts: Sequence[str]) -> str:
 
 def _changes(before: Section, after: Section) -> Leaves:
     """Give what differs, as JSON text (to which 1, 1.0 and true are three things), of what is there after."""
-    old = dict(_leaves(before.model_dump(mode="json"), ()))
-    new = dict(_leaves(after.model_dump(mode="json"), ()))
+    old = dict(_leaves(before.model_dump(mode="json", exclude=set(before.effort)), ()))
+    new = dict(_leaves(after.model_dump(mode="json", exclude=set(after.effort)), ()))
     return {keys: new.get(keys, _ABSENT) for keys in sorted({*old, *new}) if old.get(keys) != new.get(keys)}
 
 

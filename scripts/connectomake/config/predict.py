@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -14,6 +14,8 @@ Channel = Annotated[int, Field(ge=0)]
 
 class PredictConfig(Section):
     """Overlapping windows, blended, written block by block."""
+
+    effort: ClassVar[frozenset[str]] = frozenset({"batch", "device", "jobs"})
 
     window_zyx_vx: tuple[Voxels, Voxels, Voxels] | None = Field(
         None,

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import cache
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Section(BaseModel):
-    """Settings of one thing: frozen, and without room for a key that nobody reads."""
+    """Settings of one thing: frozen, and without room for a key that nobody reads.
 
+    `effort` names the keys that say with what effort a result is made, not what it is: they are no part of its id.
+    """
+
+    effort: ClassVar[frozenset[str]] = frozenset()
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 
     @model_validator(mode="before")

@@ -23,8 +23,8 @@ class AffinityConfig(Section):
     )
     erosion_zyx_vx: tuple[Erosion, Erosion, Erosion] = Field(
         (0, 0, 0),
-        description="objects are made thinner by so many voxels on each side before the affinities are computed, for truth "
-        "without background between touching objects",
+        description="objects are made thinner by so many voxels on each side before the affinities are computed, for "
+        "truth without background between touching objects",
     )
 
     @field_validator("offsets_zyx_vx")
@@ -51,7 +51,7 @@ class LossTerm(Section):
 
     loss: Literal["balanced_bce", "bce", "dice"] = Field(
         "balanced_bce",
-        description="balanced_bce = cross-entropy in which the rarer class of each channel counts more, up to 10 times; bce = "
-        "plain cross-entropy (BANIS); dice = soft Dice per channel",
+        description="balanced_bce = cross-entropy in which the rarer class of a channel counts up to 10 times; "
+        "bce = plain cross-entropy (BANIS); dice = soft Dice per channel",
     )
     weight: PositiveFloat = Field(1.0, description="factor of this loss in the sum")

@@ -38,8 +38,8 @@ class TrainConfig(Section):
     max_steps: PositiveInt = Field(1000, description="steps; the learning rate falls to 0 over them (steps)")
     max_minutes: PositiveFloat | None = Field(
         None,
-        description="training stops after this time too; the learning rate reaches 0 at whichever limit comes first, so that "
-        "the result then depends on the machine's speed (minutes)",
+        description="training stops after this time too; the learning rate reaches 0 at whichever limit comes first, "
+        "so that the result then depends on the machine's speed (minutes)",
     )
     learning_rate: PositiveFloat = Field(2e-3, description="the highest, at the end of the warm-up")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -49,8 +49,8 @@ class TrainConfig(Section):
     gradient_clip: PositiveFloat | None = Field(1.0, description="largest norm of the gradient; null = any")
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.999,
-        description="the network that is validated and saved is a moving average over about 1 / (1 - this) steps; 0 = the last "
-        "weights themselves",
+        description="the network that is validated and saved is a moving average over about 1 / (1 - this) steps; 0 = "
+        "the last weights themselves",
     )
 
     validate_every_steps: PositiveInt = Field(200, description="steps from one validation to the next (steps)")
@@ -67,15 +67,16 @@ class TrainConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train; auto = a GPU if there is one")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="of the network's arithmetic; auto = bfloat16 where the GPU or CPU is built for it, else float16 (GPU) or "
-        "float32 (CPU)",
+        description="of the network's arithmetic; auto = bfloat16 where the GPU or CPU is built for it, else float16 "
+        "(GPU) or float32 (CPU)",
     )
     workers: int = Field(
         0, ge=0, description="processes that prepare patches; 0 = one thread of the training process, best on few cores"
     )
     memory_gb: Annotated[float, Field(ge=0)] = Field(
         4.0,
-        description="volumes are held in memory, smallest first, as far as this goes; the others are read patch by patch (GB)",
+        description="volumes are held in memory, smallest first, as far as this goes; the others are read patch "
+        "by patch (GB)",
     )
     checkpoint_every_steps: PositiveInt = Field(500, description="steps from one checkpoint to the next (steps)")
     checkpoint_every_min: PositiveFloat = Field(10.0, description="minutes from one checkpoint to the next (minutes)")
@@ -93,8 +94,8 @@ class TrainConfig(Section):
             )
         if self.patch_zyx_vx == divisor:
             raise ValueError(
-                f"patch_zyx_vx {list(self.patch_zyx_vx)} leaves one voxel at the coarsest level, which instance norm cannot "
-                f"normalise: make one side {2 * divisor[2]}"
+                f"patch_zyx_vx {list(self.patch_zyx_vx)} leaves one voxel at the coarsest level, which instance norm "
+                f"cannot normalise: make one side {2 * divisor[2]}"
             )
         return self
 

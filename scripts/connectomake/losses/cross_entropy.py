@@ -32,8 +32,8 @@ def bce(logits: torch.Tensor, values: torch.Tensor, mask: torch.Tensor) -> torch
 def balanced_bce(logits: torch.Tensor, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Average the cross-entropy so that in each channel of the batch the rarer class counts as much as the other.
 
-    Its weight is the ratio of the two classes' voxels, at most 10. After the recipe banis+ of PyTorch Connectomics, which limits
-    the weight of rare positives only; of affinities it is the zeros that are rare.
+    Its weight is the ratio of the two classes' voxels, at most 10. After the recipe banis+ of PyTorch Connectomics,
+    which limits the weight of rare positives only; of affinities it is the zeros that are rare.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """The losses that settings can name, and their weighted sum.
 
-A new loss is a function (logits, values, mask) -> number in this package, its name in `LossTerm`, and a line in `LOSSES`.
+A new loss is a function (logits, values, mask) -> number in this package, its name in `LossTerm`, and a line in
+`LOSSES`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MONAI's BasicUNet: the plain 3-D U-Net (Ronneberger et al. 2015, after Falk et al. 2019), with instance norm and leaky ReLU."""
+"""MONAI's BasicUNet: the plain U-Net (Ronneberger et al. 2015, Falk et al. 2019) with instance norm and leaky ReLU."""
 
 from __future__ import annotations
 

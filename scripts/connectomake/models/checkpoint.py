@@ -1,6 +1,7 @@
 """A trained network in one file that describes itself: whoever predicts needs nothing else.
 
-The file holds plain data and tensors only, so that it loads with `weights_only=True`: opening it runs no code of a stranger.
+The file holds plain data and tensors only, so that it loads with `weights_only=True`: opening it runs no code of a
+stranger.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -166,17 +168,32 @@ def hash_network(weights: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -
     digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name, value in weights.items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def load_tensors(path: Path) -> Any:
+    """Read plain data and tensors that `torch.save` wrote, to the CPU; runs no code that the file may hold.
+
+    Raises
+    ------
+    ModelError
+        The file is something else, or damaged.
+    """
+    try:
+        if not is_zipfile(path):  # also one that was cut off: the table of contents stands at the end
+            raise _no_checkpoint(path, f"a file of {path.stat().st_size:,} bytes")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, UnpicklingError, OSError, EOFError, KeyError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise _no_checkpoint(path, type(error).__name__) from error
 
 
 def _read(path: Path) -> tuple[CheckpointMeta, dict[str, torch.Tensor]]:
     if not path.is_file():
         raise MissingDataError(f"no checkpoint {path}", hint="train a model first")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError, KeyError, ValueError) as error:
-        raise _no_checkpoint(path, type(error).__name__) from error
+    content = load_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = (
             content.get("format", sorted(map(str, content))[:6])

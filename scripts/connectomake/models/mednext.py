@@ -1,8 +1,8 @@
 """MedNeXt v1 (Roy et al. 2023, MICCAI), equal to the original implementation weight for weight.
 
-The modules carry the original's names, so that its state dicts load after their `dummy_tensor` is dropped. MONAI's MedNeXt is no
-substitute: in its sizes B, M and L the first two downsampling blocks expand by other factors than the original's.
-Without deep supervision and global response normalisation, as BANIS uses it.
+The modules carry the original's names, so that its state dicts load after their `dummy_tensor` is dropped. MONAI's
+MedNeXt is no substitute: in its sizes B, M and L the first two downsampling blocks expand by other factors than the
+original's. Without deep supervision and global response normalisation, as BANIS uses it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from connectomake.models.registry import register_architecture
 
 LEVELS = 4
 _DEEP = (2, 3, 4, 4, 4, 4, 4, 3, 2)
-# Per size: blocks at the nine positions (encoder 0-3, bottleneck, decoder 3-0), and how much they expand the channels there.
+# Per size: blocks at the nine positions (encoder 0-3, bottleneck, decoder 3-0), and how much they expand the channels.
 SIZES = {
     "S": ((2,) * 9, (2,) * 9),
     "B": ((2,) * 9, _DEEP),
@@ -128,7 +128,7 @@ class DownBlock(Block):
 
 
 class UpBlock(Block):
-    """A block that doubles the resolution; the transposed convolutions lack one voxel, which is put in front of each axis."""
+    """A block that doubles the resolution; the voxel that transposed convolutions lack is put in front of each axis."""
 
     depthwise = nn.ConvTranspose3d
     stride = 2

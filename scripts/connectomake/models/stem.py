@@ -1,4 +1,4 @@
-"""Let a network work at a fraction of the resolution, without losing a voxel: the pixel shuffle of Shi et al. 2016, in 3-D."""
+"""Let a network work at a fraction of the resolution without losing a voxel: the pixel shuffle of Shi et al. 2016."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ShuffledNetwork(nn.Module):
         self.factor = factor
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
-        """Map (N, C, Z, Y, X) to (N, C', Z, Y, X); the sides must be multiples of `factor` times the network's own divisor."""
+        """Map (N, C, Z, Y, X) to (N, C', Z, Y, X); sides must be multiples of `factor` times the network's divisor."""
         return space_from_depth(self.network(depth_from_space(volume, self.factor)), self.factor)
 
 

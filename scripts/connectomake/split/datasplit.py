@@ -82,7 +82,7 @@ def _divide(rows: Sequence[SplitRow], cfg: SplitConfig) -> list[SplitRow]:
     taken = [row.volume for row in rows if row.role == "validate"]
     if taken:
         raise ConfigError(
-            f"split.method {cfg.method} takes validation voxels from the train volumes, but {taken[0]!r} has the role validate",
+            f"split.method {cfg.method} takes its own voxels for validation, but {taken[0]!r} has the role validate",
             hint="set split.method to role, or give that volume another role",
         )
     cut: Callable[[Box, SplitConfig, np.random.Generator], tuple[list[Box], list[Box]]] = {

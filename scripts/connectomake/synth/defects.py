@@ -1,6 +1,7 @@
 """Spoil sections (z planes) as cutting and imaging do: brightness, charging, misalignment, loss.
 
-Only the image changes. Labels, organelles and skeletons stay the truth of the undamaged volume, as if an annotator had seen through it.
+Only the image changes. Labels, organelles and skeletons stay the truth of the undamaged volume, as if an annotator had
+seen through it.
 """
 
 from __future__ import annotations
@@ -57,5 +58,7 @@ def draw_stripes(height: int, rng: np.random.Generator) -> np.ndarray:
     rows = np.arange(height)
     bands = np.zeros(height, np.float32)
     for _ in range(max(1, round(height * rng.uniform(0.01, 0.03)))):
-        bands += rng.uniform(15, 60) * np.exp(-0.5 * ((rows - rng.uniform(0, height)) / rng.uniform(1, _STRIPE_VX)) ** 2)
+        bands += rng.uniform(15, 60) * np.exp(
+            -0.5 * ((rows - rng.uniform(0, height)) / rng.uniform(1, _STRIPE_VX)) ** 2
+        )
     return bands

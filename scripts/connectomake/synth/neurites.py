@@ -1,11 +1,12 @@
 """Grow skeletons: branching tubes that are packed without overlap, each a random walk that gives way to the others.
 
-Why the skeletons are exact. Call s the distance of neighbouring nodes of a skeleton, h half the diagonal of a voxel and a the
-largest displacement of borders. A voxel that an edge passes through has its centre within b = s/2 + h + a of one of its nodes, of
-radius r, after displacement. No two tubes overlap, so every node of another neurite, of radius r', is at least r + r' - b away. Voxels go to
-the neurite with the smallest (distance to a node - radius of that node): here at most b - r against at least r - b. Hence every voxel
-along every edge is its own neurite's when b < r; the voxels that an edge passes through are 6-connected, so the skeleton holds its label
-together. Steps make s <= r/2, which leaves h + a < 0.75 r: `PhantomConfig` refuses anything else.
+Why the skeletons are exact. Call s the distance of neighbouring nodes of a skeleton, h half the diagonal of a voxel and
+a the largest displacement of borders. A voxel that an edge passes through has its centre within b = s/2 + h + a of one
+of its nodes, of radius r, after displacement. No two tubes overlap, so every node of another neurite, of radius r', is
+at least r + r' - b away. Voxels go to the neurite with the smallest (distance to a node - radius of that node): here at
+most b - r against at least r - b. Hence every voxel along every edge is its own neurite's when b < r; the voxels that
+an edge passes through are 6-connected, so the skeleton holds its label together. Steps make s <= r/2, which leaves h +
+a < 0.75 r: `PhantomConfig` refuses anything else.
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ from connectomake.config.synth import NeuriteConfig, PhantomConfig
 from connectomake.errors import DataError
 from connectomake.synth.randomness import draw_normal, draw_uniform
 
-STEP = 0.4  # distance from node to node, in radii; with SHRINK it keeps neighbours within half the smaller radius of both
+STEP = (
+    0.4  # distance from node to node, in radii; with SHRINK it keeps neighbours within half the smaller radius of both
+)
 SHRINK = 0.8  # the smallest ratio of a node's radius to that of the node before it
 _TRIES = 14  # directions to try before a tip gives up
 _TRUNK_NODES, _BRANCH_NODES = 30, 12  # shorter ones are taken back, unless half the volume's side is as short
 _ATTEMPTS = 0.1  # places to start at, for each cube of the smallest radius
 _MEMORY = 0.92  # correlation of the varicosity from one step to the next
+
+
+Index = int | np.int64
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class _Habits(NamedTuple):
 def grow_neurites(cfg: PhantomConfig, seed: int) -> Neurites:
     """Pack a volume with branching tubes, thick and thin as they come, until hardly any more fit.
 
-    Cost: about 3 microseconds a node; the nodes are about 1 for 1,000 voxels at the default settings.
+    Cost: about 15 microseconds a node; at the default settings there is one for about 1,000 voxels.
 
     Parameters
     ----------
@@ -108,7 +114,9 @@ def grow_neurites(cfg: PhantomConfig, seed: int) -> Neurites:
     count = _fill(tubes, habits, state, int(_ATTEMPTS * volume / least**3) + 1000)
     if count == 0:
         raise DataError(
-            "no neurite fits into the phantom", got=f"shape_zyx {cfg.shape_zyx}", hint="raise shape_zyx or lower neurites.radius_nm"
+            "no neurite fits into the phantom",
+            got=f"shape_zyx {cfg.shape_zyx}",
+            hint="raise shape_zyx or lower neurites.radius_nm",
         )
     return Neurites(*(a[:count].copy() for a in (tubes.position, tubes.radius, tubes.parent, tubes.label)))
 
@@ -135,9 +143,10 @@ def _empty_tubes(extent: np.ndarray, cell_nm: float, room: int) -> _Tubes:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fill(tubes: _Tubes, habits: _Habits, state: np.ndarray, attempts: int) -> int:
+def _fill(tubes: _Tubes, habits: _Habits, state: np.ndarray, attempts: int) -> Index:
     """Start neurites at random places as thick as they fit there; give the number of nodes in all."""
-    count, label = np.int64(0), np.int64(1)  # plain 0 and 1 would have every function compiled twice
+    count: Index = np.int64(0)  # plain numbers would have every function compiled twice
+    label: Index = np.int64(1)
     point = np.empty(3)
     for _ in range(attempts):
         for axis in range(3):
@@ -155,8 +164,14 @@ def _fill(tubes: _Tubes, habits: _Habits, state: np.ndarray, attempts: int) -> i
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _grow_tree(
-    tubes: _Tubes, habits: _Habits, state: np.ndarray, seed_point: np.ndarray, calibre: float, start: int, label: int
-) -> int:
+    tubes: _Tubes,
+    habits: _Habits,
+    state: np.ndarray,
+    seed_point: np.ndarray,
+    calibre: float,
+    start: Index,
+    label: Index,
+) -> Index:
     """Grow a trunk to both sides of a point, then its branches and theirs; give the node after its last."""
     way = np.empty(3)
     _draw_direction(state, way)
@@ -184,9 +199,9 @@ def _grow_tree(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _grow_path(
-    tubes: _Tubes, habits: _Habits, state: np.ndarray, root: int, way: np.ndarray, calibre: float, stop: int
-) -> int:
-    """Walk from a node until a face of the volume or until nothing fits; `stop` and what is given are the next free node."""
+    tubes: _Tubes, habits: _Habits, state: np.ndarray, root: Index, way: np.ndarray, calibre: float, stop: Index
+) -> Index:
+    """Walk from a node to a face of the volume or until nothing fits; `stop` and the result are the next free node."""
     here, point, turned = np.empty(3), np.empty(3), np.empty(3)
     _copy(tubes.position[root], here)
     label, before, swing = tubes.label[root], root, 0.0
@@ -200,9 +215,7 @@ def _grow_path(
         for attempt in range(_TRIES):
             _turn(state, way, habits.turn * (1 + 0.4 * attempt), turned)
             fraction = _step(tubes.extent, here, turned, STEP * radius, point)
-            room = measure_clearance(
-                tubes, point, max(wanted, enough), label, here, tubes.position[root], exempt
-            )
+            room = measure_clearance(tubes, point, max(wanted, enough), label, here, tubes.position[root], exempt)
             if room >= enough:
                 break
         if room < enough or fraction < 0.02:
@@ -219,11 +232,12 @@ def _grow_path(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def measure_clearance(
-    tubes: _Tubes, point: np.ndarray, limit: float, label: int, here: np.ndarray, root: np.ndarray, exempt: float
+    tubes: _Tubes, point: np.ndarray, limit: float, label: Index, here: np.ndarray, root: np.ndarray, exempt: float
 ) -> float:
     """Measure how thick a tube may be at a point (nm) before it touches another; nothing above `limit` is looked for.
 
-    Nodes of the own neurite count when the walk comes closer to them than it is now, and they are not at the root of its branch.
+    Nodes of the own neurite count when the walk comes closer to them than it is now, unless they lie at the root of its
+    branch.
     """
     reach = limit + tubes.thickest[0]
     low, high = np.empty(3, np.int64), np.empty(3, np.int64)
@@ -295,13 +309,13 @@ def _copy(source: np.ndarray, target: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _cell_of(tubes: _Tubes, node: int) -> tuple[int, int, int]:
+def _cell_of(tubes: _Tubes, node: Index) -> tuple[int, int, int]:
     z, y, x = tubes.position[node]
     return int(z / tubes.cell_nm), int(y / tubes.cell_nm), int(x / tubes.cell_nm)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_node(tubes: _Tubes, node: int, point: np.ndarray, radius: float, parent: int, label: int) -> None:
+def _add_node(tubes: _Tubes, node: Index, point: np.ndarray, radius: float, parent: Index, label: Index) -> None:
     _copy(point, tubes.position[node])
     tubes.radius[node], tubes.parent[node], tubes.label[node] = radius, parent, label
     tubes.thickest[0] = max(tubes.thickest[0], radius)
@@ -311,7 +325,7 @@ def _add_node(tubes: _Tubes, node: int, point: np.ndarray, radius: float, parent
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _take_back(tubes: _Tubes, start: int, stop: int) -> int:
+def _take_back(tubes: _Tubes, start: Index, stop: Index) -> Index:
     """Remove the nodes from `start` on, the last first, so that each cell's list loses its head."""
     for node in range(stop - 1, start - 1, -1):
         tubes.first[_cell_of(tubes, node)] = tubes.following[node]

@@ -1,7 +1,7 @@
 """Put mitochondria, vesicles and endoplasmic reticulum into neurites, and draw them.
 
-An organelle is a chain of balls inside the tube of one neurite. Tubes lie wholly in their own label (synth/neurites.py), and organelles are
-displaced together with the borders, so no organelle leaves its neurite.
+An organelle is a chain of balls inside the tube of one neurite. Tubes lie wholly in their own label
+(synth/neurites.py), and organelles are displaced together with the borders, so no organelle leaves its neurite.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Balls(NamedTuple):
     position, axis
         (N, 3) float64, z, y, x: the middle, and the unit vector along the organelle.
     radius, along
-        (N,) float64: radius, and the distance from the start of the organelle.
+        (N,) float64: radius, and the distance along the organelle from some origin.
     before, after
         (N,) int64: neighbours in the chain; the ball itself at an end.
     kind, label
@@ -90,7 +90,7 @@ def _draw_starts(walk: _Walk, suitable: np.ndarray, every_nm: float) -> list[int
 
 
 def _follow(walk: _Walk, start: int, suitable: np.ndarray, length_nm: float) -> np.ndarray:
-    """List the nodes of the path from `start` on that are suitable and free, until a length is reached or a branch ends."""
+    """List the nodes of the path from `start` on while they are suitable and free, up to a length or a branch's end."""
     stop, travelled = start, 0.0
     parent = walk.neurites.parent
     while travelled < length_nm and stop < len(parent) and walk.free[stop] and suitable[stop]:
@@ -218,14 +218,19 @@ def paint_slab(
         outside = balls.radius[ball] + _RIM_REACH * spread
         reach = outside + scene.roughness_nm
         z0, z1 = _range_of(balls.position[ball, 0] - reach, balls.position[ball, 0] + reach, size[0], start, stop)
-        y0, y1 = _range_of(balls.position[ball, 1] - reach, balls.position[ball, 1] + reach, size[1], 0, labels.shape[1])
+        y0, y1 = _range_of(
+            balls.position[ball, 1] - reach, balls.position[ball, 1] + reach, size[1], 0, labels.shape[1]
+        )
         for z in range(z0, z1):
             for y in range(y0, y1):
                 low, high = _clip_row(balls, ball, z * size[0], y * size[1], reach, scene.roughness_nm)
                 x0, x1 = _range_of(low, high, size[2], 0, labels.shape[2])
                 for x in range(x0, x1):
                     place = (places[z - start, y, x, 0], places[z - start, y, x, 1], places[z - start, y, x, 2])
-                    if _square_distance(balls, ball, place) < outside * outside and labels[z, y, x] == balls.label[ball]:
+                    if (
+                        _square_distance(balls, ball, place) < outside * outside
+                        and labels[z, y, x] == balls.label[ball]
+                    ):
                         depth = _measure_depth(balls, ball, place)
                         if abs(depth) < _RIM_REACH * spread:
                             rim = int(255 * _RIM * math.exp(-0.5 * (depth / spread) ** 2))
@@ -242,9 +247,10 @@ def _range_of(low: float, high: float, size: float, start: int, stop: int) -> tu
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _clip_row(balls: Balls, ball: int, z: float, y: float, reach: float, roughness: float) -> tuple[float, float]:
-    """Give the part of a row along x (nm) in which this ball can hold a voxel deeper than its neighbours in the chain do.
+    """Give the part of a row along x (nm) in which this ball can hold a voxel deeper than its neighbours in the chain.
 
-    Beyond the plane half way to a neighbour the neighbour is deeper; differing radii bend that plane, displacement moves it.
+    Beyond the plane half way to a neighbour the neighbour is deeper; differing radii bend that plane, displacement
+    moves it.
     """
     dz, dy, middle = z - balls.position[ball, 0], y - balls.position[ball, 1], balls.position[ball, 2]
     half = math.sqrt(max(0.0, reach * reach - dz * dz - dy * dy))
@@ -277,7 +283,11 @@ def _measure_depth(balls: Balls, ball: int, place: tuple[float, float, float]) -
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _square_distance(balls: Balls, ball: int, place: tuple[float, float, float]) -> float:
-    dz, dy, dx = balls.position[ball, 0] - place[0], balls.position[ball, 1] - place[1], balls.position[ball, 2] - place[2]
+    dz, dy, dx = (
+        balls.position[ball, 0] - place[0],
+        balls.position[ball, 1] - place[1],
+        balls.position[ball, 2] - place[2],
+    )
     return dz * dz + dy * dy + dx * dx
 
 

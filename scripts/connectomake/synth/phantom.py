@@ -1,7 +1,8 @@
 """Make a phantom: an EM-like volume of packed neurites whose labels, organelles and skeletons are known exactly.
 
-The recipe: grow skeletons that keep their distance, give every voxel to the nearest tube, draw membranes where two tubes meet, put
-organelles into the tubes, and add what a microscope adds. One seed, one volume, on one thread or on many.
+The recipe: grow skeletons that keep their distance, give every voxel to the nearest tube, draw membranes where two
+tubes meet, put organelles into the tubes, and add what a microscope adds. One seed, one volume, on one thread or on
+many.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ class Phantom:
     raw
         (Z, Y, X) uint8 image, membranes dark.
     labels
-        (Z, Y, X) uint32, neurites 1 to n. Neurites touch: the voxels of a membrane belong to the nearer neurite. Every id is one
-        6-connected component, so perfect affinities to the next voxels decode to exactly these labels. The few voxels (one in millions)
-        that were cut off from their neurite are 0.
+        (Z, Y, X) uint32, neurites 1 to n. Neurites touch: the voxels of a membrane belong to the nearer neurite. Every
+        id is one 6-connected component, so perfect affinities to the next voxels decode to exactly these labels. The
+        few voxels (one in millions) that were cut off from their neurite are 0.
     organelles
         (Z, Y, X) uint8: 0 none, 1 mitochondrion, 2 vesicle.
     skeletons
@@ -61,7 +62,7 @@ class Phantom:
 def make_phantom(cfg: PhantomConfig, seed: int, threads: int = 1) -> Phantom:
     """Generate a volume of EM-like neuropil with its truth.
 
-    Memory: about 15 bytes a voxel at the peak, 6 of them are given back.
+    Memory: about 12 bytes a voxel at the peak, of which 6 are given back; and 200 for each (y, x) on every thread.
 
     Parameters
     ----------
@@ -90,7 +91,7 @@ def make_phantom(cfg: PhantomConfig, seed: int, threads: int = 1) -> Phantom:
 
 
 class _Canvas(NamedTuple):
-    """The arrays that are drawn into, all (Z, Y, X); `raw` holds the grey values of organelles until the image is drawn."""
+    """The arrays drawn into, all (Z, Y, X); `raw` holds the grey values of organelles until the image is drawn."""
 
     labels: np.ndarray  # uint32
     darkness: np.ndarray  # uint8
@@ -98,7 +99,9 @@ class _Canvas(NamedTuple):
     organelles: np.ndarray  # uint8
 
 
-def _draw_neurites(canvas: _Canvas, neurites: Neurites, lattice: Lattice, cfg: PhantomConfig, seed: int, threads: int) -> None:
+def _draw_neurites(
+    canvas: _Canvas, neurites: Neurites, lattice: Lattice, cfg: PhantomConfig, seed: int, threads: int
+) -> None:
     scene, balls = make_scene(neurites, cfg), place_organelles(neurites, cfg, seed)
     tones = (cfg.image.mitochondrion, _CRISTAE)
 
@@ -158,8 +161,14 @@ def write_phantom(
     attributes
         What to note in all three stores: settings and seed.
     """
-    named = ((raw, phantom.raw, {}), (labels, phantom.labels, {}), (organelles, phantom.organelles, {"classes": CLASSES}))
+    named: tuple[tuple[Path, np.ndarray, dict[str, Any]], ...] = (
+        (raw, phantom.raw, {}),
+        (labels, phantom.labels, {}),
+        (organelles, phantom.organelles, {"classes": CLASSES}),
+    )
     for path, array, more in named:
         notes = {"synthetic": True, **attributes, **more}
-        write_store(path, array, voxel_size_zyx_nm=phantom.voxel_size_zyx_nm, offset_zyx_nm=(0.0, 0.0, 0.0), attributes=notes)
+        write_store(
+            path, array, voxel_size_zyx_nm=phantom.voxel_size_zyx_nm, offset_zyx_nm=(0.0, 0.0, 0.0), attributes=notes
+        )
     save_skeletons(skeletons, phantom.skeletons)

@@ -14,12 +14,12 @@ _HALF_RANGE = 1.0 / 2.0**53
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def scramble(value: int) -> int:
+def scramble(value: int | np.uint64) -> np.uint64:
     """Turn a number of 64 bits into one that looks unrelated to it: the splitmix64 of Steele, Lea and Flood (2014)."""
-    value = np.uint64(value) + _STEP
-    value = (value ^ (value >> np.uint64(30))) * _FIRST
-    value = (value ^ (value >> np.uint64(27))) * _SECOND
-    return value ^ (value >> np.uint64(31))
+    bits = np.uint64(value) + _STEP
+    bits = (bits ^ (bits >> np.uint64(30))) * _FIRST
+    bits = (bits ^ (bits >> np.uint64(27))) * _SECOND
+    return bits ^ (bits >> np.uint64(31))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -1,8 +1,9 @@
 """Fill a volume with the neurites that skeletons stand for, and draw the membranes between them.
 
-Every voxel goes to the node with the smallest (distance - radius), measured at the voxel's displaced position: a Voronoi diagram with
-additive weights, whose cells are star-shaped around their nodes, hence connected along a skeleton. The two nearest neurites of a voxel
-give its distance to the membrane without a second pass. Blocks of voxels share their candidates, so a voxel looks at a few tens of nodes.
+Every voxel goes to the node with the smallest (distance - radius), measured at the voxel's displaced position: a
+Voronoi diagram with additive weights, whose cells are star-shaped around their nodes, hence connected along a skeleton.
+The two nearest neurites of a voxel give its distance to the membrane without a second pass. Blocks of voxels share
+their candidates, so a voxel looks at a few tens of nodes.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def make_scene(neurites: Neurites, cfg: PhantomConfig) -> Scene:
 def _sort_nodes(neurites: Neurites) -> Nodes:
     cell_nm = float(2 * np.median(neurites.radius_nm))
     place = (neurites.position_nm // cell_nm).astype(np.int64)
-    cells = tuple(int(n) for n in place.max(axis=0) + 1)
+    depth, height, width = (int(n) for n in place.max(axis=0) + 1)
+    cells = (depth, height, width)
     cell = np.ravel_multi_index(tuple(place.T), cells)
     order = np.argsort(cell, kind="stable")
     start = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=math.prod(cells)))])
@@ -93,7 +95,9 @@ def _sort_nodes(neurites: Neurites) -> Nodes:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fill_slab(scene: Scene, places: np.ndarray, start: int, stop: int, labels: np.ndarray, darkness: np.ndarray) -> None:
+def fill_slab(
+    scene: Scene, places: np.ndarray, start: int, stop: int, labels: np.ndarray, darkness: np.ndarray
+) -> None:
     """Fill the z planes `start` to `stop`; the result does not depend on how the planes are shared out between calls.
 
     Parameters
@@ -176,16 +180,16 @@ def _collect(nodes: Nodes, z: float, y: float, x: float, reach: float, near: np.
 def _measure_bound(
     nodes: Nodes, near: np.ndarray, z: float, y: float, x: float, half: float, reach: float, score: np.ndarray
 ) -> float:
-    """Score nodes at the middle of a ball of radius `half`; give the score above which a node is neither first nor second in it.
+    """Score nodes at the middle of a ball of radius `half`; give the score above which none is first or second in it.
 
-    Scores change by at most the distance from the middle, hence twice `half` between one node gaining and another losing. A second
-    that is more than `reach` behind the first leaves no mark.
+    Scores change by at most the distance from the middle, hence twice `half` between one node gaining and another
+    losing. A second that is more than `reach` behind the first leaves no mark.
     """
     first, second, label = np.float32(_FAR), np.float32(_FAR), np.int32(0)
-    z, y, x = np.float32(z), np.float32(y), np.float32(x)
+    mz, my, mx = np.float32(z), np.float32(y), np.float32(x)
     for k in range(near.size):
         node = near[k]
-        dz, dy, dx = nodes.z[node] - z, nodes.y[node] - y, nodes.x[node] - x
+        dz, dy, dx = nodes.z[node] - mz, nodes.y[node] - my, nodes.x[node] - mx
         score[k] = math.sqrt(dz * dz + dy * dy + dx * dx) - nodes.radius[node]
         if score[k] < first:
             if nodes.label[node] != label:
@@ -193,7 +197,7 @@ def _measure_bound(
             first = score[k]
         elif score[k] < second and nodes.label[node] != label:
             second = score[k]
-    return min(second, first + reach) + 2 * half
+    return float(min(second, first + reach)) + 2 * half
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -228,7 +232,7 @@ def _fill_piece(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _enclose(places: np.ndarray, place: np.ndarray) -> tuple[float, float, float, float]:
-    """Copy the places of a piece's voxels, (z, y, x, 3) to (3, voxels); give the middle and the radius of a ball around them (nm)."""
+    """Copy the places of a piece's voxels, (z, y, x, 3) to (3, voxels); give the middle and radius of a ball."""
     voxel, z, y, x, half2 = 0, 0.0, 0.0, 0.0, 0.0
     for vz in range(places.shape[0]):
         for vy in range(places.shape[1]):
@@ -288,9 +292,9 @@ def _rank(nodes: Nodes, part: np.ndarray, scratch: _Scratch) -> None:
 def _darken(scene: Scene, scratch: _Scratch, voxel: int, gap: float) -> int:
     """Give the darkness (0 to 255) of a voxel whose two nearest neurites are `gap` nm apart in score.
 
-    The border runs at right angles to u2 - u1, the difference of the unit vectors to the two nodes, and the gap grows by its length
-    with every nm away from the border. The part of a section's thickness that an oblique border spreads over is a box
-    of variance (t n_z)^2 / 12.
+    The border runs at right angles to u2 - u1, the difference of the unit vectors to the two nodes, and the gap grows
+    by its length with every nm away from the border. The part of a section's thickness that an oblique border spreads
+    over is a box of variance (t n_z)^2 / 12.
     """
     nodes, place, membrane = scene.nodes, scratch.place, scene.membrane
     a, b = scratch.node[0, voxel], scratch.node[1, voxel]

@@ -34,7 +34,7 @@ def make_look(cfg: ImageConfig, seed: int) -> Look:
 
 
 def draw_shades(cfg: ImageConfig, neurites: int, seed: int) -> np.ndarray:
-    """Draw the cytoplasm's grey value of every neurite: (neurites + 1,) float32; entry 0 stands for what is no neurite."""
+    """Draw the grey value of every neurite's cytoplasm: (neurites + 1,) float32; entry 0 is for what is no neurite."""
     shades = np.random.default_rng([seed, 6]).normal(cfg.cytoplasm, cfg.cytoplasm_spread, neurites + 1)
     return np.clip(shades, cfg.membrane + 20, 235).astype(np.float32)
 
@@ -74,7 +74,9 @@ def shade_slab(
             for x in range(width):
                 label = labels[z, y, x]
                 turn = scramble(np.uint64(label))
-                speck = grain[(z + (turn & _MASK)) & _MASK, (y + (turn >> 8 & _MASK)) & _MASK, (x + (turn >> 16 & _MASK)) & _MASK]
+                speck = grain[
+                    (z + (turn & _MASK)) & _MASK, (y + (turn >> 8 & _MASK)) & _MASK, (x + (turn >> 16 & _MASK)) & _MASK
+                ]
                 slow = sample_lattice(lattice, z, y, x)[3]
                 grey = shades[label] + look.texture * speck + _CLOUDS * slow
                 if raw[z, y, x] > 0:
@@ -82,7 +84,9 @@ def shade_slab(
                 depth = darkness[z, y, x] / 255 * (1 - look.variation * min(max(0.5 + 0.35 * slow, 0.0), 1.0))
                 grey += depth * (look.membrane - grey)
                 place = (z * height + y) * width + x
-                raw[z, y, x] = to_grey(grey + look.noise * math.sqrt(max(grey, 0.0) / 128) * draw_noise(look.seed, place))
+                raw[z, y, x] = to_grey(
+                    grey + look.noise * math.sqrt(max(grey, 0.0) / 128) * draw_noise(look.seed, place)
+                )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

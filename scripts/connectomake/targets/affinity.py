@@ -1,7 +1,7 @@
 """Affinities: whether a voxel and the one at an offset belong to the same object.
 
-Channel c at voxel p is the edge p -> p + offset[c] (the "source" convention). It is 1 where both ends carry the same label that
-is neither 0 (background) nor -1 (unknown), else 0; it is known where both ends lie in the array and neither is -1.
+Channel c at voxel p is the edge p -> p + offset[c] (the "source" convention). It is 1 where both ends carry the same
+label that is neither 0 (background) nor -1 (unknown), else 0; it is known where both ends lie in the array and none is -1.
 After BANIS (its `comp_affinities`) and Lee et al. 2017 (long-range affinities).
 """
 
@@ -155,21 +155,19 @@ def _move(affinities: np.ndarray, offsets_zyx: Sequence[Sequence[int]], sign: in
     """Move channel c by sign * offset[c]; what leaves the array is lost, what enters is 0."""
     moved = np.zeros_like(affinities)
     for channel, offset in enumerate(offsets_zyx):
-        steps = [sign * o for o in offset]
-        to = tuple(slice(max(0, s), max(0, n + min(0, s))) for s, n in zip(steps, affinities.shape[1:], strict=True))
-        come_from = tuple(
-            slice(max(0, -s), max(0, n - max(0, s))) for s, n in zip(steps, affinities.shape[1:], strict=True)
-        )
-        moved[(channel, *to)] = affinities[(channel, *come_from)]
+        steps = list(zip([sign * o for o in offset], affinities.shape[1:], strict=True))
+        here = tuple(slice(max(0, step), max(0, n + min(0, step))) for step, n in steps)
+        there = tuple(slice(max(0, -step), max(0, n - max(0, step))) for step, n in steps)
+        moved[channel][here] = affinities[channel][there]
     return moved
 
 
 def erode_labels(labels: np.ndarray, erosion_zyx: Sequence[int]) -> np.ndarray:
     """Make every object thinner: voxels near another label become background.
 
-    Each of max(erosion_zyx) rounds turns the voxels into background that have another label, or background, beside them on an
-    axis whose number of rounds is not used up. Unknown voxels (-1) neither vanish nor make others vanish, nor does the border of the array.
-    The inter-object erosion of Lee et al. 2017, by steps of one voxel.
+    Each of max(erosion_zyx) rounds turns the voxels into background that have another label, or background, beside
+    them on an axis whose number of rounds is not used up. Unknown voxels (-1) neither vanish nor make others vanish,
+    nor does the border of the array. The inter-object erosion of Lee et al. 2017, by steps of one voxel.
 
     Parameters
     ----------

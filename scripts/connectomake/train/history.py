@@ -34,8 +34,8 @@ COLUMNS = (
 class History(pl.Callback):
     """Writes a row every 10 steps (the mean loss since the last one), and one for each validation.
 
-    After an interruption what was written beyond the state that training goes on from is taken back, so no step is there
-    twice.
+    After an interruption what was written beyond the state that training goes on from is taken back, so no step is
+    there twice.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class History(pl.Callback):
         """Go on from what `state_dict` gave."""
         self._loss, self._count = state_dict["loss"], state_dict["count"]
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Take back the rows of steps that will be made again."""
         from torch.utils.tensorboard import SummaryWriter
 
@@ -66,9 +66,7 @@ class History(pl.Callback):
         self._board = SummaryWriter(str(self.folder), purge_step=trainer.global_step + 1)
         self._began = time.monotonic()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Add up the loss; write a row where it is time.
 
         Raises
@@ -84,18 +82,18 @@ class History(pl.Callback):
         if row:
             self._write_mean(trainer)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Write the scores of the validation."""
         self._write(trainer.global_step, pl_module.validated)
         told = ", ".join(f"{name} {value:.4f}" for name, value in pl_module.validated.items())
         log.info("step %d: %s", trainer.global_step, told)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Write what is left."""
         if self._count:
             self._write_mean(trainer)
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def teardown(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         """Close TensorBoard's file."""
         if hasattr(self, "_board"):
             self._board.close()
@@ -128,7 +126,7 @@ class Progress(pl.Callback):
     def __init__(self) -> None:
         self._bar: Any = None
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Start counting from the step that was reached."""
         self._first = trainer.global_step
         self._began = self._said = time.monotonic()
@@ -137,9 +135,7 @@ class Progress(pl.Callback):
 
             self._bar = tqdm(total=trainer.max_steps, initial=self._first, unit=" steps", dynamic_ncols=True)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the bar, or say something once a minute."""
         now = time.monotonic()
         if self._bar is not None:
@@ -153,7 +149,7 @@ class Progress(pl.Callback):
                 trainer.global_step, trainer.max_steps, float(outputs["loss"]), rate, format_seconds(left / rate),
             )  # fmt: skip
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def teardown(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         """Close the bar."""
         if self._bar is not None:
             self._bar.close()

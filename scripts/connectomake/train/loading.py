@@ -100,7 +100,7 @@ class Batches:
         return list(range(step * self.batch, stop if self.count is None else min(stop, self.count)))
 
     def _in_thread(self, numbers: Sequence[Sequence[int]]) -> Iterator[Batch]:
-        """Make the next batches in one thread; its kernels release the interpreter, so it does not hold up the network."""
+        """Make the next batches in one thread; its kernels release the interpreter and do not hold up the network."""
         waiting: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(1, "patches") as pool:
             try:
@@ -119,5 +119,5 @@ class Batches:
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack patches to a batch: ``raw`` (N, C, Z, Y, X) float32, ``values`` uint8 and ``mask`` bool (N, C', Z, Y, X)."""
+    """Stack patches: ``raw`` (N, C, Z, Y, X) float32, ``values`` uint8 and ``mask`` bool (N, C', Z, Y, X)."""
     return {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}

@@ -1,7 +1,7 @@
 """Training patches and validation patches, each a function of its number alone.
 
-Patch i is drawn from a generator seeded with (seed, i): it is the same whichever process makes it, in whatever order, before or
-after an interruption.
+Patch i is drawn from a generator seeded with (seed, i): it is the same whichever process makes it, in whatever order,
+before or after an interruption.
 """
 
 from __future__ import annotations

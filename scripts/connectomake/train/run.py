@@ -20,7 +20,7 @@ from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import to_triple
 from connectomake.models import build_model
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, save_checkpoint
-from connectomake.predict.arithmetic import choose_device, choose_dtype, choose_memory_format
+from connectomake.predict.arithmetic import choose_device, choose_dtype
 from connectomake.split.table import SplitRow, read_split
 from connectomake.targets.registry import Targets
 from connectomake.train.history import History, Progress
@@ -34,7 +34,7 @@ from connectomake.train.patches import (
     measure_grey_values,
 )
 from connectomake.train.selection import Selection
-from connectomake.train.states import Interrupted, KeepState, Signals, noting_signals, read_newest_state
+from connectomake.train.states import Interrupted, KeepState, Signals, read_newest_state
 from connectomake.train.volumes import LabelledBox, open_boxes
 from connectomake.volumes.files import replacing
 
@@ -76,8 +76,8 @@ def train_model(
     Returns
     -------
     bool
-        Whether the training is finished; False where a signal (SIGTERM, SIGUSR1) interrupted it, and the outputs are not
-        written.
+        Whether the training is finished; False where a signal (SIGTERM, SIGUSR1) interrupted it, and the outputs are
+        not written.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def train_model(
         cfg.workers,
     )
     module, precision = _build(cfg, boxes[0].channels, len(targets.channels))
-    with noting_signals() as signals:
+    with Signals() as signals:
         selection = _fit(module, data, cfg, precision, run_folder, signals)
     if selection is None:
         return False
@@ -131,7 +131,8 @@ def _fit(
         return selection
     if found is not None:
         log.info("training goes on from %s", found[0])
-    trainer = _make_trainer(cfg, precision, [selection, History(run_folder, keep), Progress(), keep])
+    callbacks = [selection, History(run_folder, keep), Progress(), keep]
+    trainer = _make_trainer(cfg, precision, len(data.validation) > 0, callbacks)
     try:
         with warnings.catch_warnings():
             for message in LIGHTNINGS_OWN:
@@ -143,13 +144,13 @@ def _fit(
     return selection
 
 
-def _make_trainer(cfg: TrainConfig, precision: str, callbacks: list[pl.Callback]) -> pl.Trainer:
+def _make_trainer(cfg: TrainConfig, precision: str, validates: bool, callbacks: list[pl.Callback]) -> pl.Trainer:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its tips and tables
     device = choose_device(cfg.device)
     return pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1,
-        # Told explicitly: inside a Slurm job Lightning would take over signals and requeueing, which belong to the workflow.
+        # Told, not guessed: in a Slurm job Lightning would take over signals and requeueing, which are the workflow's.
         plugins=[LightningEnvironment()],
         precision=precision,  # type: ignore[arg-type]
         max_steps=cfg.max_steps,
@@ -157,6 +158,7 @@ def _make_trainer(cfg: TrainConfig, precision: str, callbacks: list[pl.Callback]
         val_check_interval=cfg.validate_every_steps,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
+        limit_val_batches=1.0 if validates else 0,
         benchmark=device.type == "cuda",
         callbacks=callbacks,
         logger=False,
@@ -178,7 +180,7 @@ def _build(cfg: TrainConfig, in_channels: int, out_channels: int) -> tuple[Train
         torch.set_float32_matmul_precision("high")
     count = sum(p.numel() for p in network.parameters())
     log.info("%s: %s parameters, %s on %s", cfg.model.architecture, f"{count:,}", PRECISIONS[dtype], device.type)
-    return Training(network, cfg, choose_memory_format(network), fused=dtype != torch.float16), PRECISIONS[dtype]
+    return Training(network, cfg, fused=dtype != torch.float16), PRECISIONS[dtype]
 
 
 def _check(boxes: Sequence[LabelledBox], validation: Sequence[LabelledBox], cfg: TrainConfig) -> None:
@@ -195,6 +197,8 @@ def _check(boxes: Sequence[LabelledBox], validation: Sequence[LabelledBox], cfg:
             expected=f"{boxes[0].channels} channels",
             got=validation[0].channels,
         )
+    if not validation:
+        log.warning("no volume to validate on: nothing will tell whether the network only learns by heart")
     check_sizes(boxes, cfg)
 
 

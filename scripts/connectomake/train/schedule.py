@@ -40,7 +40,8 @@ def update_average(average: nn.Module, network: nn.Module, step: int, decay: flo
     average, network
         Modules of one architecture; the first is changed.
     step
-        Steps made so far. Early averages are short, (1 + step) / (10 + step), so that the first random weights are soon forgotten.
+        Steps made so far. Early averages are short, (1 + step) / (10 + step), so that the first random weights are
+        soon forgotten.
     decay
         The share of the old average that is kept, in the long run.
     """

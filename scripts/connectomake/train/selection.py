@@ -36,7 +36,7 @@ class Selection(pl.Callback):
         self.best_loss, self.best_step = state_dict["loss"], state_dict["step"]
         self.waited, self.weights = state_dict["waited"], state_dict["weights"]
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Compare the validation with the best one so far."""
         loss = pl_module.validated["validate_loss"]
         if loss < self.best_loss:

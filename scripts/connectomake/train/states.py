@@ -7,10 +7,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from types import FrameType
 from typing import Any
 
@@ -18,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 
 from connectomake.errors import ModelError
+from connectomake.models.checkpoint import load_tensors
 from connectomake.volumes.files import replacing
 
 log = logging.getLogger(__name__)
@@ -32,29 +30,30 @@ class Interrupted(Exception):
 
 
 class Signals:
-    """Remembers whether a signal to stop has come."""
+    """Notes SIGTERM and SIGUSR1 instead of dying of them, as a context; outside the main thread it does nothing."""
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._before: dict[int, Any] = {}
 
-    def note(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal: no more than remember it, since a step may be half done."""
-        self.received = number
+    def __enter__(self) -> Signals:
+        self.install()
+        return self
 
-
-@contextmanager
-def noting_signals() -> Iterator[Signals]:
-    """Note SIGTERM and SIGUSR1 instead of dying of them; in a thread other than the main one, do nothing."""
-    signals = Signals()
-    if threading.current_thread() is not threading.main_thread():
-        yield signals
-        return
-    before = {number: signal.signal(number, signals.note) for number in SIGNALS}
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def install(self) -> None:
+        """Take the signals, also after somebody else (Lightning) took them."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self._before.setdefault(number, signal.getsignal(number))
+                signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        """Do no more than remember it: a step may be half done."""
+        self.received = number
 
 
 class KeepState(pl.Callback):
@@ -103,20 +102,19 @@ class KeepState(pl.Callback):
         if len(state_dict["random"]["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state_dict["random"]["cuda"])
 
-    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Take back that Lightning has counted the step which is about to begin; it would validate one step early."""
         counters = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         for counter in (counters["total"], counters["current"]):
             counter["ready"] = counter["started"] = counter["processed"] = counter["completed"]
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Start the clock; take back SIGTERM, at which Lightning would stop without a state."""
+        self.signals.install()
         self._resumed = self._saved = time.monotonic()
         self.saved_step = trainer.global_step
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Write a state where it is time; stop after a signal.
 
         Raises
@@ -131,15 +129,13 @@ class KeepState(pl.Callback):
         if self.signals.received:
             raise Interrupted(f"{signal.Signals(self.signals.received).name} at step {step}")
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Stop when the time is up."""
         self.seconds = self._seconds_before + time.monotonic() - self._resumed
         if self.time_share >= 1:
             trainer.should_stop = True
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Write the last state."""
         self.finished = True
         self.save(trainer)
@@ -175,13 +171,13 @@ def read_newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """
     for path in list_states(folder):
         try:
-            return path, torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
-            log.warning("%s is damaged (%s); an older state is used", path, type(error).__name__)
+            return path, load_tensors(path)
+        except ModelError as error:
+            log.warning("%s; an older state is used", error)
     return None
 
 
-def check_finite(module: pl.LightningModule, step: int) -> None:
+def check_finite(module: Any, step: int) -> None:
     """Stop a training that has diverged.
 
     Raises
