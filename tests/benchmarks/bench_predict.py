@@ -16,7 +16,7 @@ from connectomake.config.architectures import BasicUnetConfig, MedNextConfig, Ne
 from connectomake.config.predict import PredictConfig
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, load_checkpoint, save_checkpoint
 from connectomake.models.registry import build_model
-from connectomake.predict.arithmetic import choose_dtype, choose_memory_format
+from connectomake.models.arithmetic import choose_dtype, choose_memory_format
 from connectomake.predict.job import predict_blocks
 from connectomake.predict.windows import WindowGrid
 from connectomake.volumes.store import write_store

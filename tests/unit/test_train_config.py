@@ -56,7 +56,8 @@ def test_targets_and_losses_are_checked():
     refuse("at least 1 item", targets={"affinity": {"offsets_zyx_vx": []}})
     refuse("at least 1 item", losses=[])
     refuse("balanced_bce", losses=[{"loss": "focal"}])
-    refuse("fewer than the validations", patience=5, max_steps=1000, validate_every_steps=200)
+    refuse("keep: best needs a validation", keep="best", max_steps=100)
+    refuse("fewer than the 5 validations", patience=5, max_steps=1000, validate_every_steps=200)
 
 
 def test_none_preset_is_no_augmentation():

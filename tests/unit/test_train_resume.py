@@ -248,6 +248,14 @@ def test_divergence_stops_before_it_is_saved(split, tmp_path):
     assert not (tmp_path / "model.ckpt").exists()
 
 
+def test_attempt_without_a_state_binds_nobody(split, tmp_path):
+    with pytest.raises(ModelError, match="diverged"):
+        train(split, tmp_path, settings(learning_rate=1e30, warmup=0, gradient_clip=None))
+    assert (tmp_path / "run/settings.json").exists()
+    assert not list_states(tmp_path / "run/states")
+    assert train(split, tmp_path)
+
+
 def test_without_average_the_last_weights_are_saved(split, tmp_path):
     assert train(split, tmp_path, settings(ema_decay=0))
     state = torch.load(list_states(tmp_path / "run/states")[0], weights_only=True)["state_dict"]

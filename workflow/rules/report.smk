@@ -164,7 +164,7 @@ rule report:
         runtime=30,
     params:
         config=dict(config),
-        snakefile=workflow.snakefile,
+        snakefile=workflow.main_snakefile,
         code=code("draw"),
     message:
         "writing {output.page}"

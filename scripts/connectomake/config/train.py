@@ -100,11 +100,13 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _check_patience(self) -> Self:
-        """Refuse patience that outlasts the training."""
+    def _check_validations(self) -> Self:
+        """Refuse to wait for validations that never come."""
         validations = self.max_steps // self.validate_every_steps
         if self.patience is not None and self.patience >= validations:
             raise ValueError(
-                f"patience ({self.patience}) must be fewer than the validations ({validations}) of max_steps"
+                f"patience must be fewer than the {validations} validations of max_steps, got {self.patience}"
             )
+        if self.keep == "best" and validations == 0:
+            raise ValueError(f"keep: best needs a validation: validate_every_steps must be at most {self.max_steps}")
         return self

@@ -18,7 +18,7 @@ from torch import nn
 
 from connectomake.errors import ModelError
 from connectomake.geometry import Box
-from connectomake.predict.arithmetic import choose_memory_format
+from connectomake.models.arithmetic import choose_memory_format
 from connectomake.predict.windows import WindowGrid, blending_weights
 
 log = logging.getLogger(__name__)

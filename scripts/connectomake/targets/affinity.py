@@ -1,7 +1,7 @@
 """Affinities: whether a voxel and the one at an offset belong to the same object.
 
 Channel c at voxel p is the edge p -> p + offset[c] (the "source" convention). It is 1 where both ends carry the same
-label that is neither 0 (background) nor -1 (unknown), else 0; it is known where both ends lie in the array and none is -1.
+label that is neither 0 (background) nor -1 (unknown), else 0. It is known where both ends are, in the array and not -1.
 After BANIS (its `comp_affinities`) and Lee et al. 2017 (long-range affinities).
 """
 

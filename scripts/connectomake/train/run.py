@@ -13,14 +13,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from connectomake.blocks import fix_settings
+from connectomake.blocks import SETTINGS_FILE, fix_settings
 from connectomake.config.augment import AugmentConfig
 from connectomake.config.train import TrainConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import to_triple
 from connectomake.models import build_model
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, save_checkpoint
-from connectomake.predict.arithmetic import choose_device, choose_dtype
+from connectomake.models.arithmetic import choose_device, choose_dtype
 from connectomake.split.table import SplitRow, read_split
 from connectomake.targets.registry import Targets
 from connectomake.train.history import History, Progress
@@ -34,12 +34,13 @@ from connectomake.train.patches import (
     measure_grey_values,
 )
 from connectomake.train.selection import Selection
-from connectomake.train.states import Interrupted, KeepState, Signals, read_newest_state
+from connectomake.train.states import Interrupted, KeepState, Signals, list_states, read_newest_state
 from connectomake.train.volumes import LabelledBox, open_boxes
 from connectomake.volumes.files import replacing
 
 log = logging.getLogger(__name__)
 
+STATES = "states"
 # They change how long a training takes, or where it ends, but no step of it.
 FREE = frozenset(
     {"max_minutes", "device", "precision", "workers", "memory_gb", "checkpoint_every_steps", "checkpoint_every_min"}
@@ -90,19 +91,15 @@ def train_model(
     """
     torch.set_num_threads(threads)
     rows = read_split(split)
-    fix_settings(run_folder, _settings_of(rows, cfg, augment), results=run_folder)
     boxes, validation = (open_boxes(rows, role, cfg.memory_gb) for role in ("train", "validate"))
     _check(boxes, validation, cfg)
-    normalisation = measure_grey_values(boxes, cfg)
-    targets = Targets(cfg.targets)
+    normalisation, targets = measure_grey_values(boxes, cfg), Targets(cfg.targets)
+    training = TrainingPatches(boxes, cfg, augment, targets, normalisation)
     data = PatchData(
-        TrainingPatches(boxes, cfg, augment, targets, normalisation),
-        ValidationPatches(validation, cfg, targets, normalisation),
-        cfg.batch,
-        cfg.max_steps,
-        cfg.workers,
+        training, ValidationPatches(validation, cfg, targets, normalisation), cfg.batch, cfg.max_steps, cfg.workers
     )
     module, precision = _build(cfg, boxes[0].channels, len(targets.channels))
+    _claim(run_folder, _settings_of(rows, cfg, augment))
     with Signals() as signals:
         selection = _fit(module, data, cfg, precision, run_folder, signals)
     if selection is None:
@@ -116,11 +113,18 @@ def train_model(
     return True
 
 
+def _claim(run_folder: Path, settings: dict[str, Any]) -> None:
+    """Record the settings in the run folder, or check that a training begun there had the same."""
+    if not list_states(run_folder / STATES):  # an attempt that came to nothing binds nobody
+        (run_folder / SETTINGS_FILE).unlink(missing_ok=True)
+    fix_settings(run_folder, settings, results=run_folder)
+
+
 def _fit(
     module: Training, data: PatchData, cfg: TrainConfig, precision: str, run_folder: Path, signals: Signals
 ) -> Selection | None:
     """Train from the newest state to the end; None where a signal came before that."""
-    states = run_folder / "states"
+    states = run_folder / STATES
     keep = KeepState(states, cfg.checkpoint_every_steps, cfg.checkpoint_every_min, cfg.max_minutes, signals)
     selection = Selection(cfg.keep == "best", cfg.patience)
     module.time_share = lambda: keep.time_share

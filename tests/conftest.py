@@ -1,0 +1,17 @@
+"""What all tests share: the project's root."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# The machine that tests run on has two cores; a test that needs another number of threads asks for it.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("NUMBA_NUM_THREADS", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """Give the folder of the checkout."""
+    return Path(__file__).resolve().parents[1]

@@ -1,0 +1,60 @@
+"""The code hash changes with code and not with words; provenance lies beside the result."""
+
+import json
+import time
+
+import pytest
+from connectomake import provenance
+from connectomake.config.decode import DecodeConfig
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of two modules, of which `decode` imports `geometry`."""
+    (tmp_path / "decode").mkdir()
+    (tmp_path / "decode/__init__.py").write_text("from connectomake.decode.cut import cut\n")
+    (tmp_path / "decode/cut.py").write_text("from connectomake.geometry import a\nfrom connectomake.log import b\n\ndef cut():\n    return a\n")
+    (tmp_path / "geometry.py").write_text("a = 1\n")
+    (tmp_path / "log.py").write_text("b = 1\n")
+    (tmp_path / "measure.py").write_text("c = 1\n")
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    return tmp_path
+
+
+def code_of_decode():
+    for cached in (provenance._tree, provenance._imports, provenance._code):
+        cached.cache_clear()
+    return provenance.code_of("decode")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "changes"),
+    [
+        ("decode/cut.py", 'from connectomake.geometry import a\n\n\ndef cut():\n    """Words."""\n    return a  # words\n', False),
+        ("decode/cut.py", "from connectomake.geometry import a\n\n\ndef cut():\n    return a + 1\n", True),
+        ("geometry.py", "a = 2\n", True),
+        ("log.py", "b = 2\n", False),
+        ("measure.py", "c = 2\n", False),
+        ("decode/more.py", "d = 1\n", True),
+    ],
+)
+def test_code_of_sees_what_computes(package, file, text, changes):
+    (package / "decode/cut.py").write_text("from connectomake.geometry import a\n\n\ndef cut():\n    return a\n")
+    before = code_of_decode()
+    (package / file).write_text(text)
+    assert (code_of_decode() != before) is changes
+
+
+def test_code_of_names_what_the_stages_compute_with():
+    reached = provenance._reached(["decode"])
+    assert {"geometry", "decode.components"} <= reached
+    assert not any(name.split(".")[0] in provenance.NOT_SCIENCE for name in reached)
+
+
+def test_provenance_lies_beside_the_store(tmp_path):
+    output = tmp_path / "volume/labels.zarr/zarr.json"
+    provenance.write_provenance("decode_affinities", {"cfg": DecodeConfig(), "threads": 2}, [output], time.time() - 3)
+    written = json.loads((tmp_path / "volume/provenance/decode_affinities.json").read_text())
+    assert written["arguments"]["cfg"]["threshold"] == DecodeConfig().threshold
+    assert written["seconds"] >= 3
+    assert written["versions"]["numpy"]

@@ -1,0 +1,61 @@
+"""A small run of the whole workflow: a 48^3 phantom, a few steps of training."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+SMALL = {
+    "synth.phantom.shape_zyx": [48, 48, 48],
+    "train.model.filters": [4, 4, 8, 8, 8, 4],
+    "train.patch_zyx_vx": [32, 32, 64],
+    "train.max_steps": 6,
+    "train.validate_every_steps": 3,
+    "train.checkpoint_every_steps": 1,
+    "train.device": "cpu",
+    "train.precision": "float32",
+    "predict.device": "cpu",
+    "predict.precision": "float32",
+    "predict.block_zyx_vx": [16, 16, 16],
+    "predict.chunk_zyx_vx": [16, 16, 16],
+    "predict.jobs": 2,
+    "predict.overlap": 0.75,
+}
+
+Run = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture
+def small_config(tmp_path: Path) -> Path:
+    """Write a config that runs the experiment `phantom` at small size into a folder of its own."""
+    config = {"experiments": "phantom", "results": str(tmp_path / "results"), "override": {**SMALL}}
+    config["override"]["train.patch_zyx_vx"] = [32, 32, 32]
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """Give the command line that runs Snakemake with the Python of the tests."""
+    return [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", *map(str, arguments)]
+
+
+def clean_environment() -> dict[str, str]:
+    """Give an environment in which coverage and warnings of the tests do not reach Snakemake."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHONWARNINGS"))}
+
+
+@pytest.fixture
+def snakemake(project: Path) -> Run:
+    """Run Snakemake in the checkout and give what it said."""
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            command(*arguments), cwd=project, capture_output=True, text=True, timeout=900, env=clean_environment()
+        )
+
+    return run

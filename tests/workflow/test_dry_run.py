@@ -1,0 +1,49 @@
+"""Every experiment can be planned, and a wrong config is one line before anything runs."""
+
+from pathlib import Path
+
+import pytest
+
+EXPERIMENTS = sorted((Path(__file__).parents[2] / "config" / "experiments").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("experiment", [path.stem for path in EXPERIMENTS])
+def test_every_experiment_can_be_planned(snakemake, tmp_path, project, experiment):
+    if experiment == "fib25" and not (project / "../shared/data/fib25").is_dir():
+        pytest.skip("the FIB-25 data are not at ../shared/data/fib25")
+    told = snakemake("-n", "--config", f"experiments={experiment}", f"results={tmp_path}/results")
+    assert told.returncode == 0, told.stderr
+    assert "train_model" in told.stdout + told.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("experiments=phantm", ["phantm", "phantom"]),
+        ("experiments=phantom override=train.max_stepz=5", ["train.max_stepz", "max_steps"]),
+        ("experiments=phantom override=train.max_steps=many", ["max_steps", "many"]),
+        ("experiments=phantom override=decode.threshold=1.5", ["threshold", "1.5"]),
+        ("experimentz=phantom", ["experimentz", "experiments"]),
+        ("experiments=fib25 override=data.folder=/nowhere/at/all", ["/nowhere/at/all", "neuroproof"]),
+        ("experiments=phantom override=train.patch_zyx_vx=[60,64,64]", ["patch_zyx_vx", "64"]),
+    ],
+)
+def test_a_wrong_config_is_one_line(snakemake, tmp_path, config, words):
+    told = snakemake("-n", "--config", *config.split(" "), f"results={tmp_path}/results")
+    assert told.returncode != 0
+    lines = [line for line in told.stderr.splitlines() if line.strip() and not line.startswith("host:")]
+    assert len(lines) == 1, told.stderr
+    assert all(word in lines[0] for word in words), lines[0]
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("sweep", "word"), [("{}", "sweep"), ("{decode.threshold: []}", "threshold"), ("{decode.thresholt: [1]}", "threshold")]
+)
+def test_an_empty_or_unknown_sweep_is_refused(snakemake, tmp_path, sweep, word):
+    experiment = tmp_path / "mine.yaml"
+    experiment.write_text(f"data: phantom\nsweep: {sweep}\n")
+    told = snakemake("-n", "--config", f"experiments={experiment}", f"results={tmp_path}/results")
+    assert told.returncode != 0
+    assert word in told.stderr
+    assert "Traceback" not in told.stderr

@@ -1,0 +1,79 @@
+"""The whole workflow at small size: it finishes, has nothing left to do, and survives being killed."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.conftest import clean_environment, command
+
+pytestmark = pytest.mark.slow
+
+
+def digest_of_store(results: Path) -> str:
+    """Hash what a prediction computed: every chunk file of every store, and no record of when."""
+    digest = hashlib.sha256()
+    stores = sorted(results.glob("predict/**/affinities.zarr"))
+    assert stores
+    for file in sorted(file for store in stores for file in (store / "s0").rglob("*") if file.is_file()):
+        digest.update(str(file.relative_to(results)).encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def kill_when(arguments, project, condition) -> bool:
+    """Start Snakemake and kill its whole process group, without warning, once the condition holds."""
+    with subprocess.Popen(
+        command(*arguments),
+        cwd=project,
+        env=clean_environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        deadline = time.monotonic() + 600
+        while process.poll() is None and time.monotonic() < deadline:
+            if condition():
+                os.killpg(process.pid, signal.SIGKILL)
+                return True
+            time.sleep(0.02)
+    return False
+
+
+def test_run_kill_and_run_again(snakemake, small_config, project, tmp_path):
+    results = tmp_path / "results"
+    whole = snakemake("--configfile", small_config)
+    assert whole.returncode == 0, whole.stderr
+    numbers = json.loads((results / "report/phantom/metrics.json").read_text())
+    assert numbers["rows"]
+    page = (results / "report/report.html").read_text(encoding="utf-8")
+    assert "VOI" in page
+    assert (results / "report/phantom/overview.png").stat().st_size > 10_000
+
+    again = snakemake("--configfile", small_config, "-n")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+    expected = digest_of_store(results)
+    weights = next(results.glob("train/**/model.ckpt")).read_bytes()
+    other = tmp_path / "killed"
+    options = ["--configfile", small_config, "--config", f"results={other}"]
+
+    def training_begun():
+        return len(list(other.glob("train/**/run/states/*"))) >= 1
+
+    def prediction_begun():
+        return any(file.stat().st_size > 2 for file in other.glob("predict/**/ledger/*-of-*.json"))
+
+    assert kill_when(options, project, training_begun), "the run ended before it could be killed in training"
+    assert not list(other.glob("train/**/model.ckpt"))
+    options.append("--rerun-incomplete")
+    assert kill_when(options, project, prediction_begun), "the run ended before it could be killed in prediction"
+    assert len(list(other.glob("predict/**/affinities.zarr/zarr.json"))) < 2
+    end = snakemake(*options)
+    assert end.returncode == 0, end.stderr
+    assert next(other.glob("train/**/model.ckpt")).read_bytes() == weights
+    assert digest_of_store(other) == expected
