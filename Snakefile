@@ -33,14 +33,12 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/decode.smk"
 include: "workflow/rules/measure.smk"
+include: "workflow/rules/draw.smk"
 include: "workflow/rules/report.smk"
 
 
 wildcard_constraints:
-    **dict.fromkeys(WILDCARDS, "[^/]+"),
-    seed=r"\d+",
-    job=r"\d+",
-    jobs=r"\d+",
+    **WILDCARDS,
 
 
 localrules:
@@ -60,13 +58,13 @@ rule all:
 rule demo:
     """The generated volumes of the experiment `phantom`, through every stage."""
     input:
-        report_of("phantom"),
+        demo_page,
 
 
 rule segment:
     """The labels of every volume of the chosen experiments, and nothing that needs truth."""
     input:
-        [path_of("decode", "labels.zarr/zarr.json", variant, name) for variant in VARIANTS for name in segmented(variant)],
+        all_labels(),
 
 
 rule evaluate:

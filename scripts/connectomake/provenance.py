@@ -1,4 +1,4 @@
-"""What made a result: the command, the settings, the code, the machine, the cost; and the hash of the code that tells what to remake."""
+"""What made a result: command, settings, commit, machine and cost; and the hash of code that tells what to remake."""
 
 from __future__ import annotations
 
@@ -117,7 +117,9 @@ def _commit() -> str | None:
     try:
         git = ["git", "-C", str(PACKAGE)]
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True, timeout=10)
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True, timeout=10
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
@@ -177,6 +179,8 @@ def _code(file: Path) -> str:
     """Give a module's syntax tree without docstrings, as text."""
     tree = ast.parse(file.read_text(encoding="utf-8"))  # a copy of its own, for docstrings are cut out of it
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node, clean=False):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node, clean=False
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)

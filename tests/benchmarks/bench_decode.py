@@ -15,11 +15,12 @@ from concurrent.futures import ProcessPoolExecutor
 import cc3d
 import numpy as np
 import pytest
-from connectomake.config.decode import DecodeConfig
-from connectomake.decode import affinity_cc3d, decode, fill_by_watershed
 from numba import njit
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
+
+from connectomake.config.decode import DecodeConfig
+from connectomake.decode import affinity_cc3d, decode, fill_by_watershed
 
 SIDE = int(os.environ.get("CONNECTOMAKE_BENCH_SIDE", "128"))
 THRESHOLD = 0.5

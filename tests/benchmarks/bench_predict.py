@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
 from connectomake.config.architectures import BasicUnetConfig, MedNextConfig, NetworkConfig
 from connectomake.config.predict import PredictConfig
+from connectomake.models.arithmetic import choose_dtype, choose_memory_format
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, load_checkpoint, save_checkpoint
 from connectomake.models.registry import build_model
-from connectomake.models.arithmetic import choose_dtype, choose_memory_format
 from connectomake.predict.job import predict_blocks
 from connectomake.predict.windows import WindowGrid
 from connectomake.volumes.store import write_store
-from pytest_benchmark.fixture import BenchmarkFixture
 
 WINDOW = (48, 48, 48)
 SHAPE = (48, 96, 144)

@@ -5,13 +5,14 @@ import re
 from typing import Any, Literal, Self
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import Field, model_validator
+
 from connectomake.config.compose import Preset, compose, merge, nest
 from connectomake.config.explain import Layer
 from connectomake.config.ids import LONGEST, name_settings
 from connectomake.config.section import Section
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pydantic import Field, model_validator
 
 
 class Adam(Section):

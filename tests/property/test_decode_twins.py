@@ -5,11 +5,12 @@ import heapq
 import cc3d
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from connectomake.decode import affinity_cc3d, fill_by_watershed
 from connectomake.decode.small_objects import merge_into_neighbors
 from connectomake.targets.affinity import affinities_of_labels, to_destination
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 UNITS = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 DIRECTIONS = [(axis, sign) for axis in range(3) for sign in (-1, 1)]

@@ -4,10 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from connectomake.geometry import BlockGrid, Box
-from connectomake.predict.windows import WindowGrid, blending_weights, reflect_pad
 from hypothesis import given
 from hypothesis import strategies as st
+
+from connectomake.geometry import BlockGrid, Box
+from connectomake.predict.windows import WindowGrid, blending_weights, reflect_pad
 
 sides = st.integers(1, 40)
 triples = st.tuples(sides, sides, sides)

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from connectomake.geometry import Box
-from connectomake.volumes.store import write_store
-from connectomake.volumes.volume import Volume, open_volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
+from connectomake.geometry import Box
+from connectomake.volumes.store import write_store
+from connectomake.volumes.volume import Volume, open_volume
 
 SHAPE = (7, 13, 11)
 SIZE = (30.0, 8.0, 8.0)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from connectomake import blocks
 from connectomake.blocks import Ledger, compare_settings, fix_settings, hash_settings, job_name
 from connectomake.errors import DataError, MissingDataError, ResumeMismatchError

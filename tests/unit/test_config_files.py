@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from connectomake.config.compose import Presets
 from connectomake.config.schemas import documents, key_tables, preset_schema
 from connectomake.config.section import Section

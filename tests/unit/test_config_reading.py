@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field, ValidationError
+
 from connectomake.config.explain import Layer, explain, nearest
 from connectomake.config.keys import parse_overrides, split_key
 from connectomake.config.section import Section
 from connectomake.config.yaml_files import line_of, parse_yaml, read_yaml
 from connectomake.errors import ConfigError
-from pydantic import Field, ValidationError
 
 
 class Unet(Section):

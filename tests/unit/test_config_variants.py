@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from connectomake.config.compose import read_preset
 from connectomake.config.expand import CHAIN, Variant
 from connectomake.config.stages import STAGES

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from connectomake.config.decode import DecodeConfig
 from connectomake.decode import affinity_cc3d, decode, fill_by_watershed, get_decoder, list_decoders, register_decoder
 from connectomake.decode.components import find_components

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+
 from connectomake.draw.figure import add_axes_in, new_figure
 from connectomake.draw.neurites import Bodies, choose_bodies, draw_bodies, measure_slopes, render_bodies, walk_rays
 from connectomake.draw.planes import Layer

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+
 from connectomake.draw.planes import Layer, choose_planes, common_box, lay_over, read_plane
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+
 from connectomake.draw.page import write_page
 from connectomake.draw.results import choose_errors, choose_score, draw_results, name_rows
 from connectomake.draw.tables import best_rows, settings_in, shorten_ids, swept_key, without_setting

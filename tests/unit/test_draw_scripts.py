@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+
 from connectomake.draw.slices import Layers
 from connectomake.draw.sources import head, open_layers, read_nodes
 from connectomake.volumes.files import write_json

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
+
 from connectomake.draw.figure import (
     add_axes_in,
     add_scale_bar,
@@ -21,7 +23,6 @@ from connectomake.draw.overview import draw_overview, summarise
 from connectomake.draw.slices import Layers, draw_slices, nearest_channels, paint, read_rows, stretch_contrast
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm
-from scipy import ndimage
 
 VOXEL_NM = (30.0, 6.0, 6.0)
 

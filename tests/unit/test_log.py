@@ -5,6 +5,7 @@ import sys
 import warnings
 
 import pytest
+
 from connectomake import log as log_module
 from connectomake.log import describe_progress, format_seconds, progress, setup_logging
 

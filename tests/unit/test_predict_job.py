@@ -10,11 +10,13 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import connectomake
 import numpy as np
 import pytest
 import torch
 import zarr
+from torch import nn
+
+import connectomake
 from connectomake.blocks import Ledger
 from connectomake.config.architectures import BasicUnetConfig
 from connectomake.config.predict import PredictConfig
@@ -32,7 +34,6 @@ from connectomake.predict import job as job_module
 from connectomake.predict.finish import finish_prediction
 from connectomake.predict.job import BlockWork, predict_blocks
 from connectomake.volumes.store import read_attributes, write_store
-from torch import nn
 
 SHAPE = (20, 40, 36)
 NAMES = ("z1", "y1", "x1", "z9")

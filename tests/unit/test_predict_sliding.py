@@ -4,15 +4,16 @@ import os
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from connectomake.errors import ConfigError, ModelError
 from connectomake.geometry import BlockGrid, Box
-from connectomake.predict import arithmetic
 from connectomake.models.arithmetic import choose_device, choose_dtype, choose_memory_format
+from connectomake.predict import arithmetic
 from connectomake.predict.memory import estimate_memory, log_memory
 from connectomake.predict.pipeline import run_overlapped
 from connectomake.predict.sliding import Recipe, SlidingWindow, as_torch_can
 from connectomake.predict.windows import WindowGrid, blending_weights, reflect_pad
-from torch import nn
 
 CPU = torch.device("cpu")
 WINDOW = (8, 12, 16)

@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+
 from connectomake import provenance
 from connectomake.config.decode import DecodeConfig
 
@@ -13,7 +14,9 @@ def package(tmp_path, monkeypatch):
     """A package of two modules, of which `decode` imports `geometry`."""
     (tmp_path / "decode").mkdir()
     (tmp_path / "decode/__init__.py").write_text("from connectomake.decode.cut import cut\n")
-    (tmp_path / "decode/cut.py").write_text("from connectomake.geometry import a\nfrom connectomake.log import b\n\ndef cut():\n    return a\n")
+    (tmp_path / "decode/cut.py").write_text(
+        "from connectomake.geometry import a\nfrom connectomake.log import b\n\ndef cut():\n    return a\n"
+    )
     (tmp_path / "geometry.py").write_text("a = 1\n")
     (tmp_path / "log.py").write_text("b = 1\n")
     (tmp_path / "measure.py").write_text("c = 1\n")
@@ -30,7 +33,11 @@ def code_of_decode():
 @pytest.mark.parametrize(
     ("file", "text", "changes"),
     [
-        ("decode/cut.py", 'from connectomake.geometry import a\n\n\ndef cut():\n    """Words."""\n    return a  # words\n', False),
+        (
+            "decode/cut.py",
+            'from connectomake.geometry import a\n\n\ndef cut():\n    """Words."""\n    return a  # words\n',
+            False,
+        ),
         ("decode/cut.py", "from connectomake.geometry import a\n\n\ndef cut():\n    return a + 1\n", True),
         ("geometry.py", "a = 2\n", True),
         ("log.py", "b = 2\n", False),

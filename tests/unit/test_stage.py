@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from connectomake.config.decode import DecodeConfig
 from connectomake.errors import ConfigError
 from connectomake.stage import bind_flags, bind_job
@@ -18,7 +19,9 @@ class Named(dict):
         return iter(self.values())
 
 
-def decode(*, raw: Path, labels: Path, cfg: DecodeConfig, many: list[Path] = (), truth: Path | None = None, threads: int = 1):
+def decode(
+    *, raw: Path, labels: Path, cfg: DecodeConfig, many: list[Path] = (), truth: Path | None = None, threads: int = 1
+):
     """Stand for a stage."""
 
 
@@ -66,7 +69,21 @@ def test_flags_are_made_of_the_signature(tmp_path):
     preset.write_text("threshold: 0.6\nmin_size_vx: 9\n")
     call = bind_flags(
         decode,
-        ["--raw", "a", "--labels", "b", "--many", "c", "d", "--config", str(preset), "--set", "threshold=0.8", "--threads", "2"],
+        [
+            "--raw",
+            "a",
+            "--labels",
+            "b",
+            "--many",
+            "c",
+            "d",
+            "--config",
+            str(preset),
+            "--set",
+            "threshold=0.8",
+            "--threads",
+            "2",
+        ],
     )
     assert call.arguments["cfg"] == DecodeConfig(threshold=0.8, min_size_vx=9)
     assert call.arguments["many"] == [Path("c"), Path("d")]
@@ -96,7 +113,14 @@ def test_every_stage_script_shows_help(script):
 
 def test_an_error_by_hand_is_one_line(tmp_path, project):
     told = subprocess.run(
-        [sys.executable, str(project / "scripts/make_datasplit.py"), "--volumes", str(tmp_path / "no.json"), "--table", str(tmp_path / "t")],
+        [
+            sys.executable,
+            str(project / "scripts/make_datasplit.py"),
+            "--volumes",
+            str(tmp_path / "no.json"),
+            "--table",
+            str(tmp_path / "t"),
+        ],
         capture_output=True,
         text=True,
         check=False,

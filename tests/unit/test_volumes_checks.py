@@ -10,10 +10,11 @@ import h5py
 import numpy as np
 import pytest
 import zarr
+from pydantic import ValidationError
+
 from connectomake.config.data import DataConfig, VolumeSource
 from connectomake.errors import DataError, MissingDataError
 from connectomake.volumes.checks import check_source, locate, open_pair
-from pydantic import ValidationError
 
 SIZE = [30.0, 8.0, 8.0]
 KEY = "config/data/mine.yaml: volumes.left"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from connectomake.errors import DataError, MissingDataError
 from connectomake.volumes.files import read_json, replacing, write_json
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+
 from connectomake.config.data import VolumeSource
 from connectomake.errors import DataError, MissingDataError
 from connectomake.geometry import Box

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from PIL import Image
+
 from connectomake.errors import DataError, MissingDataError
 from connectomake.geometry import Box
 from connectomake.volumes.formats.metadata import to_nm
 from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import open_volume
-from PIL import Image
 
 ARRAY = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 SIZE = (40.0, 4.0, 8.0)

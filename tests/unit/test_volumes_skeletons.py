@@ -10,6 +10,7 @@ from pathlib import Path
 import networkx
 import numpy as np
 import pytest
+
 from connectomake.errors import DataError, MissingDataError
 from connectomake.volumes.skeletons import Skeletons, load_skeletons, save_skeletons
 

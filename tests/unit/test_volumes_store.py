@@ -11,6 +11,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 import zarr
+
 from connectomake.errors import DataError, MissingDataError, ResumeMismatchError
 from connectomake.geometry import BlockGrid
 from connectomake.volumes.store import create_store, finish_store, fit_shard, read_attributes, write_store

@@ -38,7 +38,8 @@ def test_a_wrong_config_is_one_line(snakemake, tmp_path, config, words):
 
 
 @pytest.mark.parametrize(
-    ("sweep", "word"), [("{}", "sweep"), ("{decode.threshold: []}", "threshold"), ("{decode.thresholt: [1]}", "threshold")]
+    ("sweep", "word"),
+    [("{}", "sweep"), ("{decode.threshold: []}", "threshold"), ("{decode.thresholt: [1]}", "threshold")],
 )
 def test_an_empty_or_unknown_sweep_is_refused(snakemake, tmp_path, sweep, word):
     experiment = tmp_path / "mine.yaml"

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from tests.workflow.conftest import clean_environment, command
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ rule decode_affinities:
     output:
         labels=f"{folder('decode')}/labels.zarr/zarr.json",
     log:
-        log_of("decode_affinities", folder("decode")),
+        log_of("decode_affinities", "decode"),
     conda:
         ENVIRONMENT
     threads: 8

@@ -3,6 +3,50 @@
 EXPERIMENT_FIGURES = ("metrics.tsv", "metrics.html", "metrics.png", "overview.png")
 
 
+def source_of(wildcards):
+    """Give the source of the volume that the wildcards `data` and `volume` name."""
+    return INDEX["data", wildcards.data].settings["data"].volumes[wildcards.volume]
+
+
+def folder_of(wildcards):
+    """Give the folder that the paths of a data config start from."""
+    return INDEX["data", wildcards.data].settings["data"].folder
+
+
+def file_of(path, wildcards):
+    """Give the file or folder of a `file::dataset`."""
+    return locate(path, folder_of(wildcards)).partition("::")[0]
+
+
+def phantom_folder(wildcards):
+    """Give the folder of the generated volume that the wildcards `data` and `volume` name."""
+    source = source_of(wildcards)
+    phantom = INDEX["data", wildcards.data].phantoms[source.phantom]
+    return f"{RESULTS}/synth/{phantom.id}/seed{source.seed}"
+
+
+def segmented(variant):
+    """Give the volumes that are segmented: those not trained on, or all where there are no others."""
+    volumes = variant.settings["data"].volumes
+    return [name for name, source in volumes.items() if source.role != "train"] or list(volumes)
+
+
+def has_skeletons(variant, volume):
+    """Tell whether a volume has skeletons to be measured against."""
+    source = variant.settings["data"].volumes[volume]
+    return source.phantom is not None or source.skeletons is not None
+
+
+def has_truth(variant, volume):
+    """Tell whether a volume can be measured at all."""
+    return has_skeletons(variant, volume) or variant.settings["data"].volumes[volume].labels is not None
+
+
+def measured(variant):
+    """Give the volumes of a variant that have truth to be measured against."""
+    return [name for name in segmented(variant) if has_truth(variant, name)]
+
+
 def variants_of(experiment):
     """Give the variants of one experiment, in the order of its sweep."""
     return [variant for variant in VARIANTS if variant.experiment == experiment]
@@ -19,7 +63,10 @@ def ingest_files(wildcards):
     source = source_of(wildcards)
     if source.phantom is not None:
         stores = phantom_folder(wildcards)
-        return {"raw": f"{stores}/raw.zarr/zarr.json", "labels": f"{stores}/labels.zarr/zarr.json"}
+        return {
+            "raw": f"{stores}/raw.zarr/zarr.json",
+            "labels": f"{stores}/labels.zarr/zarr.json",
+        }
     named = {"raw_file": source.raw, "labels_file": source.labels}
     return {name: file_of(path, wildcards) for name, path in named.items() if path is not None}
 
@@ -52,7 +99,9 @@ def report_of(*experiments):
     figures = [f"{RESULTS}/report/{v.experiment}/{name}" for v in shown if measured(v) for name in EXPERIMENT_FIGURES]
     figures += [f"{RESULTS}/report/{variant.experiment}/settings.yaml" for variant in shown]
     figures += [curves(variant) for variant in shown]
-    figures += [f"{RESULTS}/report/slices/{v.chain('decode')}/{volume}/slices.png" for v in shown for volume in segmented(v)]
+    figures += [
+        f"{RESULTS}/report/slices/{v.chain('decode')}/{volume}/slices.png" for v in shown for volume in segmented(v)
+    ]
     return list(dict.fromkeys(figures))
 
 
@@ -66,3 +115,15 @@ def overview_files(wildcards):
         "labels": path_of("decode", "labels.zarr/zarr.json", variant, volume),
         "metrics": path_of("measure", "metrics.json", variant, volume),
     }
+
+
+def all_labels():
+    """Give the segmentation of every volume of every variant."""
+    return [path_of("decode", "labels.zarr/zarr.json", v, volume) for v in VARIANTS for volume in segmented(v)]
+
+
+def demo_page(wildcards):
+    """Give the page of the demo; it is the experiment `phantom` that makes it."""
+    if "phantom" not in EXPERIMENTS:
+        raise ValueError("snakemake demo runs the experiment phantom: leave out --config experiments=...")
+    return f"{RESULTS}/report/report.html"

@@ -16,7 +16,7 @@ rule measure_segmentation:
         metrics=f"{folder('measure')}/metrics.json",
         table=f"{folder('measure')}/skeletons.tsv",
     log:
-        log_of("measure_segmentation", folder("measure")),
+        log_of("measure_segmentation", "measure"),
     conda:
         ENVIRONMENT
     threads: 4

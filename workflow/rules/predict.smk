@@ -14,7 +14,7 @@ rule predict_affinities:
     output:
         marker=f"{folder('predict')}/jobs/{{job}}-of-{{jobs}}.json",
     log:
-        f"{log_of('predict_affinities', folder('predict'))[:-4]}/{{job}}-of-{{jobs}}.log",
+        f"{folder('predict', top='log/predict_affinities')}/{{job}}-of-{{jobs}}.log",
     conda:
         ENVIRONMENT
     threads: 8
@@ -45,7 +45,7 @@ rule finish_prediction:
     output:
         done=f"{folder('predict')}/affinities.zarr/zarr.json",
     log:
-        log_of("finish_prediction", folder("predict")),
+        log_of("finish_prediction", "predict"),
     conda:
         ENVIRONMENT
     resources:

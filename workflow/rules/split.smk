@@ -15,7 +15,7 @@ rule make_datasplit:
     output:
         table=f"{folder('split', volume=False)}/split.tsv",
     log:
-        log_of("make_datasplit", folder("split", volume=False)),
+        log_of("make_datasplit", "split", volume=False),
     conda:
         ENVIRONMENT
     resources:

@@ -15,7 +15,7 @@ rule train_model:
         checkpoint=f"{folder('train', volume=False)}/model.ckpt",
         metrics=f"{folder('train', volume=False)}/metrics.csv",
     log:
-        log_of("train_model", folder("train", volume=False)),
+        log_of("train_model", "train", volume=False),
     conda:
         ENVIRONMENT
     threads: 8

@@ -23,8 +23,8 @@ from connectomake.config.predict import PredictConfig
 from connectomake.errors import ConnectomakeError, ModelError
 from connectomake.geometry import Box
 from connectomake.log import progress
-from connectomake.models.checkpoint import CheckpointMeta, load_checkpoint
 from connectomake.models.arithmetic import choose_device, choose_dtype
+from connectomake.models.checkpoint import CheckpointMeta, load_checkpoint
 from connectomake.predict.memory import estimate_memory, log_memory
 from connectomake.predict.pipeline import run_overlapped
 from connectomake.predict.plan import Plan, plan_prediction

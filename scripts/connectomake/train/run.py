@@ -19,8 +19,8 @@ from connectomake.config.train import TrainConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import to_triple
 from connectomake.models import build_model
-from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, save_checkpoint
 from connectomake.models.arithmetic import choose_device, choose_dtype
+from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, save_checkpoint
 from connectomake.split.table import SplitRow, read_split
 from connectomake.targets.registry import Targets
 from connectomake.train.history import History, Progress
