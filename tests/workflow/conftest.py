@@ -1,8 +1,10 @@
 """A small run of the whole workflow: a 48^3 phantom, a few steps of training."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,5 +59,29 @@ def snakemake(project: Path) -> Run:
         return subprocess.run(
             command(*arguments), cwd=project, capture_output=True, text=True, timeout=900, env=clean_environment()
         )
+
+    return run
+
+
+@pytest.fixture
+def kill_snakemake_when(project: Path) -> Callable[..., bool]:
+    """Run Snakemake, kill its whole process group without warning once a condition holds, and tell whether it was."""
+
+    def run(condition: Callable[[], bool], *arguments: str | Path) -> bool:
+        with subprocess.Popen(
+            command(*arguments),
+            cwd=project,
+            env=clean_environment(),
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            deadline = time.monotonic() + 600
+            while process.poll() is None and time.monotonic() < deadline:
+                if condition():
+                    os.killpg(process.pid, signal.SIGKILL)
+                    return True
+                time.sleep(0.02)
+        return False
 
     return run

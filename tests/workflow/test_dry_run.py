@@ -26,6 +26,7 @@ def test_every_experiment_can_be_planned(snakemake, tmp_path, project, experimen
         ("experimentz=phantom", ["experimentz", "experiments"]),
         ("experiments=fib25 override=data.folder=/nowhere/at/all", ["/nowhere/at/all", "neuroproof"]),
         ("experiments=phantom override=train.patch_zyx_vx=[60,64,64]", ["patch_zyx_vx", "64"]),
+        ("experiments=phantom override=train.patch_zyx_vx=[256,64,64]", ["patch_zyx_vx", "256", "train"]),
     ],
 )
 def test_a_wrong_config_is_one_line(snakemake, tmp_path, config, words):

@@ -2,14 +2,9 @@
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from tests.workflow.conftest import clean_environment, command
 
 pytestmark = pytest.mark.slow
 
@@ -24,26 +19,7 @@ def digest_of_store(results: Path) -> str:
     return digest.hexdigest()
 
 
-def kill_when(arguments, project, condition) -> bool:
-    """Start Snakemake and kill its whole process group, without warning, once the condition holds."""
-    with subprocess.Popen(
-        command(*arguments),
-        cwd=project,
-        env=clean_environment(),
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        deadline = time.monotonic() + 600
-        while process.poll() is None and time.monotonic() < deadline:
-            if condition():
-                os.killpg(process.pid, signal.SIGKILL)
-                return True
-            time.sleep(0.02)
-    return False
-
-
-def test_run_kill_and_run_again(snakemake, small_config, project, tmp_path):
+def test_run_kill_and_run_again(snakemake, kill_snakemake_when, small_config, tmp_path):
     results = tmp_path / "results"
     whole = snakemake("--configfile", small_config)
     assert whole.returncode == 0, whole.stderr
@@ -67,10 +43,9 @@ def test_run_kill_and_run_again(snakemake, small_config, project, tmp_path):
     def prediction_begun():
         return any(file.stat().st_size > 2 for file in other.glob("predict/**/ledger/*-of-*.json"))
 
-    assert kill_when(options, project, training_begun), "the run ended before it could be killed in training"
+    assert kill_snakemake_when(training_begun, *options), "the run ended before it could be killed in training"
     assert not list(other.glob("train/**/model.ckpt"))
-    options.append("--rerun-incomplete")
-    assert kill_when(options, project, prediction_begun), "the run ended before it could be killed in prediction"
+    assert kill_snakemake_when(prediction_begun, *options), "the run ended before it could be killed in prediction"
     assert len(list(other.glob("predict/**/affinities.zarr/zarr.json"))) < 2
     end = snakemake(*options)
     assert end.returncode == 0, end.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 PROJECT = Path(workflow.basedir)
 sys.path.insert(0, str(PROJECT / "scripts"))
 
+from connectomake.config.checks import check_patch_fits
 from connectomake.config.data import FROM_LABELS
 from connectomake.config.variants import index_variants, load_run, read_run
 from connectomake.errors import ConnectomakeError
@@ -37,7 +38,9 @@ def check_volumes(variant):
     data = variant.settings["data"]
     for name, source in data.volumes.items():
         key = f"config/data/{variant.presets['data']}.yaml: volumes.{name}"
-        check_source(source, data.folder, key, missing=data.missing)
+        shape_zyx = check_source(source, data.folder, key, missing=data.missing)
+        if shape_zyx is not None:
+            check_patch_fits(variant, name, shape_zyx)
 
 
 def settings(stage, part=None):

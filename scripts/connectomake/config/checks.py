@@ -5,7 +5,7 @@ What needs a file to be opened (a patch larger than its volume) is checked by th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from connectomake.config.compose import NAME_RULE, is_name
@@ -13,6 +13,7 @@ from connectomake.config.data import DataConfig
 from connectomake.config.expand import Variant
 from connectomake.config.predict import PredictConfig
 from connectomake.config.split import SplitConfig
+from connectomake.config.synth import SynthConfig
 from connectomake.config.train import TrainConfig
 from connectomake.errors import ConfigError
 
@@ -108,10 +109,53 @@ def check_windows_fit_network(variant: Variant) -> None:
         )
 
 
+def check_phantoms_hold_patches(variant: Variant) -> None:
+    """Refuse to train on phantoms that are smaller than what the network looks at.
+
+    Raises
+    ------
+    ConfigError
+        Where a side of a phantom to train on is shorter than that of train.patch_zyx_vx.
+    """
+    for name, volume in cast(DataConfig, variant.settings["data"]).volumes.items():
+        if volume.phantom is not None:
+            phantom = cast(SynthConfig, variant.phantoms[volume.phantom].settings).phantom
+            check_patch_fits(variant, name, phantom.shape_zyx)
+
+
+def check_patch_fits(variant: Variant, name: str, shape_zyx: Sequence[int]) -> None:
+    """Refuse to train on a volume that is smaller than a patch.
+
+    Parameters
+    ----------
+    variant
+        Its settings say what the volume is for.
+    name
+        The volume.
+    shape_zyx
+        Its shape, or that of the part which is used, z, y, x in voxels.
+
+    Raises
+    ------
+    ConfigError
+        Where it is for training, and a side is shorter than that of train.patch_zyx_vx.
+    """
+    patch = cast(TrainConfig, variant.settings["train"]).patch_zyx_vx
+    source = cast(DataConfig, variant.settings["data"]).volumes[name]
+    if source.role == "train" and any(side < p for side, p in zip(shape_zyx, patch, strict=True)):
+        raise ConfigError(
+            f"experiment {variant.experiment}: train.patch_zyx_vx is larger than the training volume {name}",
+            expected=f"at most {list(shape_zyx)}",
+            got=list(patch),
+            hint="set train.patch_zyx_vx smaller, or use a larger part of the volume",
+        )
+
+
 CHECKS: tuple[Callable[[Variant], None], ...] = (
     check_names,
     check_roles_are_fixed,
     check_roles_suffice,
     check_blocks_hold_patches,
     check_windows_fit_network,
+    check_phantoms_hold_patches,
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from connectomake.config.data import FROM_LABELS, VolumeSource
 from connectomake.errors import ConnectomakeError, DataError, MissingDataError
-from connectomake.geometry import Box
+from connectomake.geometry import Box, Triple
 from connectomake.volumes.axes import same_place, same_size
 from connectomake.volumes.content import check_labels_type, check_raw_type
 from connectomake.volumes.volume import Volume, open_volume
@@ -16,7 +16,7 @@ SKELETON_SUFFIXES = (".npz", ".swc", ".pkl", ".pickle")
 SKELETON_FORMATS = "skeletons: .npz, .swc, a folder of .swc, or NISB's .pkl"
 
 
-def check_source(source: VolumeSource, folder: str, key: str, *, missing: str = "") -> None:
+def check_source(source: VolumeSource, folder: str, key: str, *, missing: str = "") -> Triple | None:
     """Check one volume of a data config; a phantom, which is generated, has nothing to check.
 
     Parameters
@@ -30,6 +30,11 @@ def check_source(source: VolumeSource, folder: str, key: str, *, missing: str = 
     missing
         What the config says to do when the folder does not exist.
 
+    Returns
+    -------
+    tuple of int or None
+        The shape that the volume will have, z, y, x in voxels; None for a phantom.
+
     Raises
     ------
     MissingDataError
@@ -38,13 +43,14 @@ def check_source(source: VolumeSource, folder: str, key: str, *, missing: str = 
         Rank, type, shape, voxel size, position or box do not fit.
     """
     if source.phantom is not None:
-        return
+        return None
     try:
         check_folder(folder, missing)
-        open_pair(source, folder)
+        images, _ = open_pair(source, folder)
         _check_skeletons(source.skeletons, folder)
     except ConnectomakeError as error:
         raise type(error)(f"{key}: {error}") from error
+    return images.shape_zyx
 
 
 def check_folder(folder: str, missing: str) -> None:
