@@ -8,8 +8,8 @@ from torch import nn
 
 from connectomake.errors import ConfigError, ModelError
 from connectomake.geometry import BlockGrid, Box
-from connectomake.models.arithmetic import choose_device, choose_dtype, choose_memory_format
 from connectomake.models import arithmetic
+from connectomake.models.arithmetic import choose_device, choose_dtype, choose_memory_format
 from connectomake.predict.memory import estimate_memory, log_memory
 from connectomake.predict.pipeline import run_overlapped
 from connectomake.predict.sliding import Recipe, SlidingWindow, as_torch_can

@@ -14,7 +14,8 @@ import yaml
 SMALL = {
     "synth.phantom.shape_zyx": [48, 48, 48],
     "train.model.filters": [4, 4, 8, 8, 8, 4],
-    "train.patch_zyx_vx": [32, 32, 64],
+    "train.model.stem_factor": 1,
+    "train.patch_zyx_vx": [32, 32, 32],
     "train.max_steps": 6,
     "train.validate_every_steps": 3,
     "train.checkpoint_every_steps": 1,
@@ -34,8 +35,7 @@ Run = Callable[..., subprocess.CompletedProcess]
 @pytest.fixture
 def small_config(tmp_path: Path) -> Path:
     """Write a config that runs the experiment `phantom` at small size into a folder of its own."""
-    config = {"experiments": "phantom", "results": str(tmp_path / "results"), "override": {**SMALL}}
-    config["override"]["train.patch_zyx_vx"] = [32, 32, 32]
+    config = {"experiments": "phantom", "results": str(tmp_path / "results"), "override": SMALL}
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(config))
     return path

@@ -1,7 +1,7 @@
 """Synth: volumes that are made, not imaged, with their truth.
 
 out  results/synth/{synth}/seed{seed}/   raw.zarr, labels.zarr, organelles.zarr, skeletons.npz
-cost about half a second per Mvoxel and core, 30 bytes of memory per voxel
+cost about half a second per Mvoxel and core, 12 bytes of memory per voxel
 """
 
 
