@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "measure": DATA,
     "draw": DATA,
     "purge": BASE,
+    "lock": BASE,
     "models": DATA,
     "losses": DATA,
     "train": DATA | {"models", "losses", "targets", "augment", "split"},

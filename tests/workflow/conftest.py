@@ -43,7 +43,7 @@ def small_config(tmp_path: Path) -> Path:
 
 def command(*arguments: str | Path) -> list[str]:
     """Give the command line that runs Snakemake with the Python of the tests."""
-    return [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", *map(str, arguments)]
+    return [sys.executable, "-m", "snakemake", "--cores", "2", *map(str, arguments)]
 
 
 def clean_environment() -> dict[str, str]:

@@ -11,6 +11,7 @@ from connectomake.config.checks import check_patch_fits
 from connectomake.config.data import FROM_LABELS
 from connectomake.config.variants import index_variants, load_run, read_run
 from connectomake.errors import ConnectomakeError
+from connectomake.lock import free_dead_lock, sign_in, sign_out
 from connectomake.provenance import code_of
 from connectomake.volumes.checks import check_source, locate
 
@@ -19,6 +20,7 @@ WILDCARDS = dict.fromkeys([*CHAIN, "synth", "volume", "experiment"], "[^/]+") | 
     ["seed", "job", "jobs"], r"\d+"
 )
 ENVIRONMENT = "../../envs/connectomake.yaml"
+STATE = Path(".snakemake").resolve()
 
 
 def load_config(settings):
@@ -78,3 +80,18 @@ RUN, VARIANTS = load_config(config)
 RESULTS = RUN.results.rstrip("/")
 INDEX = index_variants(VARIANTS)
 EXPERIMENTS = list(dict.fromkeys(variant.experiment for variant in VARIANTS))
+
+if workflow.is_main_process:
+    free_dead_lock(STATE)
+
+
+onstart:
+    sign_in(STATE)
+
+
+onsuccess:
+    sign_out(STATE)
+
+
+onerror:
+    sign_out(STATE)

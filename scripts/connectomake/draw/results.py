@@ -136,7 +136,8 @@ def _draw_bars(axes: Axes, errors: Errors, volumes: np.ndarray) -> None:
             weight = "bold" if row in best else "normal"
             axes.text(value, row, f" {value:.2f}", va="center", fontsize=8, color=INK, weight=weight)
     _finish_rows(axes, f"VOI over {errors.counted}, bits (0 is perfect)")
-    axes.set_xlim(0, max(float(np.nanmax(total, initial=0)) * 1.15, 1e-3))
+    highest = float(np.nanmax(total, initial=0))
+    axes.set_xlim(0, highest * 1.15 if highest > 0 else 1.0)
     axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2)
 
 
