@@ -142,6 +142,7 @@ def bad(array: np.ndarray, value: float, dtype: str) -> np.ndarray:
         ({"raw": RAW, "labels": bad(LABELS, 2**64 - 1, "uint64")}, r"hold 18446744073709551615 at voxel .*as int64"),
         ({"raw": RAW, "labels": np.zeros_like(LABELS)}, "labels of .* are empty; expected at least one label above 0"),
         ({"raw": RAW, "labels": -np.ones(RAW.shape, np.int8)}, "labels of .* are empty"),
+        ({"raw": RAW, "labels": np.full(RAW.shape, -4, np.int32)}, "labels of .* are negative .*got -4"),
         ({"raw": RAW, "labels": LABELS[:-1]}, r"shapes differ; expected \(40, 50, 60\).*got \(39, 50, 60\)"),
     ],
     ids=[
@@ -155,6 +156,7 @@ def bad(array: np.ndarray, value: float, dtype: str) -> np.ndarray:
         "negative as unsigned",
         "no labels",
         "all unknown",
+        "all negative",
         "shape",
     ],
 )

@@ -138,11 +138,13 @@ def check_not_empty(volume: Volume, what: str) -> None:
     Raises
     ------
     DataError
-        The volume is empty.
+        The volume is empty, or the labels that were looked at are negative.
     """
     low = high = None
     for box in BlockGrid(volume.shape_zyx, BLOCK_ZYX):
         block = volume.read(box)
+        if what == "labels":
+            check_labels_block(block, volume, box)  # negative ones are no objects, but say more than "empty"
         low = block.min() if low is None else min(low, block.min())
         high = block.max() if high is None else max(high, block.max())
         if (what == "labels" and high > 0) or (what != "labels" and low != high):
