@@ -37,10 +37,6 @@ include: "workflow/rules/draw.smk"
 include: "workflow/rules/report.smk"
 
 
-wildcard_constraints:
-    **WILDCARDS,
-
-
 localrules:
     all,
     demo,

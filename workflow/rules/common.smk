@@ -81,6 +81,11 @@ RESULTS = RUN.results.rstrip("/")
 INDEX = index_variants(VARIANTS)
 EXPERIMENTS = list(dict.fromkeys(variant.experiment for variant in VARIANTS))
 
+
+wildcard_constraints:
+    **WILDCARDS,
+
+
 if workflow.is_main_process:
     free_dead_lock(STATE)
 
