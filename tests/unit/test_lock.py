@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from connectomake.lock import free_dead_lock, sign_in, sign_out
 
 
