@@ -1,13 +1,14 @@
 """Give back the lock of a Snakemake run that was killed, so that the same command simply goes on.
 
 Snakemake leaves its lock behind when it is killed without warning, and refuses to start until a person says
-`--unlock`. Every run of ours therefore signs in below `.snakemake/` with its host and process id, and signs out at
-its end: a lock is given back where all who signed in are dead processes of this machine. Runs on other machines,
-and runs that might live, keep theirs.
+`--unlock`. Every run of ours therefore signs in below `.snakemake/` with its host and process id before it locks,
+and signs out when its process ends: a lock is given back where all who signed in are dead processes of this machine.
+Runs on other machines, and runs that might live, keep theirs.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import socket
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def sign_in(state: Path) -> None:
-    """Say that this process runs here.
+    """Say that this process runs here, until it ends (`sign_out`).
 
     Parameters
     ----------
@@ -26,6 +27,7 @@ def sign_in(state: Path) -> None:
     """
     _book(state).mkdir(parents=True, exist_ok=True)
     (_book(state) / _name(os.getpid())).touch()
+    atexit.register(sign_out, state)
 
 
 def sign_out(state: Path) -> None:
@@ -46,8 +48,8 @@ def free_dead_lock(state: Path) -> bool:
     bool
         True if there was a lock, and nobody who could still need it.
     """
+    locks = sorted((state / "locks").glob("*"))  # before the entries: then who made one of these is among them
     entries = sorted(_book(state).glob("*"))
-    locks = sorted((state / "locks").glob("*"))
     if not entries or not locks or not all(_is_dead(entry.name) for entry in entries):
         return False
     log.info("the run before was killed; its lock is given back")

@@ -4,9 +4,11 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import connectomake
 from connectomake.lock import free_dead_lock, sign_in, sign_out
 
 
@@ -54,3 +56,11 @@ def test_signed_out_run_leaves_nothing(state):
     sign_out(state)
     assert not list((state / "runs").iterdir())
     sign_out(state)
+
+
+@pytest.mark.parametrize(("end", "entries"), [("pass", 0), ("sys.exit(1)", 0), ("os.kill(os.getpid(), 9)", 1)])
+def test_process_signs_out_unless_killed(state, end, entries):
+    code = f"import os, sys, pathlib, connectomake.lock as lock; lock.sign_in(pathlib.Path(sys.argv[1])); {end}"
+    environment = {**os.environ, "PYTHONPATH": str(Path(connectomake.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", code, str(state)], env=environment, check=False)
+    assert len(list((state / "runs").iterdir())) == entries

@@ -11,7 +11,7 @@ from connectomake.config.checks import check_patch_fits
 from connectomake.config.data import FROM_LABELS
 from connectomake.config.variants import index_variants, load_run, read_run
 from connectomake.errors import ConnectomakeError
-from connectomake.lock import free_dead_lock, sign_in, sign_out
+from connectomake.lock import free_dead_lock, sign_in
 from connectomake.provenance import code_of
 from connectomake.volumes.checks import check_source, locate
 
@@ -88,15 +88,4 @@ wildcard_constraints:
 
 if workflow.is_main_process:
     free_dead_lock(STATE)
-
-
-onstart:
     sign_in(STATE)
-
-
-onsuccess:
-    sign_out(STATE)
-
-
-onerror:
-    sign_out(STATE)
