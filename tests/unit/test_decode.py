@@ -1,12 +1,15 @@
 """Decoding: what counts as an edge, what is refused, what is written."""
 
+import re
+
 import numpy as np
 import pytest
 
 from connectomake.config.decode import DecodeConfig
 from connectomake.decode import affinity_cc3d, decode, fill_by_watershed, get_decoder, list_decoders, register_decoder
 from connectomake.decode.components import find_components
-from connectomake.decode.stores import decode_store, find_nearest_channels
+from connectomake.decode.stitch_blocks import smallest_label_type
+from connectomake.decode.stores import choose_maps, decode_store
 from connectomake.errors import ConfigError, DataError
 from connectomake.volumes.store import read_attributes, write_store
 from connectomake.volumes.volume import open_volume
@@ -178,6 +181,68 @@ def test_a_decoder_has_one_name_and_a_name_one_decoder():
 
 
 @pytest.mark.parametrize(
+    ("threshold", "problem"), [(0.05, "every edge .* is above .* between 0.0784 and 0.784"), (0.8, "no edge")]
+)
+def test_a_threshold_outside_the_data_is_told(tmp_path, caplog, threshold, problem):
+    values = np.random.default_rng(1).integers(20, 201, (3, 4, 10, 11), dtype=np.uint8)
+    values[0, 0, 0, :2] = 20, 200
+    attributes = {"offsets_zyx_vx": UNITS, "edge_convention": "source"}
+    write_store(tmp_path / "affinities.zarr", values, attributes=attributes, voxel_size_zyx_nm=(8, 8, 8))
+    decode_store(tmp_path / "affinities.zarr", tmp_path / "labels.zarr", DecodeConfig(threshold=threshold))
+    assert re.search(problem, caplog.text)
+    caplog.clear()
+    decode_store(tmp_path / "affinities.zarr", tmp_path / "labels.zarr", DecodeConfig(threshold=0.4))
+    assert "above the threshold" not in caplog.text
+
+
+@pytest.mark.parametrize(("share", "problem"), [(0.1, "NaN; no edge"), (1.0, "360 affinities of .* are NaN")])
+def test_affinities_that_are_not_numbers_are_told_and_no_edges(tmp_path, caplog, share, problem):
+    rng = np.random.default_rng(1)
+    values = rng.random((3, 4, 5, 6), dtype=np.float32)
+    values[rng.random(values.shape) < share] = np.nan
+    attributes = {"offsets_zyx_vx": UNITS, "edge_convention": "source"}
+    write_store(tmp_path / "affinities.zarr", values, attributes=attributes, voxel_size_zyx_nm=(8, 8, 8))
+    decode_store(tmp_path / "affinities.zarr", tmp_path / "labels.zarr", DecodeConfig())
+    assert re.search(problem, caplog.text)
+    expected = affinity_cc3d(np.nan_to_num(values))
+    np.testing.assert_array_equal(open_volume(tmp_path / "labels.zarr").read(), expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"jobs": 2}, "set block_zyx_vx"),
+        ({"block_zyx_vx": (64, 64, 64), "block_halo_vx": 8}, "leave out block_halo_vx"),
+        ({"block_zyx_vx": (64, 64, 64), "decoder": "waterz"}, "set block_halo_vx"),
+        ({"block_zyx_vx": (64, 64, 64), "decoder": "semantic", "block_halo_vx": 8}, "whole volume"),
+        ({"block_zyx_vx": (100, 64, 64)}, "multiples of chunk_zyx_vx"),
+        ({"block_zyx_vx": (2048, 2048, 2048)}, "more than"),
+        ({"block_zyx_vx": (64, 64, 64), "fill": "watershed"}, "fill: grow"),
+        ({"fill": "grow"}, "fill_distance_vx"),
+    ],
+)
+def test_blocks_that_would_change_the_labels_are_refused(settings, problem):
+    with pytest.raises(ValueError, match=problem):
+        DecodeConfig(**settings)
+
+
+def test_settings_that_tuning_chose_are_laid_over_the_preset(tmp_path):
+    best = tmp_path / "best.yaml"
+    best.write_text("threshold: 0.8\n")
+    cfg = DecodeConfig(min_size_vx=7, tune={})
+    assert cfg.with_best(best) == DecodeConfig(min_size_vx=7, threshold=0.8)
+    assert cfg.with_best(None) is cfg
+    best.write_text("treshold: 0.8\n")
+    with pytest.raises(ConfigError, match="did you mean 'threshold'"):
+        cfg.with_best(best)
+
+
+def test_ids_widen_where_32_bits_do_not_hold_them():
+    assert smallest_label_type(2**32 - 1) == np.uint32
+    assert smallest_label_type(2**32) == np.uint64
+
+
+@pytest.mark.parametrize(
     "key", [{"threshold": 1.0}, {"min_size_vx": -1}, {"fill": "dilate"}, {"fill_distance_vx": 2**16}]
 )
 def test_settings_out_of_range_are_refused(key):
@@ -197,7 +262,9 @@ def test_settings_out_of_range_are_refused(key):
 )
 def test_nearest_channels_are_found_by_offset(offsets, convention, channels, edge_offset):
     attributes = {"offsets_zyx_vx": offsets, "edge_convention": convention}
-    assert find_nearest_channels(attributes, "a.zarr") == (channels, edge_offset)
+    indices, chosen = choose_maps(attributes, DecodeConfig(), "a.zarr")
+    assert indices == channels
+    assert chosen.nearest() == ((0, 1, 2), edge_offset)
 
 
 @pytest.mark.parametrize(
@@ -206,13 +273,13 @@ def test_nearest_channels_are_found_by_offset(offsets, convention, channels, edg
         ({"edge_convention": "source"}, "offsets_zyx_vx"),
         ({"offsets_zyx_vx": UNITS}, "edge_convention"),
         ({"offsets_zyx_vx": UNITS, "edge_convention": "deepem"}, "deepem"),
-        ({"offsets_zyx_vx": [*UNITS[:2], [0, 0, 10]], "edge_convention": "source"}, "10"),
-        ({"offsets_zyx_vx": [*UNITS[:2], [0, 0, -1]], "edge_convention": "source"}, "-1"),
+        ({"offsets_zyx_vx": [*UNITS[:2], [0, 0, 10]], "edge_convention": "source"}, r"x\+10"),
+        ({"offsets_zyx_vx": [*UNITS[:2], [0, 0, -1]], "edge_convention": "source"}, "x-1"),
     ],
 )
 def test_stores_without_nearest_affinities_are_refused(attributes, problem):
     with pytest.raises(DataError, match=problem):
-        find_nearest_channels(attributes, "a.zarr")
+        choose_maps(attributes, DecodeConfig(), "a.zarr")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +308,7 @@ def test_a_store_is_decoded_into_a_store(tmp_path, convention, edge_offset, orde
         "decoder": "affinity_cc",
         "threshold": 0.6,
         "n_objects": count,
-        "settings": cfg.model_dump(),
+        "settings": cfg.model_dump(mode="json", exclude={"jobs"}),
         "checkpoint_hash": "cafe",
     }
     assert count == expected.max() > 1

@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "synth": DATA,
     "targets": DATA,
     "augment": DATA,
-    "decode": DATA,
+    "decode": DATA | {"pipeline"},
+    "pipeline": set(),
     "measure": DATA,
     "draw": DATA,
     "purge": BASE,
@@ -29,11 +30,12 @@ MAY_IMPORT = {
     "models": DATA,
     "losses": DATA,
     "train": DATA | {"models", "losses", "targets", "augment", "split"},
-    "predict": DATA | {"models"},
+    "predict": DATA | {"models", "pipeline"},
+    "tune": DATA | {"decode", "measure", "draw"},
     "provenance": DATA,
     "stage": DATA | {"provenance"},
 }
-WITHOUT_TORCH = ("decode", "measure", "draw", "split", "synth", "volumes", "config", "purge")
+WITHOUT_TORCH = ("decode", "tune", "measure", "draw", "split", "synth", "volumes", "config", "purge")
 
 
 def imports(file: Path) -> set[str]:

@@ -10,8 +10,8 @@ from connectomake.errors import ConfigError, ModelError
 from connectomake.geometry import BlockGrid, Box
 from connectomake.models import arithmetic
 from connectomake.models.arithmetic import choose_device, choose_dtype, choose_memory_format
+from connectomake.pipeline import run_overlapped
 from connectomake.predict.memory import estimate_memory, log_memory
-from connectomake.predict.pipeline import run_overlapped
 from connectomake.predict.sliding import Recipe, SlidingWindow, as_torch_can
 from connectomake.predict.windows import WindowGrid, blending_weights, reflect_pad
 

@@ -5,16 +5,15 @@ import itertools
 import numpy as np
 import pytest
 
+from connectomake.config.channels import name_offset
 from connectomake.config.targets import AffinityConfig, TargetsConfig
+from connectomake.decode.channels import to_destination, to_source
 from connectomake.errors import DataError
 from connectomake.geometry import Box
 from connectomake.targets.affinity import (
     AffinityTarget,
     affinities_of_labels,
     erode_labels,
-    name_offset,
-    to_destination,
-    to_source,
 )
 from connectomake.targets.registry import Targets
 

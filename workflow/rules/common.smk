@@ -1,7 +1,9 @@
 """Settings and paths for all rules: what runs, where it lies, what it asks of a machine. No science, no rules."""
 
 import os
+import re
 import sys
+from math import prod
 from pathlib import Path
 
 PROJECT = Path(workflow.basedir)
@@ -9,6 +11,7 @@ sys.path.insert(0, str(PROJECT / "scripts"))
 
 from connectomake.config.checks import check_patch_fits
 from connectomake.config.data import FROM_LABELS
+from connectomake.config.decoders import OWN_BYTES_PER_VOXEL
 from connectomake.config.variants import index_variants, load_run, read_run
 from connectomake.errors import ConnectomakeError
 from connectomake.lock import free_dead_lock, sign_in
@@ -69,6 +72,31 @@ def folder(stage, volume=True, top=None):
 def log_of(rule, stage, volume=True):
     """Give the path of a rule's log: the same wildcards as the stage's folder, in a folder of the rule's own."""
     return f"{folder(stage, volume, top=os.path.join('log', rule))}.log"
+
+
+def markers_of(stage, kind=""):
+    """Name what the n jobs of a stage over one volume write when they are done."""
+
+    def of(wildcards):
+        jobs = settings(stage)(wildcards)["jobs"]
+        pattern = f"{folder(stage)}/jobs/{kind}{{job}}-of-{{jobs}}.json"
+        return expand(pattern, **wildcards, job=range(jobs), jobs=jobs)
+
+    return of
+
+
+def ids_where(stage, condition):
+    """Give the pattern of a stage's ids whose settings meet a condition; one that nothing matches where there are none."""
+    ids = sorted(i for (name, i), variant in INDEX.items() if name == stage and condition(variant.settings[stage]))
+    return "|".join(map(re.escape, ids)) or "(?!)"
+
+
+def block_memory_mb(wildcards, attempt):
+    """Estimate the memory of decoding in blocks: this block, the next and the last one, with what surrounds them."""
+    cfg = INDEX["decode", wildcards.decode].settings["decode"]
+    halo_vx = max(cfg.block_halo_vx, cfg.fill_distance_vx * (cfg.fill != "none"))
+    bytes_per_voxel = 24 + OWN_BYTES_PER_VOXEL.get(cfg.decoder, 0)
+    return attempt * (500 + bytes_per_voxel * prod(side + 2 * halo_vx for side in cfg.block_zyx_vx) // 10**6)
 
 
 def path_of(stage, file, variant, volume):

@@ -2,18 +2,54 @@
 
 in   affinities.zarr
 out  results/decode/.../{decode}/{volume}/labels.zarr
-cost seconds per Gvoxel edge, the whole volume in memory
+     results/decode/.../{decode}/best.yaml, tune.tsv, tune.png   where the preset says tune
+cost seconds for a cube of 1 Gvoxel, the whole volume in memory; with decode.block_zyx_vx see decode_blocks.smk
 """
 
 
-rule decode_affinities:
-    """Join voxels along strong affinities into objects."""
+rule tune_decoding:
+    """Choose settings of the decoder by the validation volumes."""
     input:
+        unpack(tuning_files),
+    output:
+        best=f"{folder('decode', volume=False)}/best.yaml",
+        table=f"{folder('decode', volume=False)}/tune.tsv",
+        figure=report(
+            f"{folder('decode', volume=False)}/tune.png",
+            caption="../report/tune.rst",
+            category="decode",
+            labels={"data": "{data}", "model": "{train}", "decoding": "{decode}", "figure": "all thresholds"},
+        ),
+    log:
+        log_of("tune_decoding", "decode", volume=False),
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        runtime=240,
+    params:
+        cfg=settings("decode"),
+        measure=settings("decode", "measure"),
+        study=f"{folder('decode', volume=False)}/run/study.journal",
+        code=code("tune"),
+    message:
+        "tuning {wildcards.decode} on the validation volumes of {wildcards.data}"
+    script:
+        "../../scripts/tune_decoding.py"
+
+
+rule decode_affinities:
+    """Decode a volume at once."""
+    input:
+        unpack(tuned_settings),
         affinities=rules.finish_prediction.output.done,
     output:
         labels=f"{folder('decode')}/labels.zarr/zarr.json",
     log:
         log_of("decode_affinities", "decode"),
+    wildcard_constraints:
+        decode=ids_where("decode", lambda cfg: cfg.block_zyx_vx is None),
     conda:
         ENVIRONMENT
     threads: 8

@@ -88,6 +88,26 @@ def truth_skeletons(wildcards):
     return {"skeletons": f"{RESULTS}/ingest/{wildcards.data}/{wildcards.volume}/skeletons.npz"}
 
 
+def tuned_settings(wildcards):
+    """Name the settings that tuning chose, where a decode preset tunes."""
+    tunes = INDEX["decode", wildcards.decode].settings["decode"].tune is not None
+    return {"best": rules.tune_decoding.output.best} if tunes else {}
+
+
+def tuning_files(wildcards):
+    """Name what a decoder is tuned on: predictions and truth of the validation volumes."""
+    variant = INDEX["data", wildcards.data]
+    sources = variant.settings["data"].volumes
+    volumes = [name for name in measured(variant) if sources[name].role == "validate"]
+    ingested = f"{RESULTS}/ingest/{wildcards.data}"
+    prediction = folder("predict").format(**wildcards, volume="{volume}")
+    return {
+        "affinities": [f"{prediction.format(volume=name)}/affinities.zarr/zarr.json" for name in volumes],
+        "volumes": [f"{ingested}/{name}/volume.json" for name in volumes],
+        "skeletons": [f"{ingested}/{name}/skeletons.npz" for name in volumes if has_skeletons(variant, name)],
+    }
+
+
 def curves(variant):
     """Give the path of the training curves of a variant's network."""
     return f"{RESULTS}/report/curves/{variant.chain('train')}/curves.png"
@@ -99,6 +119,7 @@ def report_of(*experiments):
     figures = [f"{RESULTS}/report/{v.experiment}/{name}" for v in shown if measured(v) for name in EXPERIMENT_FIGURES]
     figures += [f"{RESULTS}/report/{variant.experiment}/settings.yaml" for variant in shown]
     figures += [curves(variant) for variant in shown]
+    figures += [f"{RESULTS}/decode/{v.chain('decode')}/tune.png" for v in shown if v.settings["decode"].tune]
     figures += [
         f"{RESULTS}/report/slices/{v.chain('decode')}/{volume}/slices.png" for v in shown for volume in segmented(v)
     ]

@@ -36,12 +36,7 @@ rule predict_affinities:
 rule finish_prediction:
     """Check that every block is there, and declare the store complete."""
     input:
-        markers=lambda wildcards: expand(
-            f"{folder('predict')}/jobs/{{job}}-of-{{jobs}}.json",
-            **wildcards,
-            job=range(settings("predict")(wildcards)["jobs"]),
-            jobs=settings("predict")(wildcards)["jobs"],
-        ),
+        markers=markers_of("predict"),
     output:
         done=f"{folder('predict')}/affinities.zarr/zarr.json",
     log:

@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from connectomake.config.channels import name_channels, store_channels
 from connectomake.config.compose import NAME_RULE, is_name
 from connectomake.config.data import DataConfig
+from connectomake.config.decode import DecodeConfig
 from connectomake.config.expand import Variant
+from connectomake.config.measure import MeasureConfig
 from connectomake.config.predict import PredictConfig
 from connectomake.config.split import SplitConfig
 from connectomake.config.synth import SynthConfig
 from connectomake.config.train import TrainConfig
+from connectomake.config.tune import HIGHEST_IS_BEST, VOXEL_CRITERIA
 from connectomake.errors import ConfigError
 
 
@@ -151,6 +155,51 @@ def check_patch_fits(variant: Variant, name: str, shape_zyx: Sequence[int]) -> N
         )
 
 
+def check_decoder_reads_channels(variant: Variant) -> None:
+    """Refuse a decoder that reads channels which the network does not learn, or the prediction does not store.
+
+    Raises
+    ------
+    ConfigError
+        With the experiment, what the decoder reads, and the channels that there are.
+    """
+    train, predict = cast(TrainConfig, variant.settings["train"]), cast(PredictConfig, variant.settings["predict"])
+    stored = store_channels(name_channels(train.targets), predict.channels)
+    try:
+        cast(DecodeConfig, variant.settings["decode"]).choose_channels(stored)
+    except ConfigError as error:
+        raise ConfigError(f"experiment {variant.experiment}: {error}") from None
+
+
+def check_tuning_has_volumes(variant: Variant) -> None:
+    """Refuse to tune a decoder without volumes to choose by, or by a number that cannot be measured on them.
+
+    Raises
+    ------
+    ConfigError
+        Where decode.tune is set, and no volume with role: validate has the truth that its criterion needs.
+    """
+    tune = cast(DecodeConfig, variant.settings["decode"]).tune
+    if tune is None:
+        return
+    ignored = [f"nerl_{k}" for k in cast(MeasureConfig, variant.settings["measure"]).ignored_merger_nodes]
+    if tune.criterion not in (*HIGHEST_IS_BEST, *ignored):
+        raise ConfigError(
+            f"experiment {variant.experiment}: decode.tune.criterion: {tune.criterion} is not measured",
+            expected=f"one of {', '.join([*HIGHEST_IS_BEST, *ignored])}",
+            hint="measure.ignored_merger_nodes says which nerl_K are",
+        )
+    volumes = cast(DataConfig, variant.settings["data"]).volumes
+    truth = "labels" if tune.criterion in VOXEL_CRITERIA else "skeletons"
+    if not any(v.role == "validate" and (v.phantom or getattr(v, truth) is not None) for v in volumes.values()):
+        raise ConfigError(
+            f"experiment {variant.experiment}: decode.tune chooses by {tune.criterion} on validation volumes",
+            expected=f"a volume with role: validate and {truth} in config/data/{variant.presets['data']}.yaml",
+            got=", ".join(f"{name}: {volume.role}" for name, volume in volumes.items()),
+            hint="test volumes are for measuring: what is chosen on them says nothing",
+        )
+
+
 CHECKS: tuple[Callable[[Variant], None], ...] = (
     check_names,
     check_roles_are_fixed,
@@ -158,4 +207,6 @@ CHECKS: tuple[Callable[[Variant], None], ...] = (
     check_blocks_hold_patches,
     check_windows_fit_network,
     check_phantoms_hold_patches,
+    check_decoder_reads_channels,
+    check_tuning_has_volumes,
 )

@@ -5,18 +5,21 @@ from __future__ import annotations
 from numpy.typing import NDArray
 
 from connectomake.config.decode import DecodeConfig
+from connectomake.decode.channels import Channels
 from connectomake.decode.components import affinity_cc3d
+from connectomake.decode.fill import fill_background
 from connectomake.decode.registry import register_decoder
-from connectomake.decode.watershed import fill_by_watershed
 
 
 @register_decoder("affinity_cc")
-def decode_affinity_cc(affinities: NDArray, cfg: DecodeConfig, *, edge_offset: int = 0, threads: int = 1) -> NDArray:
+def decode_affinity_cc(maps: NDArray, cfg: DecodeConfig, *, channels: Channels, threads: int = 1) -> NDArray:
     """Label the components of edges above a threshold, treat the small ones, fill the rest.
 
-    Parameters, results and errors are those of `decode`; for the steps see `affinity_cc3d` and `fill_by_watershed`.
+    Parameters, results and errors are those of `decode`; for the steps see `affinity_cc3d` and `fill_background`.
     Ids are in scan order of each object's first voxel before the filling.
     """
+    order, edge_offset = channels.nearest()
+    affinities = maps if order == (0, 1, 2) else maps[list(order)]
     labels = affinity_cc3d(
         affinities,
         cfg.threshold,
@@ -25,8 +28,5 @@ def decode_affinity_cc(affinities: NDArray, cfg: DecodeConfig, *, edge_offset: i
         edge_offset=edge_offset,
         threads=threads,
     )
-    if cfg.fill == "watershed":
-        fill_by_watershed(
-            labels, affinities, edge_offset=edge_offset, floor=cfg.fill_floor, distance_vx=cfg.fill_distance_vx
-        )
+    fill_background(labels, affinities, cfg, edge_offset=edge_offset)
     return labels

@@ -75,7 +75,7 @@ def affinity_cc3d(
     Reads the affinities once. Beyond them and the labels it needs half a byte per voxel, plus four bytes per run of
     linked voxels along x (eight in volumes with more than 2^31 runs).
     """
-    _check(affinities, threshold, scale_factors, remove_small_mode, edge_offset)
+    check_affinities(affinities, threshold, scale_factors, remove_small_mode, edge_offset)
     components = find_components(affinities, threshold, edge_offset, threads)
     labels = paint_components(components, thres_small, remove_small_mode)
     return resize_nearest(labels, scale_factors)
@@ -99,6 +99,12 @@ class Components:
         runs.measure_components(self.link_x, self.starts, self.ids, sizes)
         return sizes
 
+    def first_voxels(self) -> NDArray[np.int64]:
+        """Give the flat index of the first voxel of every component in scan order: (count + 1,) int64, entry 0 is 0."""
+        first = np.zeros(self.count + 1, np.int64)
+        runs.locate_components(self.starts, self.ids, self.shape_zyx[2], first)
+        return first
+
     def paint(self, new_id: NDArray, labels: NDArray) -> None:
         """Write `new_id[component]` into the voxels of `labels` (Z, Y, X), in place."""
         rows = labels.reshape(len(self.first_run) - 1, self.shape_zyx[2])
@@ -111,18 +117,26 @@ class Components:
         )
 
 
-def find_components(affinities: NDArray, threshold: float, edge_offset: int = 0, threads: int = 1) -> Components:
+def find_components(
+    affinities: NDArray,
+    threshold: float,
+    edge_offset: int = 0,
+    threads: int = 1,
+    touched: NDArray[np.uint64] | None = None,
+) -> Components:
     """Find the components of the edges above a threshold, without writing labels yet.
 
-    Parameters and errors are those of `affinity_cc3d`.
+    Parameters and errors are those of `affinity_cc3d`; `touched` is a bit plane (Z * Y, words) of voxels that become a
+    component of their own when no edge leads to them.
     """
     shape_zyx = to_triple(affinities.shape[1:])
     rows, height = shape_zyx[0] * shape_zyx[1], shape_zyx[1]
     slabs = _slabs(rows, threads)
     links = threshold_edges(affinities, threshold, edge_offset, threads)
+    touched = links[0][:0] if touched is None else touched
     starts = np.empty_like(links[0])
     counts = np.zeros(rows, np.int64)
-    _each_slab(lambda begin, end: runs.start_runs(*links, height, begin, end, starts, counts), slabs, threads)
+    _each_slab(lambda begin, end: runs.start_runs(*links, touched, height, begin, end, starts, counts), slabs, threads)
 
     first_run = np.zeros(rows + 1, np.int64)
     np.cumsum(counts, out=first_run[1:])
@@ -158,6 +172,12 @@ def threshold_edges(
         _each_slab(fill, _slabs(rows, threads), threads)
         planes.append(plane)
     return planes[0], planes[1], planes[2]
+
+
+def strong(values: NDArray, threshold: float) -> NDArray[np.bool_]:
+    """Tell which affinities of any shape are above a threshold, as `affinity_cc3d` compares them."""
+    ordered, low, high = _as_ordered_integers(values, threshold)
+    return (ordered > low) & (ordered <= high)
 
 
 def paint_components(components: Components, min_size_vx: int = 0, remove_small: RemoveSmall = "background") -> NDArray:
@@ -227,13 +247,14 @@ def _each_slab(work: Callable[[int, int], None], slabs: list[tuple[int, int]], t
         list(pool.map(work, *zip(*slabs, strict=True)))
 
 
-def _check(
+def check_affinities(
     affinities: NDArray,
     threshold: float,
     scale_factors: tuple[float, float, float],
     remove_small: str,
     edge_offset: int,
 ) -> None:
+    """Raise DataError where arguments are not as `affinity_cc3d` wants them."""
     if affinities.ndim != 4 or affinities.shape[0] < 3:
         raise DataError("affinities have the wrong shape", expected="(C, Z, Y, X) with C >= 3", got=affinities.shape)
     if affinities.dtype.str[1:] not in _ORDERED_BITS or not affinities.dtype.isnative:

@@ -1,7 +1,7 @@
 """The decoders that settings can name.
 
 A new decoder is a module in this package with a function under `register_decoder`, an import of it in the package's
-`__init__`, and its name in `DecodeConfig.decoder`.
+`__init__`, and its line in `config.decoders.READS`, which says what it reads.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Protocol
 from numpy.typing import NDArray
 
 from connectomake.config.decode import DecodeConfig
-from connectomake.errors import ConfigError
+from connectomake.decode.channels import Channels
+from connectomake.errors import ConfigError, DataError
 
 
 class Decoder(Protocol):
-    """Something that turns affinities into labels."""
+    """Something that turns affinities, or other maps, into labels."""
 
-    def __call__(self, affinities: NDArray, cfg: DecodeConfig, *, edge_offset: int = 0, threads: int = 1) -> NDArray:
+    def __call__(self, maps: NDArray, cfg: DecodeConfig, *, channels: Channels, threads: int = 1) -> NDArray:
         """Give (Z, Y, X) labels; arguments as in `decode`."""
         ...
 
@@ -26,33 +27,42 @@ class Decoder(Protocol):
 _DECODERS: dict[str, Decoder] = {}
 
 
-def decode(affinities: NDArray, cfg: DecodeConfig, *, edge_offset: int = 0, threads: int = 1) -> NDArray:
-    """Turn affinities into labels by the decoder that the settings name.
+def decode(maps: NDArray, cfg: DecodeConfig, *, channels: Channels | None = None, threads: int = 1) -> NDArray:
+    """Turn affinities, or other maps, into labels by the decoder that the settings name.
 
     Parameters
     ----------
-    affinities
-        (3, Z, Y, X) affinities along z, y, x; floats in 0..1, bool, or uint8 standing for value / 255. Not changed.
+    maps
+        (C, Z, Y, X) what a network gave; floats in 0..1, bool, or uint8 standing for value / 255. Not changed.
     cfg
         The decoder and its settings.
-    edge_offset
-        0: channel c at voxel p is the edge p -- p + e_c; 1: the edge p - e_c -- p.
+    channels
+        What the channels are; by default affinities along z, y, x in the source convention, and nothing else.
     threads
         The labels do not depend on it.
 
     Returns
     -------
     labels
-        (Z, Y, X) uint32 or uint64, 0 = background, ids 1..n.
+        (Z, Y, X) uint32 or uint64, 0 = background, ids 1..n (see `decode_semantic` for those of classes).
 
     Raises
     ------
     ConfigError
-        There is no such decoder.
+        There is no such decoder, or a channel that it reads is not there.
     DataError
-        The affinities cannot be decoded.
+        The maps cannot be decoded.
+    MissingPackageError
+        The decoder needs a package that is not installed.
     """
-    return get_decoder(cfg.decoder)(affinities, cfg, edge_offset=edge_offset, threads=threads)
+    channels = Channels.of_nearest() if channels is None else channels
+    if maps.ndim != 4 or len(maps) < len(channels.names):
+        raise DataError(
+            "these maps cannot be decoded", expected=f"(C, Z, Y, X), C >= {len(channels.names)}", got=maps.shape
+        )
+    chosen = cfg.choose_channels(channels.listed())
+    picked = maps[: len(chosen)] if chosen == tuple(range(len(chosen))) else maps[list(chosen)]
+    return get_decoder(cfg.decoder)(picked, cfg, channels=channels.pick(chosen), threads=threads)
 
 
 def register_decoder(name: str) -> Callable[[Decoder], Decoder]:

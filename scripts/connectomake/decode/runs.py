@@ -96,13 +96,15 @@ def threshold_rows(values, low, high, shift_zyx, axis, begin, end, plane):  # ty
 
 
 @njit(cache=True, nogil=True)
-def start_runs(link_x, link_y, link_z, height, begin, end, starts, counts):  # type: ignore[no-untyped-def]
+def start_runs(link_x, link_y, link_z, touched, height, begin, end, starts, counts):  # type: ignore[no-untyped-def]
     """Mark the voxels where a run starts, and count the runs of each row.
 
     Parameters
     ----------
     link_x, link_y, link_z
         (rows, words) uint64 planes of edges.
+    touched
+        (rows, words) uint64 plane of voxels that are in a run even without an edge in here; (0, words) for none.
     height
         Y, the rows of one z plane.
     begin, end
@@ -125,6 +127,8 @@ def start_runs(link_x, link_y, link_z, height, begin, end, starts, counts):  # t
                 used |= link_y[row - 1, w]
             if not first_z:
                 used |= link_z[row - height, w]
+            if touched.shape[0]:
+                used |= touched[row, w]
             starts[row, w] = used & ~linked
             runs += _popcount(starts[row, w])
         counts[row] = runs
@@ -230,6 +234,22 @@ def measure_components(link_x, starts, ids, sizes):  # type: ignore[no-untyped-d
             word = starts[row, w]
             while word:
                 sizes[ids[run]] += _run_length(link_x, row, 64 * w + _trailing_zeros(word))
+                word &= word - ONE
+                run += 1
+
+
+@njit(cache=True, nogil=True)
+def locate_components(starts, ids, width, first):  # type: ignore[no-untyped-def]
+    """Write the first voxel, row * width + x, of every component to `first` ((n + 1,) int64); ids are in scan order."""
+    run = 0
+    known = 0
+    for row in range(starts.shape[0]):
+        for w in range(starts.shape[1]):
+            word = starts[row, w]
+            while word:
+                if ids[run] > known:
+                    known += 1
+                    first[known] = row * width + 64 * w + _trailing_zeros(word)
                 word &= word - ONE
                 run += 1
 

@@ -8,31 +8,31 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import fastremap
 import numpy as np
 
 from connectomake.config.decode import DecodeConfig
+from connectomake.config.decoders import OWN_BYTES_PER_VOXEL
+from connectomake.decode.channels import Channels
+from connectomake.decode.components import strong
 from connectomake.decode.registry import decode
-from connectomake.errors import DataError
-from connectomake.geometry import Triple
+from connectomake.errors import ConfigError, DataError
+from connectomake.geometry import Box, Triple
 from connectomake.volumes.store import read_attributes, write_store
 from connectomake.volumes.volume import Volume, open_volume
-
-_UNITS = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
-_CONVENTIONS = ("source", "destination")
 
 log = logging.getLogger(__name__)
 
 
 def decode_store(affinities: Path, labels: Path, cfg: DecodeConfig, *, threads: int = 1) -> int:
-    """Decode the nearest-neighbour affinities of a store, and write the labels as another.
+    """Decode a store of affinities, or other maps, and write the labels as another.
 
     Parameters
     ----------
     affinities
-        A finished store of (C, Z, Y, X) affinities; its attributes name `offsets_zyx_vx` and `edge_convention`.
+        A finished store of (C, Z, Y, X) maps; its attributes name `offsets_zyx_vx` and `edge_convention`.
     labels
-        The store to write; one that lies there is replaced. Its attributes are `decoder`, `threshold`, `n_objects`,
-        all `settings`, and the `checkpoint_hash` of the affinities.
+        The store to write; one that lies there is replaced. Its attributes: see `describe_labels`.
     cfg
         How to decode.
     threads
@@ -46,93 +46,156 @@ def decode_store(affinities: Path, labels: Path, cfg: DecodeConfig, *, threads: 
     Raises
     ------
     DataError
-        The store does not hold the affinities along z, y and x, or does not say so.
+        The store does not hold what the decoder reads, or does not say so.
     """
-    attributes = read_attributes(affinities)
-    channels, edge_offset = find_nearest_channels(attributes, str(affinities))
-    volume = open_volume(affinities)
-    log.info(
-        "decoding %s voxels (z, y, x); this needs up to about %.1f GB of memory",
-        " x ".join(map(str, volume.shape_zyx)),
-        estimate_memory_bytes(volume.shape_zyx, volume.dtype, cfg) / 1e9,
-    )
-    found = decode(_read_channels(volume, channels), cfg, edge_offset=edge_offset, threads=threads)
-    count = int(found.max())
+    maps, channels = read_maps(affinities, cfg)
+    warn_if_outside(maps, cfg, str(affinities))
+    found = decode(maps, cfg, channels=channels, threads=threads)
+    count = count_objects(found, cfg)
     log.info("%d objects, %.1f %% background", count, 100 * (1 - np.count_nonzero(found) / found.size))
+    volume = open_volume(affinities)
     write_store(
         labels,
         found,
         voxel_size_zyx_nm=volume.voxel_size_zyx_nm,
         offset_zyx_nm=volume.offset_zyx_nm,
-        attributes={
-            "decoder": cfg.decoder,
-            "threshold": cfg.threshold,
-            "n_objects": count,
-            "settings": cfg.model_dump(mode="json"),
-            "checkpoint_hash": attributes.get("checkpoint_hash"),
-        },
+        attributes=describe_labels(cfg, count, read_attributes(affinities)),
+        chunk_zyx=cfg.chunk_zyx_vx,
     )
     return count
 
 
-def find_nearest_channels(attributes: Mapping[str, Any], source: str) -> tuple[Triple, int]:
-    """Find the channels of the edges to the next voxel along z, y and x, by their offsets.
+def read_maps(affinities: Path, cfg: DecodeConfig) -> tuple[np.ndarray, Channels]:
+    """Read the channels of a finished store that the decoder of `cfg` wants, in the order that it wants them in.
+
+    Returns
+    -------
+    maps
+        (C, Z, Y, X) in the store's dtype.
+    channels
+        What they are.
+
+    Raises
+    ------
+    DataError
+        One is missing, or the store does not say what its channels are.
+    """
+    indices, channels = choose_maps(read_attributes(affinities), cfg, str(affinities))
+    volume = open_volume(affinities)
+    log.info(
+        "decoding %s voxels (z, y, x); this needs up to about %.1f GB of memory",
+        " x ".join(map(str, volume.shape_zyx)),
+        estimate_memory_bytes(volume.shape_zyx, volume.dtype, cfg, len(indices)) / 1e9,
+    )
+    return read_channels(volume, indices), channels
+
+
+def choose_maps(attributes: Mapping[str, Any], cfg: DecodeConfig, source: str) -> tuple[tuple[int, ...], Channels]:
+    """Choose the channels of a store that a decoder reads.
 
     Parameters
     ----------
     attributes
-        Of the store: `offsets_zyx_vx`, one triple (or None) for each channel, and `edge_convention`: 'source'
-        (channel c at p is the edge p -- p + offset) or 'destination' (the edge p - offset -- p).
+        Of the store; see `Channels.of_attributes`.
+    cfg
+        The decoder.
     source
         What to call the store in errors.
 
     Returns
     -------
+    indices
+        In the order that the decoder wants them in.
     channels
-        Those of z, y, x.
-    edge_offset
-        0 if the edge p -- p + e stands at p, 1 if it stands at p + e. An offset of -1 turns one into the other.
+        What they are, in this order.
 
     Raises
     ------
     DataError
-        A channel is missing, or the convention is not known.
+        One is missing, or the store does not say what its channels are.
     """
-    missing = [key for key in ("offsets_zyx_vx", "edge_convention") if key not in attributes]
-    if missing:
-        raise DataError(
-            f"{source} does not say what its channels are", expected=f"the attributes {' and '.join(missing)}"
+    channels = Channels.of_attributes(attributes, source)
+    try:
+        indices = cfg.choose_channels(channels.listed())
+    except ConfigError as error:
+        raise DataError(f"{source}: {error}") from error
+    return indices, channels.pick(indices)
+
+
+def read_channels(volume: Volume, indices: Sequence[int], box: Box | None = None) -> np.ndarray:
+    """Read channels as (C, Z, Y, X) in the order asked for; without a copy where they follow one another."""
+    first = min(indices)
+    values = volume.read(box, channels=slice(first, max(indices) + 1))
+    order = [channel - first for channel in indices]
+    return values if order == list(range(len(values))) else values[order]
+
+
+def describe_labels(cfg: DecodeConfig, n_objects: int, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the attributes of a store of labels: decoder, threshold, objects, all settings, the checkpoint's hash.
+
+    Parameters
+    ----------
+    cfg
+        How it was decoded.
+    n_objects
+        The largest id.
+    attributes
+        Those of the store of affinities.
+    """
+    return {
+        "decoder": cfg.decoder,
+        "threshold": cfg.threshold,
+        "n_objects": n_objects,
+        "settings": cfg.model_dump(mode="json", exclude={"jobs"}),
+        "checkpoint_hash": attributes.get("checkpoint_hash"),
+    }
+
+
+def warn_if_outside(affinities: np.ndarray, cfg: DecodeConfig, source: str) -> None:
+    """Warn where affinities are NaN, or the threshold of `affinity_cc` lies outside them, so that all count or none.
+
+    Parameters
+    ----------
+    affinities
+        (C, Z, Y, X), those that the decoder reads.
+    cfg
+        The decoder and its threshold.
+    source
+        What to call them.
+    """
+    if cfg.decoder != "affinity_cc" or not affinities.size:
+        return
+    extremes = np.array([affinities.min(), affinities.max()])
+    if np.isnan(extremes).any():
+        missing = np.isnan(affinities)
+        log.warning("%d affinities of %s are NaN; no edge is taken to be there", np.count_nonzero(missing), source)
+        if missing.all():
+            return
+        extremes = np.array([np.nanmin(affinities), np.nanmax(affinities)])
+    above = strong(extremes, cfg.threshold)
+    if above[0] or not above[1]:
+        top = 255 if affinities.dtype == np.uint8 else 1
+        log.warning(
+            "%s edge of %s is above the threshold %g: its affinities lie between %.3g and %.3g",
+            "every" if above[0] else "no",
+            source,
+            cfg.threshold,
+            *(extremes.astype(float) / top),
         )
-    convention = attributes["edge_convention"]
-    if convention not in _CONVENTIONS:
-        raise DataError(f"{source}: unknown edge_convention", expected=" or ".join(_CONVENTIONS), got=convention)
-    offsets = [tuple(offset) if offset else None for offset in attributes["offsets_zyx_vx"]]
-    for sign in (1, -1):
-        wanted = [tuple(sign * step for step in unit) for unit in _UNITS]
-        if all(offset in offsets for offset in wanted):
-            z, y, x = (offsets.index(offset) for offset in wanted)
-            return (z, y, x), _CONVENTIONS.index(convention) ^ (sign == -1)
-    raise DataError(
-        f"{source} does not hold the affinities to the next voxel on each axis",
-        expected=f"the offsets {[list(unit) for unit in _UNITS]} among its channels",
-        got=[list(offset) if offset else None for offset in offsets],
-        hint="predict with all channels, or train a network with these offsets",
-    )
 
 
-def estimate_memory_bytes(shape_zyx: Triple, dtype: np.dtype, cfg: DecodeConfig) -> int:
+def count_objects(labels: np.ndarray, cfg: DecodeConfig) -> int:
+    """Count the objects of labels (Z, Y, X): the largest id, or where ids tell the class too, the different ones."""
+    if cfg.decoder == "semantic":
+        return len(fastremap.unique(labels[labels > 0]))
+    return int(labels.max())
+
+
+def estimate_memory_bytes(shape_zyx: Triple, dtype: np.dtype, cfg: DecodeConfig, channels: int = 3) -> int:
     """Estimate the peak memory of a decode from above, as long as runs of linked voxels are two voxels long or more."""
-    voxels = prod(shape_zyx)
-    needed = 3 * dtype.itemsize + 4 + 0.5 + 2  # affinities, labels, bit planes, runs
+    maps = channels * dtype.itemsize
+    needed = maps + 4 + 0.5 + 2  # labels, bit planes, runs
     if cfg.fill == "watershed":
         copy = 0 if dtype == np.uint8 else 3
-        needed = max(needed, 3 * dtype.itemsize + 4 + copy + 4)  # waiting voxels: 16 bytes each, a quarter of all
-    return round(voxels * needed)
-
-
-def _read_channels(volume: Volume, channels: Sequence[int]) -> np.ndarray:
-    """Read channels into (3, Z, Y, X) in the order asked for; without a copy where they follow one another."""
-    first = min(channels)
-    values = volume.read(channels=slice(first, max(channels) + 1))
-    order = [channel - first for channel in channels]
-    return values if order == [0, 1, 2] else values[order]
+        needed = max(needed, maps + 4 + copy + 4)  # waiting voxels: 16 bytes each, of a quarter
+    return round(prod(shape_zyx) * (needed + OWN_BYTES_PER_VOXEL.get(cfg.decoder, 0)))

@@ -11,9 +11,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from connectomake.decode.levels import LEVELS, to_levels
 from connectomake.errors import DataError
 
-_LEVELS = 256
 _MOST_ITEMS_PER_VOXEL = 4
 _MOST_STEPS = 65535
 
@@ -62,27 +62,19 @@ def fill_by_watershed(
     One thread, O(voxels). Beyond its arguments it needs 8 bytes (16 from 2^31 voxels) for each edge that is queued:
     one or two for a voxel to fill, four at most.
     """
-    _check(labels, affinities, edge_offset, floor, distance_vx)
-    levels = np.ascontiguousarray(_to_levels(affinities[:3])).reshape(3, labels.size)
-    lowest = int(np.count_nonzero(np.arange(_LEVELS) / (_LEVELS - 1) < floor))
+    check_filling(labels, affinities, edge_offset, floor, distance_vx)
+    levels = np.ascontiguousarray(to_levels(affinities[:3])).reshape(3, labels.size)
+    lowest = int(np.count_nonzero(np.arange(LEVELS) / (LEVELS - 1) < floor))
     # An edge between two empty voxels is queued once, by the one filled first; memory is taken as it is written.
     items = _MOST_ITEMS_PER_VOXEL * (labels.size - int(np.count_nonzero(labels)))
     index = np.int32 if max(items, labels.size) < 2**31 else np.int64
     voxels, nexts = np.empty(items, index), np.empty(items, index)
-    _flood(labels, levels, edge_offset, lowest, distance_vx, _waiting(labels), voxels, nexts)
+    _flood(labels, levels, edge_offset, lowest, distance_vx, waiting_bit(labels), voxels, nexts)
     return labels
 
 
-def _to_levels(affinities: NDArray) -> NDArray[np.uint8]:
-    if affinities.dtype == np.uint8:
-        return affinities
-    levels = np.empty(affinities.shape, np.uint8)
-    for plane in np.ndindex(affinities.shape[:2]):  # one by one: the rounding works in floats
-        levels[plane] = np.rint(255 * np.clip(np.nan_to_num(affinities[plane].astype(np.float32)), 0, 1))
-    return levels
-
-
-def _check(labels: NDArray, affinities: NDArray, edge_offset: int, floor: float, distance_vx: int) -> None:
+def check_filling(labels: NDArray, affinities: NDArray, edge_offset: int, floor: float, distance_vx: int) -> None:
+    """Raise DataError where arguments are not as `fill_by_watershed` wants them."""
     if affinities.ndim != 4 or affinities.shape[0] < 3 or affinities.shape[1:] != labels.shape:
         raise DataError(
             "affinities do not fit the labels",
@@ -97,16 +89,16 @@ def _check(labels: NDArray, affinities: NDArray, edge_offset: int, floor: float,
             expected=f"edge_offset 0 or 1, floor 0 to 1, distance_vx 0 to {_MOST_STEPS}",
             got=(edge_offset, floor, distance_vx),
         )
-    if labels.size and int(labels.max()) >= _waiting(labels):
+    if labels.size and int(labels.max()) >= waiting_bit(labels):
         raise DataError(
             "ids are too large to be filled in place",
-            expected=f"below {_waiting(labels)}",
+            expected=f"below {waiting_bit(labels)}",
             got=labels.max(),
             hint="use uint64",
         )
 
 
-def _waiting(labels: NDArray) -> int:
+def waiting_bit(labels: NDArray) -> int:
     """Give the bit that marks voxels that wait to be filled: the second highest, so that int64 holds it."""
     return 1 << (8 * labels.itemsize - 2)
 
@@ -137,7 +129,7 @@ def _flood(labels, levels, edge_offset, lowest, max_steps, waiting, voxels, next
             continue
         row = voxel // shape[2]
         z = row // shape[1]
-        _look_around(voxel, (z, row - z * shape[1], voxel - row * shape[2]), shape, levels, edge_offset, to, reach)
+        look_around(voxel, (z, row - z * shape[1], voxel - row * shape[2]), shape, levels, edge_offset, to, reach)
         flat[voxel] = flat[to[state & 7]]
         steps = ((state - waiting) >> 11) + 1 if max_steps > 0 else 1
         if max_steps > 0 and steps > max_steps:
@@ -164,7 +156,7 @@ def _queue_borders(labels, levels, edge_offset, lowest, waiting, heads, tails, t
                 voxel += 1
                 if flat[voxel] != 0:
                     continue
-                _look_around(voxel, (z, y, x), labels.shape, levels, edge_offset, to, reach)
+                look_around(voxel, (z, y, x), labels.shape, levels, edge_offset, to, reach)
                 best, toward = lowest - 1, 0
                 for direction in range(6):
                     if 0 < np.int64(flat[to[direction]]) < waiting and reach[direction] > best:
@@ -176,7 +168,7 @@ def _queue_borders(labels, levels, edge_offset, lowest, waiting, heads, tails, t
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _look_around(voxel, position_zyx, shape, levels, edge_offset, to, reach):  # type: ignore[no-untyped-def]
+def look_around(voxel, position_zyx, shape, levels, edge_offset, to, reach):  # type: ignore[no-untyped-def]
     """Write the neighbours in -z, +z, -y, +y, -x, +x, and the levels of the edges to them.
 
     Outside the volume a voxel is its own neighbour: at that time it is labelled, or no object, and so passed over.

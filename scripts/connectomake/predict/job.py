@@ -25,8 +25,8 @@ from connectomake.geometry import Box
 from connectomake.log import progress
 from connectomake.models.arithmetic import choose_device, choose_dtype
 from connectomake.models.checkpoint import CheckpointMeta, load_checkpoint
+from connectomake.pipeline import run_overlapped
 from connectomake.predict.memory import estimate_memory, log_memory
-from connectomake.predict.pipeline import run_overlapped
 from connectomake.predict.plan import Plan, plan_prediction
 from connectomake.predict.sliding import SlidingWindow
 from connectomake.predict.windows import reflect_pad

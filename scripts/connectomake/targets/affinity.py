@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
+from connectomake.config.channels import name_offset
 from connectomake.config.targets import AffinityConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, to_triple
@@ -48,17 +49,6 @@ class AffinityTarget:
     def make(self, labels: np.ndarray, patch: Box) -> tuple[np.ndarray, np.ndarray]:
         """Compute the affinities inside a patch; see `Target.make`."""
         return affinities_of_labels(erode_labels(labels, self.erosion_zyx), self.offsets_zyx, patch)
-
-
-def name_offset(offset_zyx: Sequence[int]) -> str:
-    """Name a channel after its offset.
-
-    Examples
-    --------
-    >>> name_offset((0, -10, 0)), name_offset((1, 0, 2))
-    ('affinity y-10', 'affinity z+1 x+2')
-    """
-    return "affinity " + " ".join(f"{axis}{step:+d}" for axis, step in zip("zyx", offset_zyx, strict=True) if step)
 
 
 def affinities_of_labels(
@@ -124,42 +114,6 @@ def _compare(labels: np.ndarray, offsets: np.ndarray, start: np.ndarray, values:
                     b = far[x + start[2] + dx]
                     mask[c, z, y, x] = (a != -1) & (b != -1)
                     values[c, z, y, x] = (a == b) & (a != 0) & (a != -1)
-
-
-def to_destination(affinities: np.ndarray, offsets_zyx: Sequence[Sequence[int]]) -> np.ndarray:
-    """Turn affinities of the source convention into the destination convention (waterz, DeepEM, zwatershed).
-
-    There the same edge p -> p + offset[c] is stored at its end: it is found at p + offset[c].
-
-    Parameters
-    ----------
-    affinities
-        (C, Z, Y, X) of any type.
-    offsets_zyx
-        C offsets in voxels.
-
-    Returns
-    -------
-    ndarray
-        (C, Z, Y, X); 0 where an edge would come from outside the array.
-    """
-    return _move(affinities, offsets_zyx, +1)
-
-
-def to_source(affinities: np.ndarray, offsets_zyx: Sequence[Sequence[int]]) -> np.ndarray:
-    """Turn affinities of the destination convention into the source convention; the inverse of `to_destination`."""
-    return _move(affinities, offsets_zyx, -1)
-
-
-def _move(affinities: np.ndarray, offsets_zyx: Sequence[Sequence[int]], sign: int) -> np.ndarray:
-    """Move channel c by sign * offset[c]; what leaves the array is lost, what enters is 0."""
-    moved = np.zeros_like(affinities)
-    for channel, offset in enumerate(offsets_zyx):
-        steps = list(zip([sign * o for o in offset], affinities.shape[1:], strict=True))
-        here = tuple(slice(max(0, step), max(0, n + min(0, step))) for step, n in steps)
-        there = tuple(slice(max(0, -step), max(0, n - max(0, step))) for step, n in steps)
-        moved[channel][here] = affinities[channel][there]
-    return moved
 
 
 def erode_labels(labels: np.ndarray, erosion_zyx: Sequence[int]) -> np.ndarray:

@@ -42,6 +42,7 @@ def create_store(
     voxel_size_zyx_nm: Sequence[float],
     offset_zyx_nm: Sequence[float],
     fill: float = 0,
+    is_temporary: bool = False,
 ) -> zarr.Array:
     """Make the array of a store, or open it where any job made it before: safe when n jobs start together.
 
@@ -64,6 +65,8 @@ def create_store(
         Voxel size, and position of the centre of the first voxel, in nm.
     fill
         The value of all that is never written.
+    is_temporary
+        Whether to compress for speed alone, since the store will be removed.
 
     Returns
     -------
@@ -84,7 +87,9 @@ def create_store(
     with explain_write_failure(path):
         path.mkdir(parents=True, exist_ok=True)
         try:
-            _create_array(draft, shape, dtype, chunk_zyx, shard_zyx, voxel_size_zyx_nm, offset_zyx_nm, fill)
+            # Bytes gain nothing from a higher level (measured on EM and affinities); labels shrink by a third.
+            level_zstd = 1 if np.dtype(dtype).itemsize == 1 or is_temporary else 5
+            _create_array(draft, shape, dtype, chunk_zyx, shard_zyx, voxel_size_zyx_nm, offset_zyx_nm, fill, level_zstd)
             if not level.exists():
                 _rename_unless_taken(draft, level)
             if draft.exists():
@@ -283,21 +288,20 @@ def _create_array(
     voxel_size_zyx_nm: Sequence[float],
     offset_zyx_nm: Sequence[float],
     fill: float,
+    level_zstd: int,
 ) -> None:
     import zarr
     from zarr.codecs import BloscCodec
 
     dtype = np.dtype(dtype)
     lead = shape[:-3]
-    # Bytes gain nothing from a higher level (measured on EM and affinities); labels shrink by a third, and read faster.
-    level = 1 if dtype.itemsize == 1 else 5
     zarr.create_array(
         folder,
         shape=shape,
         dtype=dtype,
         chunks=(*lead, *to_triple(chunk_zyx)),
         shards=(*lead, *to_triple(shard_zyx)),
-        compressors=BloscCodec(cname="zstd", clevel=level, shuffle="shuffle"),
+        compressors=BloscCodec(cname="zstd", clevel=level_zstd, shuffle="shuffle"),
         fill_value=fill,
         dimension_names=("c", "z", "y", "x")[-len(shape) :],
         attributes={

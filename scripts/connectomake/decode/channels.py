@@ -1,0 +1,145 @@
+"""What the channels of an array are, and how affinities are turned from one convention into the other.
+
+Source convention (Connectomake, BANIS): channel c at voxel p is the edge p -- p + offset[c]. Destination convention
+(waterz, DeepEM): it is the edge p - offset[c] -- p. An offset of the other sign turns one into the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from connectomake.config.channels import NEAREST, ChannelName, find_nearest, name_offset
+from connectomake.errors import DataError
+from connectomake.geometry import Triple, to_triple
+
+CONVENTIONS = ("source", "destination")
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Meaning of the channels of a (C, Z, Y, X) array.
+
+    Parameters
+    ----------
+    names
+        One for each channel.
+    offsets_zyx
+        Of affinities: the offset of the edge, in voxels; None for other channels.
+    edge_offset
+        0: channel c at voxel p is the edge p -- p + offset[c]; 1: the edge p - offset[c] -- p.
+    """
+
+    names: tuple[str, ...]
+    offsets_zyx: tuple[Triple | None, ...]
+    edge_offset: int = 0
+
+    @classmethod
+    def of_nearest(cls, edge_offset: int = 0) -> Channels:
+        """Describe affinities to the next voxel along z, y and x, in this order."""
+        return cls(tuple(map(name_offset, NEAREST)), NEAREST, edge_offset)
+
+    @classmethod
+    def of_attributes(cls, attributes: Mapping[str, Any], source: str) -> Channels:
+        """Read them from the attributes of a store of predictions.
+
+        Parameters
+        ----------
+        attributes
+            `offsets_zyx_vx`: one triple (or None) for each channel; `edge_convention`: 'source' or 'destination';
+            `channels`: their names, by default made from the offsets.
+        source
+            What to call the store in errors.
+
+        Raises
+        ------
+        DataError
+            An attribute is missing, or the convention is not known.
+        """
+        missing = [key for key in ("offsets_zyx_vx", "edge_convention") if key not in attributes]
+        if missing:
+            raise DataError(
+                f"{source} does not say what its channels are", expected=f"the attributes {' and '.join(missing)}"
+            )
+        convention = attributes["edge_convention"]
+        if convention not in CONVENTIONS:
+            raise DataError(f"{source}: unknown edge_convention", expected=" or ".join(CONVENTIONS), got=convention)
+        offsets = tuple(to_triple(offset) if offset else None for offset in attributes["offsets_zyx_vx"])
+        names = attributes.get("channels") or [
+            name_offset(offset) if offset else f"channel {c}" for c, offset in enumerate(offsets)
+        ]
+        return cls(tuple(names), offsets, CONVENTIONS.index(convention))
+
+    def listed(self) -> list[ChannelName]:
+        """Give name and offset of each channel, as the settings know them."""
+        return [ChannelName(name, offset) for name, offset in zip(self.names, self.offsets_zyx, strict=True)]
+
+    def pick(self, indices: Sequence[int]) -> Channels:
+        """Describe some of the channels, in the order asked for."""
+        return Channels(
+            tuple(self.names[c] for c in indices), tuple(self.offsets_zyx[c] for c in indices), self.edge_offset
+        )
+
+    def nearest(self) -> tuple[Triple, int]:
+        """Find the channels of the edges to the next voxel along z, y and x.
+
+        Returns
+        -------
+        channels
+            Those of z, y, x.
+        edge_offset
+            0 if the edge p -- p + e stands at p, 1 if it stands at p + e, for the unit step e forwards.
+
+        Raises
+        ------
+        DataError
+            One is missing.
+        """
+        found = find_nearest(self.listed())
+        if found is None:
+            raise DataError(
+                "there are no affinities to the next voxel on each axis",
+                expected=f"the offsets {[list(unit) for unit in NEAREST]}",
+                got=[list(offset) if offset else None for offset in self.offsets_zyx],
+            )
+        backwards = self.offsets_zyx[found[0]] == (-1, 0, 0)
+        return to_triple(found), self.edge_offset ^ backwards
+
+
+def to_destination(affinities: np.ndarray, offsets_zyx: Sequence[Sequence[int]]) -> np.ndarray:
+    """Turn affinities of the source convention into the destination convention (waterz, DeepEM, zwatershed).
+
+    There the same edge p -> p + offset[c] is stored at its end: it is found at p + offset[c].
+
+    Parameters
+    ----------
+    affinities
+        (C, Z, Y, X) of any type.
+    offsets_zyx
+        C offsets in voxels.
+
+    Returns
+    -------
+    ndarray
+        (C, Z, Y, X); 0 where an edge would come from outside the array.
+    """
+    return _move(affinities, offsets_zyx, +1)
+
+
+def to_source(affinities: np.ndarray, offsets_zyx: Sequence[Sequence[int]]) -> np.ndarray:
+    """Turn affinities of the destination convention into the source convention; the inverse of `to_destination`."""
+    return _move(affinities, offsets_zyx, -1)
+
+
+def _move(affinities: np.ndarray, offsets_zyx: Sequence[Sequence[int]], sign: int) -> np.ndarray:
+    """Move channel c by sign * offset[c]; what leaves the array is lost, what enters is 0."""
+    moved = np.zeros_like(affinities)
+    for channel, offset in enumerate(offsets_zyx):
+        steps = list(zip([sign * o for o in offset], affinities.shape[1:], strict=True))
+        here = tuple(slice(max(0, step), max(0, n + min(0, step))) for step, n in steps)
+        there = tuple(slice(max(0, -step), max(0, n - max(0, step))) for step, n in steps)
+        moved[channel][here] = affinities[channel][there]
+    return moved

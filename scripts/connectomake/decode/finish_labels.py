@@ -1,0 +1,45 @@
+"""Declare labels that were written block by block complete, once they are."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from connectomake.blocks import Ledger
+from connectomake.config.decode import DecodeConfig
+from connectomake.decode.plan import plan_blocks
+from connectomake.decode.stitch_blocks import require_all
+from connectomake.decode.stores import describe_labels
+from connectomake.volumes.files import read_json
+from connectomake.volumes.store import finish_store, read_attributes
+
+log = logging.getLogger(__name__)
+
+
+def finish_labels(affinities: Path, labels: Path, stitched: Path, cfg: DecodeConfig, *, code: str = "") -> None:
+    """Check that every block is written, write the store's ``zarr.json``, and remove what lay between.
+
+    Parameters
+    ----------
+    affinities, labels, cfg, code
+        As label_blocks got them.
+    stitched
+        What stitch_blocks wrote.
+
+    Raises
+    ------
+    MissingDataError
+        Nothing was written.
+    ResumeMismatchError
+        The store was written with other settings.
+    DataError
+        Blocks are missing.
+    """
+    plan = plan_blocks(affinities, labels, cfg, code=code)
+    Ledger.open(plan.labels / "ledger")
+    require_all(Ledger(plan.labels / "ledger", plan.settings), plan.blocks, "relabel_blocks")
+    n_objects = int(read_json(stitched)["n_objects"])
+    finish_store(plan.labels, attributes=describe_labels(cfg, n_objects, read_attributes(affinities)))
+    shutil.rmtree(plan.parts.parent)
+    log.info("%s is complete: %d objects in %d blocks", labels, n_objects, len(plan.blocks))

@@ -1,0 +1,83 @@
+"""What happens after a decoder that does not do it itself: ids in order, small objects, gaps between objects."""
+
+from __future__ import annotations
+
+import fastremap
+import numpy as np
+from numpy.typing import NDArray
+
+from connectomake.config.decode import DecodeConfig
+from connectomake.decode.channels import Channels
+from connectomake.decode.fill import fill_background
+from connectomake.decode.small_objects import merge_into_neighbors
+
+
+def number_objects(labels: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    """Renumber objects as 1..n in scan order of their first voxels; 0 stays 0.
+
+    Parameters
+    ----------
+    labels
+        (Z, Y, X) unsigned integers; may be overwritten.
+
+    Returns
+    -------
+    ndarray
+        (Z, Y, X) uint32 (uint64 above 2^32 - 1 objects), C-contiguous.
+    """
+    numbered, _ = fastremap.renumber(np.ascontiguousarray(labels), in_place=True)
+    return numbered.astype(np.uint32 if numbered.max(initial=0) < 2**32 else np.uint64, copy=False)
+
+
+def count_voxels(labels: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
+    """Count the voxels of every id: (n + 1,) of labels 0..n."""
+    ids, counts = fastremap.unique(labels, return_counts=True)
+    sizes = np.zeros(int(ids[-1]) + 1 if ids.size else 1, np.int64)
+    sizes[ids] = counts
+    return sizes
+
+
+def drop_small(labels: NDArray[np.unsignedinteger], cfg: DecodeConfig) -> NDArray[np.unsignedinteger]:
+    """Treat objects of fewer than `min_size_vx` voxels as `remove_small` says, and number the rest.
+
+    Parameters
+    ----------
+    labels
+        (Z, Y, X) any ids, 0 = background; may be overwritten.
+    cfg
+        Its `min_size_vx` and `remove_small`.
+
+    Returns
+    -------
+    ndarray
+        (Z, Y, X) uint32 (uint64 above 2^32 - 1 objects), ids 1..n in scan order.
+    """
+    labels = number_objects(labels)
+    if cfg.min_size_vx <= 1 or cfg.remove_small == "none" or not labels.size:
+        return labels
+    kept = count_voxels(labels) >= cfg.min_size_vx
+    if cfg.remove_small == "neighbor":
+        return merge_into_neighbors(labels, kept)[labels]
+    kept[0] = False
+    return np.where(kept, np.cumsum(kept), 0).astype(labels.dtype)[labels]
+
+
+def fill_gaps(labels: NDArray[np.unsignedinteger], maps: NDArray, cfg: DecodeConfig, channels: Channels) -> None:
+    """Fill the background as `fill` says, in place, by those channels of `maps` that are nearest affinities.
+
+    Parameters
+    ----------
+    labels
+        (Z, Y, X) uint32 or uint64; modified.
+    maps
+        (C, Z, Y, X) as a decoder gets them.
+    cfg
+        Its `fill`, `fill_floor` and `fill_distance_vx`.
+    channels
+        What the channels of `maps` are.
+    """
+    if cfg.fill == "none":
+        return
+    order, edge_offset = channels.nearest()
+    affinities = maps[:3] if order == (0, 1, 2) else maps[list(order)]
+    fill_background(labels, affinities, cfg, edge_offset=edge_offset)

@@ -1,0 +1,171 @@
+"""Write the labels of a volume block by block, with the ids that stitching found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from connectomake.blocks import Ledger, job_name
+from connectomake.config.decode import DecodeConfig
+from connectomake.decode.plan import Plan, plan_blocks
+from connectomake.decode.postprocess import fill_gaps
+from connectomake.decode.stores import read_channels
+from connectomake.errors import DataError
+from connectomake.geometry import Box, to_triple
+from connectomake.log import progress
+from connectomake.pipeline import run_overlapped
+from connectomake.volumes.files import explain_write_failure, read_json, write_json
+from connectomake.volumes.store import create_store
+from connectomake.volumes.volume import Volume, open_volume
+
+log = logging.getLogger(__name__)
+
+
+def relabel_blocks(
+    affinities: Path,
+    labels: Path,
+    stitched: Path,
+    cfg: DecodeConfig,
+    *,
+    job: int = 0,
+    jobs: int = 1,
+    marker: Path | None = None,
+    code: str = "",
+) -> None:
+    """Write the final labels of the blocks job, job + jobs, job + 2 jobs, ... that are not written yet.
+
+    With `fill: grow` a block is read with a halo of `fill_distance_vx`, so that it grows as the whole volume would.
+
+    Parameters
+    ----------
+    affinities, labels, cfg, code
+        As label_blocks got them.
+    stitched
+        What stitch_blocks wrote.
+    job, jobs
+        Which job this is, from 0, and how many there are.
+    marker
+        A small file that says the job is done; written last.
+
+    Raises
+    ------
+    ResumeMismatchError
+        The store was begun with other settings.
+    DataError
+        What label_blocks and stitch_blocks made is not there, or the disk refuses.
+    """
+    plan = plan_blocks(affinities, labels, cfg, code=code)
+    table = IdTable(plan, read_json(stitched))
+    mine = plan.blocks.of_job(job, jobs)
+    ledger = Ledger(plan.labels / "ledger", plan.settings)
+    array = create_store(plan.labels, dtype=table.dtype, **plan.layout)
+    todo = sorted(set(mine) - ledger.done())
+    log.info("this job has %d blocks, %d written before", len(mine), len(mine) - len(todo))
+    parts = open_part_labels(plan)
+    ticks = progress(todo)
+    next(ticks, None)
+
+    def read(block: int) -> tuple[np.ndarray, np.ndarray | None]:
+        box = with_halo(plan, block)
+        filling = cfg.fill != "none"
+        return parts.read(box), read_channels(plan.affinities, plan.indices, box) if filling else None
+
+    def compute(block: int, loaded: tuple[np.ndarray, np.ndarray | None]) -> np.ndarray:
+        box = with_halo(plan, block)
+        found = table.apply(loaded[0], box)
+        if loaded[1] is not None:
+            fill_gaps(found, loaded[1], cfg, plan.channels)
+        return found[plan.blocks[block].shift([-a for a in box.start_zyx]).slices]
+
+    def write(block: int, found: np.ndarray) -> None:
+        with explain_write_failure(plan.labels):
+            array[plan.blocks[block].slices] = found
+        ledger.mark(block, job_name(job, jobs))
+        next(ticks, None)
+
+    run_overlapped(todo, read, compute, write)
+    if marker is not None:
+        counts = {"blocks": len(mine), "computed": len(todo)}
+        write_json(marker, {"job": job, "jobs": jobs, "settings_hash": ledger.settings_hash, **counts})
+
+
+def with_halo(plan: Plan, block: int) -> Box:
+    """Give a block with all around it that decides how it is filled."""
+    halo = plan.cfg.fill_distance_vx if plan.cfg.fill != "none" else 0
+    return plan.blocks[block].grow((halo, halo, halo)).intersect(Box.of_shape(plan.blocks.shape_zyx))
+
+
+def open_part_labels(plan: Plan) -> Volume:
+    """Open the ids that label_blocks wrote.
+
+    Raises
+    ------
+    DataError
+        They are gone.
+    """
+    if not plan.part_labels.exists():
+        raise DataError(f"{plan.part_labels} is not there", hint="run label_blocks and stitch_blocks again")
+    return open_volume(
+        f"{plan.part_labels}::s0",
+        axes="zyx",
+        voxel_size_zyx_nm=plan.affinities.voxel_size_zyx_nm,
+        offset_zyx_nm=plan.affinities.offset_zyx_nm,
+    )
+
+
+class IdTable:
+    """The new ids of every block's own ids.
+
+    Parameters
+    ----------
+    plan
+        The grid of blocks.
+    stitched
+        What stitch_blocks wrote.
+    """
+
+    def __init__(self, plan: Plan, stitched: dict[str, Any]) -> None:
+        self.blocks = plan.blocks
+        self.base = stitched["base"]
+        self.dtype = np.dtype(stitched["dtype"])
+        path = plan.parts / stitched["table"]
+        if not path.is_file():
+            raise DataError(f"{path} is not there", hint="run stitch_blocks again")
+        self._ids = np.load(path, mmap_mode="r")
+
+    def of_block(self, block: int) -> NDArray:
+        """Give the new id of each of a block's ids 0..n."""
+        ids = np.zeros(self.base[block + 1] - self.base[block] + 1, self.dtype)
+        ids[1:] = self._ids[self.base[block] + 1 : self.base[block + 1] + 1]
+        return ids
+
+    def apply(self, labels: NDArray[np.uint32], box: Box) -> NDArray:
+        """Turn the ids of blocks in a box of voxels (Z, Y, X) into new ones."""
+        found = labels if self.dtype == labels.dtype else np.empty(labels.shape, self.dtype)
+        for block in self._touching(box):
+            inside = self.blocks[block].intersect(box).shift([-a for a in box.start_zyx]).slices
+            replace_ids(labels[inside], self.of_block(block), found[inside])
+        return found
+
+    def _touching(self, box: Box) -> Iterator[int]:
+        side, counts = self.blocks.block_zyx, self.blocks.counts_zyx
+        first = [a // s for a, s in zip(box.start_zyx, side, strict=True)]
+        last = [(b - 1) // s + 1 for b, s in zip(box.stop_zyx, side, strict=True)]
+        for position in np.ndindex(*(b - a for a, b in zip(first, last, strict=True))):
+            z, y, x = to_triple([a + p for a, p in zip(first, position, strict=True)])
+            yield (z * counts[1] + y) * counts[2] + x
+
+
+@njit(cache=True, nogil=True)
+def replace_ids(labels, new_id, out):  # type: ignore[no-untyped-def]
+    """Write `new_id[labels]` (Z, Y, X) into `out`, which may be `labels` itself."""
+    for z in range(labels.shape[0]):
+        for y in range(labels.shape[1]):
+            for x in range(labels.shape[2]):
+                out[z, y, x] = new_id[labels[z, y, x]]

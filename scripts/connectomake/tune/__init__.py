@@ -1,0 +1,1 @@
+"""Choose decode settings by how well the validation volumes come out."""

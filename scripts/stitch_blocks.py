@@ -1,0 +1,33 @@
+"""Join the components of all blocks along their faces, and give every object its id.
+
+in   markers     what each job of label_blocks wrote when it was done
+     affinities  zarr.json of the (C, Z, Y, X) store of affinities
+     best        best.yaml of tune_decoding; optional
+out  stitched    JSON file that names the table of ids
+to   labels      the store of labels, which relabel_blocks writes
+"""
+
+from pathlib import Path
+
+from connectomake.config.decode import DecodeConfig
+from connectomake.stage import run
+
+
+def main(
+    *,
+    markers: list[Path],
+    affinities: Path,
+    stitched: Path,
+    labels: Path,
+    cfg: DecodeConfig,
+    best: Path | None = None,
+    code: str = "",
+) -> None:
+    """Stitch one volume."""
+    from connectomake.decode.stitch_blocks import stitch_blocks
+
+    stitch_blocks(affinities.parent, labels, cfg.with_best(best), stitched, code=code)
+
+
+if __name__ == "__main__":
+    run(main)

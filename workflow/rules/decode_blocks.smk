@@ -1,0 +1,113 @@
+"""Decode in blocks: the same labels, for volumes that are larger than memory or for many jobs.
+
+in   affinities.zarr
+out  results/decode/.../{decode}/{volume}/labels.zarr   zarr.json is written last
+     label_blocks (n jobs) -> stitch_blocks -> relabel_blocks (n jobs) -> finish_labels
+Blocks that are done are told by the ledgers in the stores, not by Snakemake: a killed job goes on where it was.
+"""
+
+
+rule label_blocks:
+    """Label one job's share of the blocks, each block by itself."""
+    input:
+        unpack(tuned_settings),
+        affinities=rules.finish_prediction.output.done,
+    output:
+        marker=temp(f"{folder('decode')}/jobs/label-{{job}}-of-{{jobs}}.json"),
+    log:
+        f"{folder('decode', top='log/label_blocks')}/{{job}}-of-{{jobs}}.log",
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=block_memory_mb,
+        runtime=120,
+    params:
+        labels=f"{folder('decode')}/labels.zarr",
+        cfg=settings("decode"),
+        job=lambda wildcards: int(wildcards.job),
+        jobs=lambda wildcards: int(wildcards.jobs),
+        code=code("decode"),
+    message:
+        "labelling blocks of {wildcards.volume}, job {wildcards.job} of {wildcards.jobs}"
+    script:
+        "../../scripts/label_blocks.py"
+
+
+rule stitch_blocks:
+    """Join the components of all blocks along their faces, and number the objects."""
+    input:
+        unpack(tuned_settings),
+        markers=markers_of("decode", "label-"),
+        affinities=rules.finish_prediction.output.done,
+    output:
+        stitched=temp(f"{folder('decode')}/jobs/stitched.json"),
+    log:
+        log_of("stitch_blocks", "decode"),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=120,
+    params:
+        labels=f"{folder('decode')}/labels.zarr",
+        cfg=settings("decode"),
+        code=code("decode"),
+    message:
+        "stitching the blocks of {wildcards.volume}"
+    script:
+        "../../scripts/stitch_blocks.py"
+
+
+rule relabel_blocks:
+    """Write the final labels of one job's share of the blocks."""
+    input:
+        unpack(tuned_settings),
+        affinities=rules.finish_prediction.output.done,
+        stitched=rules.stitch_blocks.output.stitched,
+    output:
+        marker=temp(f"{folder('decode')}/jobs/relabel-{{job}}-of-{{jobs}}.json"),
+    log:
+        f"{folder('decode', top='log/relabel_blocks')}/{{job}}-of-{{jobs}}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=block_memory_mb,
+        runtime=120,
+    params:
+        labels=f"{folder('decode')}/labels.zarr",
+        cfg=settings("decode"),
+        job=lambda wildcards: int(wildcards.job),
+        jobs=lambda wildcards: int(wildcards.jobs),
+        code=code("decode"),
+    message:
+        "relabelling blocks of {wildcards.volume}, job {wildcards.job} of {wildcards.jobs}"
+    script:
+        "../../scripts/relabel_blocks.py"
+
+
+rule finish_labels:
+    """Check that every block is there, and declare the labels complete."""
+    input:
+        unpack(tuned_settings),
+        markers=markers_of("decode", "relabel-"),
+        affinities=rules.finish_prediction.output.done,
+        stitched=rules.stitch_blocks.output.stitched,
+    output:
+        labels=f"{folder('decode')}/labels.zarr/zarr.json",
+    log:
+        log_of("finish_labels", "decode"),
+    wildcard_constraints:
+        decode=ids_where("decode", lambda cfg: cfg.block_zyx_vx is not None),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        cfg=settings("decode"),
+        code=code("decode"),
+    message:
+        "the labels of {wildcards.volume} are complete"
+    script:
+        "../../scripts/finish_labels.py"
