@@ -105,6 +105,8 @@ def test_blocks_are_left_out_when_a_candidate_is_decoded_whole(tmp_path):
     tuned = tune([made], cfg=cfg)
     assert tuned.best == {"threshold": 0.65}
     assert of_all(tuned, "n_objects")[:4] == [1, 2, 2, 2]
+    cfg = DecodeConfig(decoder="waterz", block_zyx_vx=(64, 64, 64), block_halo_vx=8, jobs=3)
+    assert FullDecodes(cfg, MeasureConfig(), 1).settings({"waterz.threshold": 0.2}).block_halo_vx == 0
 
 
 def test_volumes_are_pooled_by_length_of_path(tmp_path):

@@ -136,7 +136,7 @@ class IdTable:
         self.dtype = np.dtype(stitched["dtype"])
         path = plan.parts / stitched["table"]
         if not path.is_file():
-            raise DataError(f"{path} is not there", hint="run stitch_blocks again")
+            raise DataError(f"{path} is not there", hint="run label_blocks and stitch_blocks again")
         self._ids = np.load(path, mmap_mode="r")
 
     def of_block(self, block: int) -> NDArray:

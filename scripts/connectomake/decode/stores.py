@@ -188,7 +188,7 @@ def count_objects(labels: np.ndarray, cfg: DecodeConfig) -> int:
     """Count the objects of labels (Z, Y, X): the largest id, or where ids tell the class too, the different ones."""
     if cfg.decoder == "semantic":
         return len(fastremap.unique(labels[labels > 0]))
-    return int(labels.max())
+    return int(labels.max(initial=0))
 
 
 def estimate_memory_bytes(shape_zyx: Triple, dtype: np.dtype, cfg: DecodeConfig, channels: int = 3) -> int:

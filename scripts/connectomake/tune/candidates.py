@@ -15,7 +15,7 @@ from connectomake.config.measure import MeasureConfig
 from connectomake.config.tune import VOXEL_CRITERIA, TuneConfig, lay_over
 from connectomake.decode import decode
 from connectomake.decode.channels import Channels
-from connectomake.decode.stores import choose_maps, read_channels
+from connectomake.decode.stores import choose_maps, count_objects, read_channels
 from connectomake.decode.sweep import sweep_blocks
 from connectomake.errors import DataError
 from connectomake.geometry import Box
@@ -92,8 +92,8 @@ class FullDecodes:
         self._held: tuple[Any, np.ndarray] | None = None
 
     def settings(self, candidate: Candidate) -> DecodeConfig:
-        """Give the decode settings of a candidate; blocks, which change no label, are left out."""
-        whole = lay_over(self.cfg, {**candidate, "block_zyx_vx": None, "jobs": 1})
+        """Give the decode settings of a candidate, for the whole volume at once."""
+        whole = lay_over(self.cfg, {**candidate, "block_zyx_vx": None, "block_halo_vx": 0, "jobs": 1})
         return DecodeConfig.model_validate(whole)
 
     def measure_on(self, volume: TuningVolume, candidate: Candidate) -> dict[str, float]:
@@ -105,7 +105,7 @@ class FullDecodes:
         if volume.has_labels:
             table = _count(volume.truth, labels, str(volume.volume_json))
             numbers |= dense_metrics(table, ignore_background=self.measure.ignore_background)
-        return numbers | {"n_objects": int(labels.max(initial=0))}
+        return numbers | {"n_objects": count_objects(labels, cfg)}
 
     def extremes(self) -> tuple[float, float]:
         """Give the lowest and the highest value of the maps that were read last, 0 to 1."""

@@ -172,7 +172,9 @@ def _search(
         return pool(numbers).get(tune.criterion, nan), numbers
 
     fixed = {
-        "decode": full.cfg.model_dump(mode="json", exclude={"tune", "block_zyx_vx", "chunk_zyx_vx", "jobs"}),
+        "decode": full.cfg.model_dump(
+            mode="json", exclude={"tune", "block_zyx_vx", "block_halo_vx", "chunk_zyx_vx", "jobs"}
+        ),
         "tune": tune.model_dump(mode="json", exclude={"trials", "thresholds"}),
         "measure": full.measure.model_dump(mode="json", exclude={"block_vx"}),
         "volumes": {v.name: read_attributes(v.affinities).get("checkpoint_hash") for v in volumes},

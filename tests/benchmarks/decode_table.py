@@ -1,0 +1,134 @@
+"""Print the table of the README: decoding against the ways it is done elsewhere, on this machine.
+
+Run: python tests/benchmarks/decode_table.py [--sides 128 256 512] [--store 512 256] [--threads 2]
+Every row is measured in one run, each number the least of a few rounds. Memory is the peak of a process of its own
+beyond the affinities, in label volumes of 4 bytes a voxel. The affinities are those of `peers.make_affinities`.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+import bench_sweep
+from peers import label_by_cc3d, label_by_flood_fill, label_by_scikit_image, make_affinities, peak_beyond
+from processes import in_new_process, peak_bytes
+from stores import block_steps, require_same_labels, whole_step, write_affinities
+
+from connectomake.decode import affinity_cc3d
+
+THRESHOLD = 0.5
+SMALLEST_MEASURED = 256  # smaller volumes fit into memory that the process had before
+PACKAGES = ("numpy", "numba", "connected-components-3d", "scikit-image", "zarr")
+
+
+def least_seconds(work, rounds=3):
+    """Time something after a first call that compiles; give the least of some rounds."""
+    work()
+    return min(seconds_of(work) for _ in range(rounds))
+
+
+def seconds_of(work):
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def show_row(*cells):
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def show_head(*cells):
+    show_row(*cells)
+    show_row(*["---"] * len(cells))
+
+
+def show_components(sides, threads):
+    """Time the labelling of affinities above one threshold."""
+    ours = partial(affinity_cc3d, threshold=THRESHOLD, threads=threads)
+    one = partial(affinity_cc3d, threshold=THRESHOLD, threads=1)
+    ways = {"flood fill": label_by_flood_fill, "scikit-image": label_by_scikit_image, "cc3d": label_by_cc3d}
+    names = [*ways, "ours, 1 thread", f"ours, {threads} threads"]
+    memories = [f"memory: {name}" for name in ("flood fill", "cc3d", "ours")]
+    show_head("side", "affinities", *names, "faster than the flood fill", "than cc3d", *memories)
+    for side in sides:
+        for clean in (True, False):
+            affinities = make_affinities(side, clean=clean)
+            seconds = [least_seconds(partial(work, affinities), 2) for work in ways.values()]
+            seconds += [least_seconds(partial(work, affinities), 5) for work in (one, ours)]
+            peaks = [in_new_process(peak_beyond, work, side, clean) for work in (*list(ways.values())[::2], ours)]
+            show_row(
+                f"{side}^3",
+                "clean" if clean else "noisy",
+                *[f"{s:.3g} s" for s in seconds],
+                *[f"{seconds[i] / seconds[-1]:.1f}x" for i in (0, 2)],
+                *[f"{peak / (4 * side**3):.2f}" if side >= SMALLEST_MEASURED else "" for peak in peaks],
+            )
+
+
+def show_sweep(sides, threads):
+    """Time 13 thresholds with all skeleton metrics of 50,000 nodes."""
+    print()
+    show_head("side", "affinities", "one decode", "sweep + 13 x metrics", "in decodes", "13 x (decode + metrics)")
+    for side in sides:
+        for clean in (True, False):
+            affinities = make_affinities(side, clean=clean)
+            skeletons = bench_sweep.make_skeletons(affinities)
+            one = least_seconds(partial(affinity_cc3d, affinities, THRESHOLD, threads=threads), 5)
+            sweep = least_seconds(partial(bench_sweep.sweep, affinities, skeletons, threads), 5)
+            each = least_seconds(partial(bench_sweep.decode_each, affinities, skeletons, threads), 1)
+            kind = "clean" if clean else "noisy"
+            show_row(f"{side}^3", kind, f"{one:.3g} s", f"{sweep:.3g} s", f"{sweep / one:.1f}", f"{each:.3g} s")
+
+
+def show_store(side, block, threads):
+    """Time the way from a store of affinities to a store of labels, at once and in blocks."""
+    print()
+    show_head("side", "at once", "memory", f"blocks of {block}^3: label + stitch + relabel + finish", "memory")
+    with TemporaryDirectory() as folder:
+        affinities = write_affinities(Path(folder), side)
+        whole = measure_step(whole_step(affinities, threads))
+        steps = [measure_step(step) for step in block_steps(affinities, block, threads).values()]
+        require_same_labels(affinities)
+    shares = " + ".join(f"{seconds:.1f}" for seconds, _ in steps)
+    in_all = f"{sum(seconds for seconds, _ in steps):.1f} s = {shares}"
+    most = max(peak for _, peak in steps)
+    show_row(f"{side}^3", f"{whole[0]:.1f} s", f"{whole[1] / 1e9:.2f} GB", in_all, f"{most / 1e9:.2f} GB")
+
+
+def measure_step(step):
+    """Give the seconds and the peak bytes of a step in a process of its own, starting it included."""
+    started = time.perf_counter()
+    peak = in_new_process(peak_bytes, step)
+    return time.perf_counter() - started, peak
+
+
+def name_machine():
+    with open("/proc/cpuinfo") as lines:
+        cpu = next(
+            (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+        )
+    return f"{os.cpu_count()} cores, {cpu}; " + ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--sides", type=int, nargs="+", default=[128, 256, 512])
+    parser.add_argument("--store", type=int, nargs=2, default=[512, 256], metavar=("SIDE", "BLOCK"))
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    print(name_machine(), end="\n\n")
+    show_components(given.sides, given.threads)
+    show_sweep(given.sides, given.threads)
+    show_store(*given.store, given.threads)
+
+
+if __name__ == "__main__":
+    main()
