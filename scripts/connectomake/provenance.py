@@ -27,6 +27,7 @@ NAMED_VERSIONS = ("snakemake", "torch", "pytorch-lightning", "monai", "zarr", "n
 NOT_SCIENCE = frozenset({"errors", "log", "config", "stage", "provenance"})
 
 
+@cache  # of thousands of jobs
 def code_of(*modules: str) -> str:
     """Hash the code that a stage computes with, so that Snakemake remakes its results when that code changes.
 

@@ -86,7 +86,7 @@ def markers_of(stage, kind=""):
 
 
 def ids_where(stage, condition):
-    """Give the pattern of a stage's ids whose settings meet a condition; one that nothing matches where there are none."""
+    """Give the pattern of a stage's ids whose settings meet a condition; one that nothing matches where none do."""
     ids = sorted(i for (name, i), variant in INDEX.items() if name == stage and condition(variant.settings[stage]))
     return "|".join(map(re.escape, ids)) or "(?!)"
 
