@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from connectomake.provenance import kernel_cache
+
 # The machine that tests run on has two cores; a test that needs another number of threads asks for it.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("NUMBA_CACHE_DIR", str(kernel_cache()))  # that of the stages
 
 
 @pytest.fixture(scope="session")

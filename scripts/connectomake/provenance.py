@@ -49,6 +49,18 @@ def code_of(*modules: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def kernel_cache() -> Path:
+    """Give the folder for compiled kernels: another one for every state of the package's files.
+
+    Numba keeps a compiled function until its own file changes, and does not see that one changed which it calls.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        stat = file.stat()
+        digest.update(f"{file.relative_to(PACKAGE)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return PACKAGE / "__pycache__" / f"kernels-{digest.hexdigest()[:12]}"
+
+
 def write_provenance(stage: str, arguments: Mapping[str, Any], outputs: Sequence[Path], started: float) -> None:
     """Write `provenance/<stage>.json` beside the first output; nothing when a stage declares no output.
 

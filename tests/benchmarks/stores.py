@@ -6,17 +6,20 @@ import numpy as np
 from peers import make_affinities
 
 from connectomake.config.decode import DecodeConfig
+from connectomake.config.tune import BANIS_THRESHOLDS
 from connectomake.decode.finish_labels import finish_labels
 from connectomake.decode.label_blocks import label_blocks
 from connectomake.decode.relabel_blocks import relabel_blocks
 from connectomake.decode.stitch_blocks import stitch_blocks
 from connectomake.decode.stores import decode_store
+from connectomake.decode.sweep import sweep_blocks
 from connectomake.geometry import BlockGrid, Box
 from connectomake.volumes.store import create_store, finish_store
 from connectomake.volumes.volume import open_volume
 
 TILE = 128
 MIN_SIZE_VX = 64
+NODES = 50_000
 
 
 def write_affinities(folder, side):
@@ -50,6 +53,18 @@ def whole_step(affinities, threads=2):
     """Give the one step of decoding the volume at once."""
     cfg = DecodeConfig(min_size_vx=MIN_SIZE_VX)
     return partial(decode_store, affinities, affinities.parent / "whole.zarr", cfg, threads=threads)
+
+
+def sweep_store(affinities, threads=2):
+    """Try BANIS's 13 thresholds, labels at 50,000 nodes, from the store."""
+    volume = open_volume(affinities)
+    _, height, width = volume.shape_zyx
+    nodes = np.random.default_rng(0).integers(0, volume.shape_zyx, (NODES, 3))
+
+    def read(begin, end):
+        return volume.read(Box((begin, 0, 0), (end, height, width)))
+
+    sweep_blocks(read, volume.shape_zyx, BANIS_THRESHOLDS, nodes, depth=volume.file_chunks_zyx[0], threads=threads)
 
 
 def require_same_labels(affinities):

@@ -109,6 +109,27 @@ def test_any_thresholds_in_any_order(seed, shape_zyx, thresholds):
     np.testing.assert_array_equal(sweep_thresholds(affinities, thresholds, nodes), expected)
 
 
+@quick
+@given(seeds, st.tuples(st.integers(1, 7), st.integers(1, 7), st.sampled_from([4, 63, 66])), st.sampled_from([0, 5]))
+def test_many_edges_of_the_same_level_in_squares_of_all_sizes(seed, shape_zyx, min_size_vx):
+    rng = np.random.default_rng(seed)
+    affinities = rng.choice(np.array([0, 100, 150, 200], np.uint8), (3, *shape_zyx), p=[0.2, 0.3, 0.3, 0.2])
+    nodes, thresholds = all_voxels(shape_zyx, seed), [0.3, 0.5, 0.7]
+    expected = decode_one_by_one(affinities, thresholds, nodes, min_size_vx, 0)
+    found = sweep_blocks(
+        lambda begin, end: affinities[:, begin:end], shape_zyx, thresholds, nodes, min_size_vx=min_size_vx, depth=3
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_more_thresholds_than_a_byte_can_count():
+    affinities = random_affinities(0, (4, 5, 70), np.float32, 0.0)
+    thresholds, nodes = np.linspace(0, 1, 300), all_voxels((4, 5, 70))
+    expected = decode_one_by_one(affinities, thresholds, nodes, 3, 0)
+    assert len(np.unique(expected, axis=0)) > 150
+    np.testing.assert_array_equal(sweep_thresholds(affinities, thresholds, nodes, min_size_vx=3), expected)
+
+
 def test_a_larger_volume_with_nodes_that_share_voxels_and_leave_most_without():
     affinities = random_affinities(0, (40, 50, 130), np.uint8, 0.0)
     thresholds = np.linspace(0.7, 0.99, 30)

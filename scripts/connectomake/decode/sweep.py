@@ -15,7 +15,7 @@ from math import prod
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from connectomake.decode import sweep_kernels, sweep_tree
+from connectomake.decode import sweep_kernels, sweep_planes, sweep_tree
 from connectomake.decode.components import _as_ordered_integers, check_affinities
 from connectomake.errors import DataError
 from connectomake.geometry import Triple, to_triple
@@ -66,10 +66,10 @@ def sweep_thresholds(
 
     Notes
     -----
-    Takes as long as two decodes where affinities are clear, and as four or five where a third of them lie between the
+    Takes as long as one decode where affinities are clear, and as two or three where a third of them lie between the
     thresholds. Reads the affinities once. Beyond them it holds four bytes for each run of voxels that are linked along
     x at the highest threshold or have any edge at the lowest: at most four bytes per voxel, whatever the noise (eight
-    in volumes of more than 2^28 voxels with 13 thresholds); twice as much again to tell small objects.
+    in volumes of more than 2^28 voxels with 13 thresholds); as much again to tell small objects.
     """
     check_affinities(affinities, 0.0, (1.0, 1.0, 1.0), "none", edge_offset)
     return sweep_blocks(
@@ -126,13 +126,13 @@ def sweep_blocks(
     in_order = np.argsort(nodes[:, 0], kind="stable")
     run, level = np.empty(len(nodes), np.int64), np.zeros(len(nodes), np.int64)
     run[in_order], level[in_order] = forest.grow(nodes[in_order], _cut(shape_zyx[0], depth, threads), threads)
-    labels = forest.label_nodes(run, level, min_size_vx)
+    labels = forest.label_nodes(run, level, min_size_vx, max(1, threads))
     return labels[np.searchsorted(levels, np.asarray(thresholds, np.float64))]
 
 
 @dataclass(frozen=True)
 class _Slab:
-    """Planes begin..end; bits, starts and `before` of the first and the last; the numbers of its runs."""
+    """Planes begin..end; levels, starts and `before` of the first and the last; the numbers of its runs."""
 
     begin: int
     end: int
@@ -175,35 +175,51 @@ class _Forest:
             sweep_kernels.link_planes(
                 upper.last[0], lower.first[0], upper.last[1:], lower.first[1:], self.tree, self.shift
             )
+            height = self.shape_zyx[1]
             part = slice(*np.searchsorted(nodes_zyx[:, 0], (lower.begin, lower.begin + 1)))
-            sweep_kernels.raise_node_levels(upper.last[0], nodes_zyx[part], level[part])
+            sweep_kernels.raise_node_levels(upper.last[0], height, nodes_zyx[part], level[part])
         return run, level
 
-    def label_nodes(self, run: NDArray[np.int64], level: NDArray[np.int64], min_size_vx: int) -> NDArray[np.uint32]:
+    def label_nodes(
+        self, run: NDArray[np.int64], level: NDArray[np.int64], min_size_vx: int, threads: int
+    ) -> NDArray[np.uint32]:
         """Give the (levels, N) labels of nodes from their runs and the levels of their strongest edges."""
         labels = np.zeros((len(self.levels), len(run)), np.uint32)
         alive = np.flatnonzero(level)
-        standing, names, node_level = run[alive], np.arange(len(alive)), level[alive]
-        found = np.empty(len(alive), np.int64)
-        listed = self._list_by_level() if self.sizes.size else []
+        standing, names = run[alive], np.arange(len(alive))
+        runs = np.empty((len(self.levels), len(alive)), np.int64)
         for at in range(len(self.levels), 0, -1):
-            if listed:
-                sweep_tree.add_sizes(self.tree, listed[at], at, self.shift, self.sizes)
-            smallest = min_size_vx if self.sizes.size else 0
-            sweep_tree.name_nodes(self.tree, self.shift, at, standing, names, smallest, self.sizes, node_level, found)
-            labels[at - 1, alive] = np.where(found > 0, alive[found - 1] + 1, 0)
+            sweep_tree.name_nodes(self.tree, self.shift, at, standing, names)
+            labels[at - 1, alive] = np.where(level[alive] >= at, alive[names] + 1, 0)
+            runs[at - 1] = standing[names]
+        if self.sizes.size:
+            labels[:, alive] *= self._measure(runs, threads) >= min_size_vx
         return labels
 
-    def _list_by_level(self) -> list[NDArray[np.integer]]:
-        """Give the runs that hang on their parents at each level, from 0 on."""
-        counts = np.zeros(len(self.levels) + 1, np.int64)
-        for slab in self.slabs:
-            sweep_tree.count_levels(self.tree, *slab.runs, self.shift, counts)
-        ends = np.cumsum(counts)
-        listed, free = np.empty(ends[-1], self.tree.dtype), ends - counts
-        for slab in self.slabs:
-            sweep_tree.list_by_level(self.tree, *slab.runs, self.shift, free, listed)
-        return np.split(listed, ends[:-1])
+    def _measure(self, runs: NDArray[np.int64], threads: int) -> NDArray[np.int64]:
+        """Count the voxels of components from the (levels, N) runs that stand for them."""
+        levels = np.arange(1, len(runs) + 1)[:, None]
+        pairs, inverse = np.unique(runs * len(levels) + levels - 1, return_inverse=True)
+        marked, first, counts = np.unique(pairs // len(levels), return_index=True, return_counts=True)
+        # a run stands for components from one level above its own on, without gaps
+        spans = np.stack([first - pairs[first] % len(levels) - 1, first + counts - 1], axis=1)
+        marks = np.zeros(-(-self.tree.size // 64), np.uint64)
+        np.bitwise_or.at(marks, marked >> 6, np.uint64(1) << (marked & 63).astype(np.uint64))
+        in_word = np.bincount(marked >> 6, minlength=len(marks))
+        ranks = np.cumsum(in_word) - in_word
+        own, added = self.sizes[marked].astype(np.int64), np.zeros(len(pairs) + 1, np.int64)
+
+        def shorten(slab: _Slab) -> None:
+            sweep_tree.shorten(self.tree, slab.runs[0], slab.runs[1], self.shift)
+
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(shorten, self.slabs))
+        for slab in reversed(self.slabs):
+            begin, end = slab.runs
+            sweep_tree.add_sizes(self.tree, begin, end, self.shift, marks, ranks, spans, self.sizes, added)
+        from_here = np.cumsum(added[::-1])[::-1]
+        sizes = np.repeat(own - from_here[first + counts], counts) + from_here[:-1]
+        return sizes[inverse.reshape(runs.shape)]
 
     def _grow_slab(
         self, begin: int, end: int, nodes_zyx: NDArray, run: NDArray[np.int64], level: NDArray[np.int64]
@@ -212,17 +228,12 @@ class _Forest:
         block = self.read(begin, min(end + self.edge_offset, depth))
         check_affinities(block, 0.0, (1.0, 1.0, 1.0), "none", self.edge_offset)
         lows, high = self._bounds(block)
-        values = tuple(_as_ordered_integers(np.ascontiguousarray(block[axis]), 0.0)[0] for axis in (2, 1, 0))
-        words = -(-width // 64)
-        planes = (
-            np.empty((3, height, 3, len(self.levels), words), np.uint64),
-            np.empty((3, height, words), np.uint64),
-            np.empty((3, height, words), np.int64),
-        )
+        values = tuple(_as_ordered_integers(np.ascontiguousarray(block[axis]), 0.0)[0].ravel() for axis in (2, 1, 0))
+        planes = sweep_planes.make_planes(4, height, width, len(self.levels))
         first_run = begin * height * width
         last, next_run = sweep_kernels.grow_slab(
             values,
-            end - begin,
+            (end - begin, height, width),
             depth - 1 - begin,
             lows,
             high,

@@ -1,62 +1,42 @@
 """Objects at many thresholds in one pass: the compiled part of the sweep.
 
-Thresholds are levels 1..T, ascending. As in `decode.runs`, rows along x are bit planes, here one for each level and
-axis: bit x of level b says that the edge p -> p + 1 is above threshold b. A run is a stretch of voxels linked along x
-at level T; one tree over runs holds the components of every level (`decode.sweep_tree`).
+Thresholds are levels 1..T, ascending. A run is a stretch of voxels linked along x at level T, or a single voxel with
+any edge; one tree over runs holds the components of every level (`decode.sweep_tree`).
 
-Two rows are joined by one link for each new joint stretch of each level, not by each edge. A joint stretch is voxels
-linked along x in both rows; it is new at a level if some edge joins the rows in it, and none does at a higher level,
-nor any square of edges beside it. Which stretches hold an edge is found for 64 voxels at once by the carry of an
-addition (Myers 1999, "A fast bit-vector algorithm for approximate string matching").
+Linking two runs costs more than all else, so few edges are linked: those that no other way around is found for. A
+stronger edge has the higher level; at the same level edges along x are stronger than those along y, and those than
+edges along z; along the same axis the one at the voxel that comes first in scan order is. An edge whose ends are joined
+by a path of stronger edges is in no maximum spanning forest (the cycle property), so all of them may be left out at
+once. Such paths are looked for among the neighbours, by comparing the levels of 64 voxels at a time.
 
-All kernels release the GIL.
+Levels are laid out as in `decode.sweep_planes`. All kernels release the GIL.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
-from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
+from numba import njit
 
-from connectomake.decode.runs import LAST_BIT, ONE, _popcount, _run_length, _trailing_zeros
+from connectomake.decode.runs import LAST_BIT, ONE, _popcount, _trailing_zeros
+from connectomake.decode.sweep_lanes import above, below, higher, load, lower, store
+from connectomake.decode.sweep_planes import WAY_X, WAY_Y, X, Y, Z, find_ways, rank_plane
 from connectomake.decode.sweep_tree import link
 
-X, Y, Z = 0, 1, 2
 NONE, ALL = np.uint64(0), ~np.uint64(0)
-
-
-@intrinsic
-def _above_64(typingctx: Any, line: Any, x: Any, low: Any) -> Any:
-    """Give line[x + i] > low as bit i of a word, i = 0..63: one vector comparison where the machine has it."""
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        lanes = ir.VectorType(context.get_value_type(line.dtype), 64)
-        start = builder.gep(make_array(line)(context, builder, args[0]).data, [args[1]])
-        values = builder.load(builder.bitcast(start, lanes.as_pointer()), align=line.dtype.bitwidth // 8)
-        first = builder.insert_element(ir.Constant(lanes, ir.Undefined), args[2], ir.Constant(ir.IntType(32), 0))
-        spread = builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64))
-        compare = builder.icmp_signed if line.dtype.signed else builder.icmp_unsigned
-        return builder.bitcast(compare(">", values, spread), ir.IntType(64))
-
-    return types.uint64(line, types.int64, line.dtype), emit
 
 
 @njit(cache=True, nogil=True)
 def grow_slab(  # type: ignore[no-untyped-def]
-    values, count, last_z, lows, high, edge_offset, nodes_zyx, node_run, node_level, run, planes, tree, shift, sizes
+    values, shape_zyx, last_z, lows, high, edge_offset, nodes_zyx, node_run, node_level, run, planes, tree, shift, sizes
 ):
     """Put all runs of a slab of planes into the tree, joined among themselves.
 
     Parameters
     ----------
     values, lows, high, edge_offset
-        See `threshold_plane`.
-    count
-        The planes of the slab; with edge_offset 1 `values` may hold one more.
+        See `rank_plane`.
+    shape_zyx
+        Of the slab; with edge_offset 1 `values` may hold one more plane.
     last_z
         The plane of the slab that is the volume's last; one that the slab does not have, if it ends before.
     nodes_zyx
@@ -66,8 +46,7 @@ def grow_slab(  # type: ignore[no-untyped-def]
     run
         The number of the slab's first run.
     planes
-        Bits, starts and before of three planes, (3, Y, 3, T, words), (3, Y, words) and (3, Y, words), written: the
-        first of them will be the slab's first plane.
+        Four planes of `make_planes`, written: the first of them will be the slab's first plane.
     tree, shift
         Entries of the slab's runs are written; the shift of entries.
     sizes
@@ -76,99 +55,48 @@ def grow_slab(  # type: ignore[no-untyped-def]
     Returns
     -------
     int, int
-        Which of the three planes is the slab's last, and the number after the slab's last run.
+        Which of the four planes is the slab's last, and the number after the slab's last run.
     """
-    bits, starts, before = planes
-    node, now = 0, 0
-    for z in range(count):
-        past, now = now, (0 if z == 0 else 1 + z % 2)
-        plane, previous, first = bits[now], bits[past], z == 0
-        threshold_plane(values, z, z == last_z, lows, high, edge_offset, plane)
-        next_run = start_runs(plane, previous, first, values[X].shape[2], run, starts[now], before[now], tree)
-        if sizes.size:
-            measure_runs(plane, starts[now], run, sizes)
-        run = next_run
-        link_rows(plane, previous, first, starts[now], before[now], tree, shift)
-        if not first:
+    levels, starts, before = planes
+    depth, height, width = shape_zyx
+    node, past, now = 0, 3, 0
+    rank_plane(values, shape_zyx, 0, last_z == 0, lows, high, edge_offset, levels[0])
+    for z in range(depth):
+        following = 1 + z % 3
+        if z + 1 < depth:
+            rank_plane(values, shape_zyx, z + 1, z + 1 == last_z, lows, high, edge_offset, levels[following])
+        else:
+            levels[following] = 0
+        plane, previous = levels[now], levels[past]
+        find_ways(plane, height)
+        run = start_runs(plane, previous, z == 0, width, len(lows), run, starts[now], before[now], tree, sizes)
+        hang_on_left(plane, previous, levels[following], len(lows), starts[now], before[now], tree, shift)
+        link_rows(plane, previous, levels[following], starts[now], before[now], tree, shift)
+        if z:
             link_planes(previous, plane, (starts[past], before[past]), (starts[now], before[now]), tree, shift)
         begin = node
         while node < len(nodes_zyx) and nodes_zyx[node, 0] == z:
             node += 1
         part = slice(begin, node)
-        find_nodes(plane, previous, first, nodes_zyx[part], starts[now], before[now], node_run[part], node_level[part])
-    return now, run
+        find_nodes(plane, previous, nodes_zyx[part], starts[now], before[now], node_run[part], node_level[part])
+        past, now = now, following
+    return past, run
 
 
 @njit(cache=True, nogil=True)
-def threshold_plane(values, z, last_z, lows, high, edge_offset, plane):  # type: ignore[no-untyped-def]
-    """Set the bits of all levels of one z plane.
-
-    Parameters
-    ----------
-    values
-        Three (Z, Y, X) integer arrays, edges along x, y, z; floats are handed over as their bit patterns.
-    z
-        The plane; with edge_offset 1 its edges along z stand in plane z + 1.
-    last_z
-        Whether it is the volume's last, which has no edges along z.
-    lows
-        (T,) of the dtype of `values`, ascending: a value v is an edge at level b + 1 if lows[b] < v <= high.
-    high
-        See `lows`.
-    edge_offset
-        0 or 1.
-    plane
-        (Y, 3, T, words) uint64, written; the second axis is x, y, z.
-    """
-    height, width = values[X].shape[1:]
-    for y in range(height):
-        for axis in range(3):
-            if (axis == Y and y == height - 1) or (axis == Z and last_z):
-                plane[y, axis] = NONE
-                continue
-            line = values[axis][z + edge_offset * (axis == Z), y + edge_offset * (axis == Y)]
-            _threshold_row(line[edge_offset * (axis == X) :], width - (axis == X), lows, high, plane[y, axis])
-
-
-@njit(cache=True, nogil=True)
-def _threshold_row(line, length, lows, high, row):  # type: ignore[no-untyped-def]
-    """Set row (T, words) from the first `length` values of a line."""
-    for w in range(row.shape[1]):
-        x, cut = 64 * w, NONE
-        if x >= length:
-            row[:, w] = NONE
-            continue
-        if length < 64:
-            for b in range(row.shape[0]):
-                row[b, w] = _threshold_tail(line, length, lows[b], high)
-            continue
-        if length - x < 64:  # read the last 64 values, and shift out those of the word before
-            cut, x = np.uint64(64 - (length - x)), length - 64
-        wrong = _above_64(line, x, high)
-        for b in range(row.shape[0]):
-            row[b, w] = (_above_64(line, x, lows[b]) & ~wrong) >> cut
-
-
-@njit(cache=True, nogil=True)
-def _threshold_tail(line, length, low, high):  # type: ignore[no-untyped-def]
-    word = NONE
-    for i in range(length):
-        word |= np.uint64((line[i] > low) & (line[i] <= high)) << np.uint64(i)
-    return word
-
-
-@njit(cache=True, nogil=True)
-def start_runs(plane, previous, first, width, run, starts, before, tree):  # type: ignore[no-untyped-def]
+def start_runs(plane, previous, first, width, top, run, starts, before, tree, sizes):  # type: ignore[no-untyped-def]
     """Mark where the runs of a plane start, and make each a root of the tree.
 
     Parameters
     ----------
     plane, previous
-        (Y, 3, T, words) uint64, bits of this plane and of the one before it.
+        (5, cells) levels of this plane and of the one before it, which has no edges if it is not known.
     first
         Whether the one before is not known; then all voxels belong to runs, otherwise those that have any edge.
     width
         X, the voxels of a row.
+    top
+        T, the highest level.
     run
         The number of the plane's first run.
     starts
@@ -177,194 +105,204 @@ def start_runs(plane, previous, first, width, run, starts, before, tree):  # typ
         (Y, words) int64, written: the number of the last run that starts before each word.
     tree
         Entries of the new runs are written.
+    sizes
+        Voxels of the new runs, written unless it is empty.
 
     Returns
     -------
     int
         The number of the next plane's first run.
     """
-    top = plane.shape[2] - 1
-    for y in range(plane.shape[0]):
-        carry_top, carry = NONE, NONE
-        for w in range(plane.shape[3]):
-            weak, strong = plane[y, X, 0, w], plane[y, X, top, w]
-            used = weak | (weak << ONE) | carry | plane[y, Y, 0, w] | plane[y, Z, 0, w]
-            if y:
-                used |= plane[y - 1, Y, 0, w]
-            used |= ALL >> np.uint64(max(0, 64 * (w + 1) - width)) if first else previous[y, Z, 0, w]
-            starts[y, w] = used & ~((strong << ONE) | carry_top)
-            before[y, w] = run - 1
+    x, y, z, z_before = plane[X], plane[Y], plane[Z], previous[Z]
+    zero, almost = x.dtype.type(0), x.dtype.type(top - 1)
+    height, words = starts.shape
+    stride = x.size // (height + 2)
+    for row in range(height):
+        carry, carry_top, ended = NONE, NONE, run
+        for w in range(words):
+            at = (row + 1) * stride + 64 * w
+            weak, strong = above(load(x, at), zero), above(load(x, at), almost)
+            edges = higher(higher(load(y, at), load(y, at - stride)), higher(load(z, at), load(z_before, at)))
+            used = above(edges, zero) | weak | (weak << ONE) | carry
+            if first:
+                used = ALL >> np.uint64(max(0, 64 * (w + 1) - width))
+            starts[row, w] = used & ~((strong << ONE) | carry_top)
+            before[row, w] = run - 1
             carry, carry_top = weak >> LAST_BIT, strong >> LAST_BIT
-            for _ in range(_popcount(starts[y, w])):
-                tree[run] = run
-                run += 1
+            after = run + _popcount(starts[row, w])
+            for i in range(run, after):
+                tree[i] = i
+            if sizes.size:
+                ended = _measure_runs(starts[row, w], used & ~strong, 64 * w, run, ended, sizes)
+            run = after
     return run
 
 
 @njit(cache=True, nogil=True)
-def measure_runs(plane, starts, run, sizes):  # type: ignore[no-untyped-def]
-    """Write the voxels of each run of a plane into `sizes`, from number `run` on."""
-    top = plane.shape[2] - 1
-    for y in range(plane.shape[0]):
-        link_x = plane[y : y + 1, X, top]
-        for w in range(plane.shape[3]):
-            word = starts[y, w]
-            while word:
-                sizes[run] = _run_length(link_x, 0, 64 * w + _trailing_zeros(word))
-                word &= word - ONE
-                run += 1
+def _measure_runs(begins, ends, x, started, ended, sizes):  # type: ignore[no-untyped-def]
+    """Note the first voxels of runs from number `started` on, then the sizes of those that end; give the next to."""
+    while begins:
+        sizes[started] = x + _trailing_zeros(begins)
+        begins &= begins - ONE
+        started += 1
+    while ends:
+        sizes[ended] = x + _trailing_zeros(ends) + 1 - sizes[ended]
+        ends &= ends - ONE
+        ended += 1
+    return ended
 
 
 @njit(cache=True, nogil=True)
-def find_nodes(plane, previous, first, nodes_zyx, starts, before, node_run, node_level):  # type: ignore[no-untyped-def]
+def hang_on_left(plane, previous, following, top, starts, before, tree, shift):  # type: ignore[no-untyped-def]
+    """Hang runs on those to their left, right after `start_runs`.
+
+    Parameters
+    ----------
+    plane, previous, top, starts, before, tree
+        As in `start_runs`.
+    following
+        Levels of the plane after this one; without edges if it is not known.
+    shift
+        That of entries.
+    """
+    x, y, z, x_before, z_before, x_after = plane[X], plane[Y], plane[Z], previous[X], previous[Z], following[X]
+    zero, almost = x.dtype.type(0), x.dtype.type(top - 1)
+    height, words = starts.shape
+    stride = x.size // (height + 2)
+    for row in range(height):
+        for w in range(words):
+            at = (row + 1) * stride + 64 * w
+            up, here = at - stride, load(x, at)
+            weak = ~below(load(x, up), here) & below(here, lower(load(y, up), load(y, up + 1)))
+            weak |= below(here, lower(load(x, at + stride), lower(load(y, at), load(y, at + 1))))
+            weak |= ~below(load(x_before, at), here) & below(here, lower(load(z_before, at), load(z_before, at + 1)))
+            weak |= below(here, lower(load(x_after, at), lower(load(z, at), load(z, at + 1))))
+            edges = above(here, zero) & ~above(here, almost) & ~weak
+            while edges:
+                run = before[row, w] + _popcount(starts[row, w] & (edges ^ (edges - ONE)))
+                tree[run + 1] = (np.int64(x[at + _trailing_zeros(edges)]) << shift) | run
+                edges &= edges - ONE
+
+
+@njit(cache=True, nogil=True)
+def link_rows(plane, previous, following, starts, before, tree, shift):  # type: ignore[no-untyped-def]
+    """Join the runs of a plane along y, after `hang_on_left`; parameters as there."""
+    x, y, z, y_before, z_before, y_after = plane[X], plane[Y], plane[Z], previous[Y], previous[Z], following[Y]
+    zero = y.dtype.type(0)
+    height, words = starts.shape
+    stride = y.size // (height + 2)
+    for row in range(height - 1):
+        for w in range(words):
+            at = (row + 1) * stride + 64 * w
+            down, here = at + stride, load(y, at)
+            weak = ~below(lower(load(y, at - 1), lower(load(x, at - 1), load(x, down - 1))), here)
+            weak |= below(here, load(y, at + 1)) & ~below(lower(load(x, at), load(x, down)), here)
+            weak |= ~below(load(y_before, at), here) & below(here, lower(load(z_before, at), load(z_before, down)))
+            weak |= below(here, lower(load(y_after, at), lower(load(z, at), load(z, down))))
+            edges = above(here, zero) & ~weak
+            while edges:
+                until = edges ^ (edges - ONE)  # the lowest edge and everything under it
+                a = before[row, w] + _popcount(starts[row, w] & until)
+                b = before[row + 1, w] + _popcount(starts[row + 1, w] & until)
+                link(tree, a, b, np.int64(y[at + _trailing_zeros(edges)]), shift)
+                edges &= edges - ONE
+
+
+@njit(cache=True, nogil=True)
+def link_planes(plane, following, runs, runs_following, tree, shift):  # type: ignore[no-untyped-def]
+    """Join the runs of two planes along z.
+
+    Parameters
+    ----------
+    plane, following
+        (5, cells) levels of plane z and z + 1.
+    runs, runs_following
+        `starts` and `before` of each, as `start_runs` writes them.
+    tree, shift
+        The tree, and the shift of its entries.
+    """
+    starts_a, before_a = runs
+    starts_b, before_b = runs_following
+    z = plane[Z]
+    height, words = starts_a.shape
+    stride = z.size // (height + 2)
+    known = np.zeros((4, stride + 64), z.dtype)
+    kept = np.empty(words, np.uint64)
+    for row in range(height):
+        _keep_edges(plane, following, (row + 1) * stride, stride, known, kept)
+        for w in range(words):
+            edges, at = kept[w], (row + 1) * stride + 64 * w
+            while edges:
+                until = edges ^ (edges - ONE)
+                a = before_a[row, w] + _popcount(starts_a[row, w] & until)
+                b = before_b[row, w] + _popcount(starts_b[row, w] & until)
+                link(tree, a, b, np.int64(z[at + _trailing_zeros(edges)]), shift)
+                edges &= edges - ONE
+
+
+@njit(cache=True, nogil=True)
+def _keep_edges(plane, following, row, stride, known, kept):  # type: ignore[no-untyped-def]
+    """Find the edges along z of one row that no path of stronger edges goes around.
+
+    Parameters
+    ----------
+    plane, following
+        As in `link_planes`.
+    row, stride
+        The row's first cell, and the cells of a row.
+    known
+        (4, 64 + stride) levels at which the two planes are known to be joined at each voxel of a row, the first 64 are
+        nothing: through this row or those before it (updated from row to row), through those before it, and through
+        the voxel to the left; the other is the level that both planes are joined at to the voxel to the right.
+    kept
+        (words,) uint64, written.
+    """
+    ways, over, left, right = known
+    z = plane[Z]
+    for w in range(kept.size):
+        at, i = row + 64 * w, 64 + 64 * w
+        step = lower(load(plane[WAY_Y], at - stride), load(following[WAY_Y], at - stride))
+        store(over, i, lower(step, load(ways, i)))
+        store(ways, i, higher(load(over, i), load(z, at)))
+        store(right, i, lower(load(plane[WAY_X], at), load(following[WAY_X], at)))
+    for w in range(kept.size):
+        i = 64 + 64 * w
+        store(left, i, lower(load(right, i - 1), load(ways, i - 1)))
+    for w in range(kept.size):
+        at, i = row + 64 * w, 64 + 64 * w
+        farther = lower(load(right, i - 1), load(left, i - 1))
+        first = higher(higher(load(over, i), lower(load(right, i), load(over, i + 1))), higher(load(left, i), farther))
+        later = lower(load(right, i), load(z, at + 1))  # these have to be of a higher level
+        down = lower(lower(load(plane[WAY_Y], at), load(following[WAY_Y], at)), load(z, at + stride))
+        kept[w] = below(first, load(z, at)) & ~below(load(z, at), higher(later, down))
+        store(ways, i, higher(load(ways, i), higher(first, later)))
+
+
+@njit(cache=True, nogil=True)
+def find_nodes(plane, previous, nodes_zyx, starts, before, node_run, node_level):  # type: ignore[no-untyped-def]
     """Write the run under each node of a plane, and the level of its strongest edge (0: none, so that it is nothing).
 
     Parameters
     ----------
-    plane, previous, first, starts, before
+    plane, previous, starts, before
         As in `start_runs`.
     nodes_zyx
         (N, 3) int64, nodes of this plane.
     node_run, node_level
         (N,) int64, written. The run means nothing where the level is 0.
     """
+    stride = plane.shape[1] // (starts.shape[0] + 2)
     for n in range(len(nodes_zyx)):
         y, x = nodes_zyx[n, 1], nodes_zyx[n, 2]
-        w, bit = x >> 6, np.uint64(x & 63)
-        node_run[n] = before[y, w] + _popcount(starts[y, w] << (LAST_BIT - bit))
-        level = 0
-        while level < plane.shape[2]:
-            edges = (plane[y, X, level, w] | plane[y, Y, level, w] | plane[y, Z, level, w]) >> bit
-            if x:
-                edges |= plane[y, X, level, (x - 1) >> 6] >> np.uint64((x - 1) & 63)
-            if y:
-                edges |= plane[y - 1, Y, level, w] >> bit
-            if not first:
-                edges |= previous[y, Z, level, w] >> bit
-            if not edges & ONE:
-                break
-            level += 1
-        node_level[n] = level
+        node_run[n] = before[y, x >> 6] + _popcount(starts[y, x >> 6] << (LAST_BIT - np.uint64(x & 63)))
+        at = (y + 1) * stride + x
+        level = max(plane[X, at], plane[Y, at], plane[Z, at], plane[X, at - 1], plane[Y, at - stride])
+        node_level[n] = max(level, previous[Z, at])
 
 
 @njit(cache=True, nogil=True)
-def link_rows(plane, previous, first, starts, before, tree, shift):  # type: ignore[no-untyped-def]
-    """Join the runs of a plane along x and y, at all levels, right after `start_runs`; parameters as there.
-
-    `shift` is that of the tree's entries.
-    """
-    height, _, levels, words = plane.shape
-    known = np.empty(words, np.uint64)
-    for y in range(height):
-        for b in range(levels - 1):
-            _hang_on_left(plane, previous, first, y, b, starts[y], before[y], tree, shift)
-    for y in range(height - 1):
-        for b in range(levels - 1, -1, -1):
-            fresh = NONE
-            for w in range(words):
-                known[w] = NONE
-                if b < levels - 1:
-                    known[w] = plane[y, Y, b + 1, w]
-                    if not first:
-                        around = previous[y, Z, b + 1, w] & previous[y + 1, Z, b + 1, w]
-                        known[w] |= around & previous[y, Y, b + 1, w]
-                fresh |= plane[y, Y, b, w] & ~known[w]
-            if fresh:
-                a, c = (plane[y, X, b], starts[y], before[y]), (plane[y + 1, X, b], starts[y + 1], before[y + 1])
-                _link_stretches(plane[y, Y, b], known, a, c, b + 1, tree, shift)
-
-
-@njit(cache=True, nogil=True)
-def link_planes(upper, lower, runs_upper, runs_lower, tree, shift):  # type: ignore[no-untyped-def]
-    """Join the runs of two planes along z, at all levels.
-
-    Parameters
-    ----------
-    upper, lower
-        (Y, 3, T, words) uint64, bits of plane z and z + 1.
-    runs_upper, runs_lower
-        `starts` and `before` of each, as `start_runs` writes them.
-    tree, shift
-        The tree, and the shift of its entries.
-    """
-    height, _, levels, words = upper.shape
-    known = np.empty(words, np.uint64)
-    for y in range(height):
-        for b in range(levels - 1, -1, -1):
-            fresh = NONE
-            for w in range(words):
-                known[w] = NONE
-                if b < levels - 1:
-                    known[w] = upper[y, Z, b + 1, w]
-                    if y < height - 1:
-                        around = upper[y, Y, b + 1, w] & lower[y, Y, b + 1, w]
-                        known[w] |= around & upper[y + 1, Z, b + 1, w]
-                if y:
-                    known[w] |= upper[y - 1, Y, b, w] & lower[y - 1, Y, b, w] & upper[y - 1, Z, b, w]
-                fresh |= upper[y, Z, b, w] & ~known[w]
-            if fresh:
-                a = (upper[y, X, b], runs_upper[0][y], runs_upper[1][y])
-                c = (lower[y, X, b], runs_lower[0][y], runs_lower[1][y])
-                _link_stretches(upper[y, Z, b], known, a, c, b + 1, tree, shift)
-
-
-@njit(cache=True, nogil=True)
-def _hang_on_left(plane, previous, first, y, b, starts, before, tree, shift):  # type: ignore[no-untyped-def]
-    """Hang runs on those to their left by edges of level b + 1 that no square of stronger edges goes around."""
-    height, words = plane.shape[0], plane.shape[3]
-    for w in range(words):
-        edges = plane[y, X, b, w] & ~plane[y, X, b + 1, w]
-        if not edges:
-            continue
-        if y < height - 1:
-            edges &= ~(_both(plane[y, Y, b + 1], w) & plane[y + 1, X, b + 1, w])
-        if y:
-            edges &= ~(_both(plane[y - 1, Y, b + 1], w) & plane[y - 1, X, b + 1, w])
-        if not first:
-            edges &= ~(_both(previous[y, Z, b + 1], w) & previous[y, X, b + 1, w])
-        while edges:
-            run = before[w] + _popcount(starts[w] & (edges ^ (edges - ONE)))
-            tree[run + 1] = ((b + 1) << shift) | run
-            edges &= edges - ONE
-
-
-@njit(cache=True, nogil=True)
-def _both(row, w):  # type: ignore[no-untyped-def]
-    """Give the bits of a word that are set together with the next."""
-    following = row[w + 1] << LAST_BIT if w + 1 < row.size else NONE
-    return row[w] & ((row[w] >> ONE) | following)
-
-
-@njit(cache=True, nogil=True)
-def _link_stretches(edges, known, a, c, level, tree, shift):  # type: ignore[no-untyped-def]
-    """Join two rows wherever a joint stretch holds an edge and nothing known already; each by its last voxel."""
-    x_a, starts_a, before_a = a
-    x_c, starts_c, before_c = c
-    carry, carry_known = NONE, NONE
-    for w in range(edges.size):
-        joint = x_a[w] & x_c[w]
-        reached = _spread(edges[w] | carry, joint)
-        reached_known = _spread(known[w] | carry_known, joint)
-        carry, carry_known = (reached & joint) >> LAST_BIT, (reached_known & joint) >> LAST_BIT
-        new = reached & ~reached_known & ~joint
-        while new:
-            below = new ^ (new - ONE)
-            run_a = before_a[w] + _popcount(starts_a[w] & below)
-            run_c = before_c[w] + _popcount(starts_c[w] & below)
-            link(tree, run_a, run_c, level, shift)
-            new &= new - ONE
-
-
-@njit(cache=True, nogil=True)
-def _spread(marks, joint):  # type: ignore[no-untyped-def]
-    """Spread marks to the right along bits that are joined to the next."""
-    return (((marks & joint) + joint) ^ joint) | marks
-
-
-@njit(cache=True, nogil=True)
-def raise_node_levels(upper, nodes_zyx, node_level):  # type: ignore[no-untyped-def]
+def raise_node_levels(upper, height, nodes_zyx, node_level):  # type: ignore[no-untyped-def]
     """Let the edges along z from the plane before count for nodes of a slab's first plane; `find_nodes` lacked them."""
+    stride = upper.shape[1] // (height + 2)
     for n in range(len(nodes_zyx)):
-        y, x = nodes_zyx[n, 1], nodes_zyx[n, 2]
-        while node_level[n] < upper.shape[2] and (upper[y, Z, node_level[n], x >> 6] >> np.uint64(x & 63)) & ONE:
-            node_level[n] += 1
+        node_level[n] = max(node_level[n], upper[Z, (nodes_zyx[n, 1] + 1) * stride + nodes_zyx[n, 2]])

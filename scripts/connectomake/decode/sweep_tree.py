@@ -15,6 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from connectomake.decode.runs import ONE, _popcount
+
 
 @njit(cache=True, nogil=True)
 def climb(tree, run, level, shift):  # type: ignore[no-untyped-def]
@@ -34,9 +36,13 @@ def climb(tree, run, level, shift):  # type: ignore[no-untyped-def]
 def link(tree, a, b, level, shift):  # type: ignore[no-untyped-def]
     """Join two runs at a level and all below it.
 
-    Climbs from the later one, as Rem's union-find does (Dijkstra 1976), and halves its way.
+    Climbs from the later one, as Rem's union-find does (Dijkstra 1976), and halves its way. One step from both goes
+    ahead of that, as often it is the only one.
     """
     mask = (1 << shift) - 1
+    over_a, over_b = np.int64(tree[a]), np.int64(tree[b])
+    a = over_a & mask if over_a >> shift >= level else a
+    b = over_b & mask if over_b >> shift >= level else b
     while a != b:
         a, b = min(a, b), max(a, b)
         entry = np.int64(tree[b])
@@ -48,38 +54,62 @@ def link(tree, a, b, level, shift):  # type: ignore[no-untyped-def]
             level = held
         else:
             above = np.int64(tree[parent])
-            if above >> shift >= held:
-                parent = above & mask
-                tree[b] = (held << shift) | parent
+            parent = above & mask if above >> shift >= held else parent
+            tree[b] = (held << shift) | parent
         b = parent
 
 
 @njit(cache=True, nogil=True)
-def count_levels(tree, begin, end, shift, counts):  # type: ignore[no-untyped-def]
-    """Count the runs begin..end by the level that they hang on their parent at; `counts` is (T + 1,) int64, updated."""
+def shorten(tree, begin, end, shift):  # type: ignore[no-untyped-def]
+    """Hang runs begin..end on the next run of theirs that hangs less firmly, if all up to there are in begin..end."""
+    mask = (1 << shift) - 1
     for run in range(begin, end):
-        counts[np.int64(tree[run]) >> shift] += 1
+        entry = np.int64(tree[run])
+        parent = entry & mask
+        while parent >= begin and parent != run:
+            above = np.int64(tree[parent])
+            if above >> shift < entry >> shift:
+                break
+            parent = above & mask
+        tree[run] = (entry & ~mask) | parent
 
 
 @njit(cache=True, nogil=True)
-def list_by_level(tree, begin, end, shift, free, listed):  # type: ignore[no-untyped-def]
-    """Write the numbers of runs begin..end into `listed`, from `free[level]` on, which moves along."""
-    for run in range(begin, end):
+def add_sizes(tree, begin, end, shift, marks, ranks, spans, sizes, added):  # type: ignore[no-untyped-def]
+    """Add the voxels of the components that runs begin..end stand for to what they hang on.
+
+    Parameters
+    ----------
+    tree, shift
+        The tree, and the shift of its entries.
+    begin, end
+        To be called for all runs, the last first.
+    marks
+        (words,) uint64, the bits of the runs to be looked at.
+    ranks
+        (words,) int64, how many runs are marked before each word.
+    sizes
+        Voxels of each run; updated to those of all that hangs on it, at any level.
+    spans
+        (marked, 2) int64, for each marked run where level 0 would stand in `added`, and the last place for higher ones.
+    added
+        int64, updated: the voxels that marked runs get at each level.
+    """
+    for run in range(end - 1, begin - 1, -1):
         level = np.int64(tree[run]) >> shift
-        listed[free[level]] = run
-        free[level] += 1
+        if level == 0:
+            continue
+        parent = climb(tree, run, level, shift)
+        sizes[parent] += sizes[run]
+        bit, word = ONE << np.uint64(parent & 63), marks[parent >> 6]
+        if word & bit:
+            slot = ranks[parent >> 6] + _popcount(word & (bit - ONE))
+            added[min(spans[slot, 0] + level, spans[slot, 1])] += sizes[run]
 
 
 @njit(cache=True, nogil=True)
-def add_sizes(tree, listed, level, shift, sizes):  # type: ignore[no-untyped-def]
-    """Add the voxels of the runs that hang at this level to those of the runs that stand for their components."""
-    for run in listed:
-        sizes[climb(tree, run, level, shift)] += sizes[run]
-
-
-@njit(cache=True, nogil=True)
-def name_nodes(tree, shift, level, standing, names, min_size_vx, sizes, node_level, labels):  # type: ignore[no-untyped-def]
-    """Write the objects of one level at all nodes.
+def name_nodes(tree, shift, level, standing, names):  # type: ignore[no-untyped-def]
+    """Find the components of one level at all nodes.
 
     Parameters
     ----------
@@ -88,17 +118,9 @@ def name_nodes(tree, shift, level, standing, names, min_size_vx, sizes, node_lev
     level
         To be called for all levels, the highest first.
     standing
-        (N,) int64, updated: a run of the component of each node that stands for itself in `names`.
+        (N,) int64, updated: the run that stands for each component, at the node that is its name.
     names
         (N,) int64, updated: the first node in the component of each node; at the first call every node its own.
-    min_size_vx
-        Smaller objects are background.
-    sizes
-        Voxels of components at this level, where their runs stand; not read if min_size_vx is 0.
-    node_level
-        (N,) level of each node's strongest edge.
-    labels
-        (N,) written: 1 + the first node in the object, 0 = background.
     """
     slots = np.full(_table_size(names.size), -1, np.int64)
     for n in range(names.size):
@@ -112,10 +134,6 @@ def name_nodes(tree, shift, level, standing, names, min_size_vx, sizes, node_lev
         if slots[slot] < 0:
             slots[slot] = n
         names[n] = slots[slot]
-    for n in range(names.size):
-        first = names[n]
-        kept = node_level[n] >= level and (min_size_vx == 0 or sizes[standing[first]] >= min_size_vx)
-        labels[n] = first + 1 if kept else 0
 
 
 @njit(cache=True, nogil=True)

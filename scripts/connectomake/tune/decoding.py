@@ -63,7 +63,7 @@ def tune_decoding(
 ) -> Tuned:
     """Try the settings that `tune` speaks of, and choose the best over all volumes.
 
-    Thresholds of `affinity_cc` without filling are tried in one sweep, at the cost of two to five decodes; all else is
+    Thresholds of `affinity_cc` without filling are tried in one sweep, at about the cost of a decode; all else is
     decoded in full, one after the other. Of equally good thresholds, the one nearest to the middle of the longest
     stretch of them is chosen.
 
