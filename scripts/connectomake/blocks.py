@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 SETTINGS_FILE = "settings.json"
 JOB_NAME = re.compile(r"\d+-of-\d+")
 ABSENT = "(absent)"
+NAMED_BLOCKS = 10  # of those missing, in the error
 
 
 class Ledger:
@@ -77,6 +78,28 @@ class Ledger:
             if JOB_NAME.fullmatch(path.stem):
                 blocks |= self._read(path)
         return blocks
+
+    def require_all(self, blocks: int, rule: str, jobs: int = 0) -> None:
+        """Raise DataError unless blocks 0..blocks - 1 are finished.
+
+        Parameters
+        ----------
+        blocks
+            How many there are.
+        rule
+            What makes them, for the error.
+        jobs
+            The jobs that it is divided among: the error names those to run again. 0 = not known.
+        """
+        missing = sorted(set(range(blocks)) - self.done())
+        if not missing:
+            return
+        hint = f"run {rule} again"
+        if jobs:
+            todo = sorted({block % jobs for block in missing})
+            hint += f" for the jobs of these blocks: with {jobs} jobs, {', '.join(map(str, todo[:NAMED_BLOCKS]))}"
+        named = ", ".join(map(str, missing[:NAMED_BLOCKS])) + (", ..." if len(missing) > NAMED_BLOCKS else "")
+        raise DataError(f"{self.folder.parent} lacks {len(missing)} of {blocks} blocks ({named})", hint=hint)
 
     def mark(self, block: int, job: str) -> None:
         """Record a block as finished, after its data is on disk.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import ceil, prod
 
 from connectomake.errors import DataError
@@ -68,6 +69,10 @@ class Box:
         stop = [max(s, min(a, b)) for s, a, b in zip(start, self.stop_zyx, other.stop_zyx, strict=True)]
         return Box(to_triple(start), to_triple(stop))
 
+    def within(self, other: Box) -> Box:
+        """Give this box in voxels of another one, whose start becomes 0, 0, 0."""
+        return self.shift([-a for a in other.start_zyx])
+
     def contains(self, other: Box) -> bool:
         """Tell whether every voxel of the other box lies in this one."""
         return all(a <= c for a, c in zip(self.start_zyx, other.start_zyx, strict=True)) and all(
@@ -111,6 +116,27 @@ class BlockGrid:
 
     def __iter__(self) -> Iterator[Box]:
         return (self[i] for i in range(len(self)))
+
+    def touching(self, box: Box) -> Iterator[int]:
+        """Give the numbers of the blocks that share voxels with a box inside the volume, ascending."""
+        spans = [
+            range(a // side, (b - 1) // side + 1)
+            for a, b, side in zip(box.start_zyx, box.stop_zyx, self.block_zyx, strict=True)
+        ]
+        return (self._number(position) for position in product(*spans))
+
+    def neighbors(self) -> Iterator[tuple[int, int, int]]:
+        """Give every two blocks that share a face, the lower number first, with the axis between them."""
+        for position in product(*map(range, self.counts_zyx)):
+            for axis in range(3):
+                following = [p + (a == axis) for a, p in enumerate(position)]
+                if following[axis] < self.counts_zyx[axis]:
+                    yield self._number(position), self._number(following), axis
+
+    def _number(self, position: Sequence[int]) -> int:
+        """Give the number of the block at a position, counted in blocks."""
+        z, y, x = position
+        return (z * self.counts_zyx[1] + y) * self.counts_zyx[2] + x
 
     def of_job(self, job: int, jobs: int) -> range:
         """Give the block numbers of job `job` of `jobs`: job, job + jobs, job + 2 jobs, ..."""

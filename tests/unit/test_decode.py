@@ -7,8 +7,7 @@ import pytest
 
 from connectomake.config.decode import DecodeConfig
 from connectomake.decode import affinity_cc3d, decode, fill_by_watershed, get_decoder, list_decoders, register_decoder
-from connectomake.decode.components import find_components
-from connectomake.decode.stitch_blocks import smallest_label_type
+from connectomake.decode.components import find_components, smallest_label_type
 from connectomake.decode.stores import choose_maps, decode_store
 from connectomake.errors import ConfigError, DataError
 from connectomake.volumes.store import read_attributes, write_store

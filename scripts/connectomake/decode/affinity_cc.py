@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from connectomake.config.decode import DecodeConfig
 from connectomake.decode.channels import Channels
 from connectomake.decode.components import affinity_cc3d
-from connectomake.decode.fill import fill_background
+from connectomake.decode.fill import fill_gaps
 from connectomake.decode.registry import register_decoder
 
 
@@ -15,11 +15,10 @@ from connectomake.decode.registry import register_decoder
 def decode_affinity_cc(maps: NDArray, cfg: DecodeConfig, *, channels: Channels, threads: int = 1) -> NDArray:
     """Label the components of edges above a threshold, treat the small ones, fill the rest.
 
-    Parameters, results and errors are those of `decode`; for the steps see `affinity_cc3d` and `fill_background`.
+    Parameters, results and errors are those of `decode`; for the steps see `affinity_cc3d` and `fill_gaps`.
     Ids are in scan order of each object's first voxel before the filling.
     """
-    order, edge_offset = channels.nearest()
-    affinities = maps if order == (0, 1, 2) else maps[list(order)]
+    affinities, edge_offset = channels.nearest_maps(maps)
     labels = affinity_cc3d(
         affinities,
         cfg.threshold,
@@ -28,5 +27,5 @@ def decode_affinity_cc(maps: NDArray, cfg: DecodeConfig, *, channels: Channels, 
         edge_offset=edge_offset,
         threads=threads,
     )
-    fill_background(labels, affinities, cfg, edge_offset=edge_offset)
+    fill_gaps(labels, maps, cfg, channels)
     return labels

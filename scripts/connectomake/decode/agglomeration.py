@@ -16,8 +16,9 @@ from connectomake.config.channels import NEAREST
 from connectomake.config.decode import DecodeConfig
 from connectomake.config.decoders import WaterzConfig
 from connectomake.decode.channels import Channels, to_destination
+from connectomake.decode.fill import fill_gaps
 from connectomake.decode.maps import as_floats, check_maps
-from connectomake.decode.postprocess import drop_small, fill_gaps
+from connectomake.decode.postprocess import drop_small
 from connectomake.decode.registry import register_decoder
 from connectomake.errors import MissingPackageError
 
@@ -40,8 +41,8 @@ def decode_waterz(maps: NDArray, cfg: DecodeConfig, *, channels: Channels, threa
     """
     check_maps(maps, channels)
     waterz = _import_waterz()
-    order, edge_offset = channels.nearest()
-    affinities = as_floats(maps if order == (0, 1, 2) else maps[list(order)])
+    nearest, edge_offset = channels.nearest_maps(maps)
+    affinities = as_floats(nearest)
     if edge_offset == 0:
         affinities = to_destination(affinities, NEAREST)
     np.clip(affinities, 0, 1, out=affinities)

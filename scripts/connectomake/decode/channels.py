@@ -108,6 +108,17 @@ class Channels:
         backwards = self.offsets_zyx[found[0]] == (-1, 0, 0)
         return to_triple(found), self.edge_offset ^ backwards
 
+    def nearest_maps(self, maps: np.ndarray) -> tuple[np.ndarray, int]:
+        """Give the (3, Z, Y, X) affinities along z, y, x among maps (C, Z, Y, X), and their `edge_offset`.
+
+        Raises
+        ------
+        DataError
+            As `nearest`.
+        """
+        order, edge_offset = self.nearest()
+        return maps[:3] if order == (0, 1, 2) else maps[list(order)], edge_offset
+
 
 def to_destination(affinities: np.ndarray, offsets_zyx: Sequence[Sequence[int]]) -> np.ndarray:
     """Turn affinities of the source convention into the destination convention (waterz, DeepEM, zwatershed).

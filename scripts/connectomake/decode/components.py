@@ -180,6 +180,11 @@ def strong(values: NDArray, threshold: float) -> NDArray[np.bool_]:
     return (ordered > low) & (ordered <= high)
 
 
+def smallest_label_type(count: int) -> np.dtype:
+    """Give the type of labels up to `count`: uint32, or uint64 where that does not hold them."""
+    return np.dtype(np.uint32 if count < 2**32 else np.uint64)
+
+
 def paint_components(components: Components, min_size_vx: int = 0, remove_small: RemoveSmall = "background") -> NDArray:
     """Write the labels of components, with the small ones treated as `affinity_cc3d` says.
 
@@ -188,7 +193,7 @@ def paint_components(components: Components, min_size_vx: int = 0, remove_small:
     labels
         (Z, Y, X) uint32 or uint64, ids 1..n in scan order.
     """
-    dtype = np.uint32 if components.count < 2**32 else np.uint64
+    dtype = smallest_label_type(components.count)
     labels = np.zeros(components.shape_zyx, dtype)
     if min_size_vx <= 1 or remove_small == "none":
         components.paint(np.arange(components.count + 1, dtype=dtype), labels)

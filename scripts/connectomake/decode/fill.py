@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numpy.typing import NDArray
 
 from connectomake.config.decode import DecodeConfig
+from connectomake.decode.channels import Channels
 from connectomake.decode.grow import grow_objects
 from connectomake.decode.watershed import fill_by_watershed
 
 
-def fill_background(labels: NDArray, affinities: NDArray, cfg: DecodeConfig, *, edge_offset: int = 0) -> None:
-    """Give voxels of label 0 to the objects around them, in place; nothing happens with `fill: none`.
+def fill_gaps(labels: NDArray[np.unsignedinteger], maps: NDArray, cfg: DecodeConfig, channels: Channels) -> None:
+    """Fill the background as `fill` says, in place, by those channels of `maps` that are nearest affinities.
 
     Parameters
     ----------
     labels
-        (Z, Y, X) uint32 or uint64, 0 = to fill; modified.
-    affinities
-        (3, Z, Y, X) along z, y, x, as in `affinity_cc3d`.
+        (Z, Y, X) uint32 or uint64; modified.
+    maps
+        (C, Z, Y, X) as a decoder gets them.
     cfg
         Its `fill`, `fill_floor` and `fill_distance_vx`.
-    edge_offset
-        0: channel c at voxel p is the edge p -- p + e_c; 1: the edge p - e_c -- p.
+    channels
+        What the channels of `maps` are.
     """
+    if cfg.fill == "none":
+        return
+    affinities, edge_offset = channels.nearest_maps(maps)
     if cfg.fill == "watershed":
         fill_by_watershed(
             labels, affinities, edge_offset=edge_offset, floor=cfg.fill_floor, distance_vx=cfg.fill_distance_vx
         )
-    elif cfg.fill == "grow":
+    else:
         grow_objects(labels, affinities, edge_offset=edge_offset, floor=cfg.fill_floor, rounds=cfg.fill_distance_vx)

@@ -9,7 +9,6 @@ from pathlib import Path
 from connectomake.blocks import Ledger
 from connectomake.config.decode import DecodeConfig
 from connectomake.decode.plan import plan_blocks
-from connectomake.decode.stitch_blocks import require_all
 from connectomake.decode.stores import describe_labels
 from connectomake.volumes.files import read_json
 from connectomake.volumes.store import finish_store, read_attributes
@@ -38,7 +37,7 @@ def finish_labels(affinities: Path, labels: Path, stitched: Path, cfg: DecodeCon
     """
     plan = plan_blocks(affinities, labels, cfg, code=code)
     Ledger.open(plan.labels / "ledger")
-    require_all(Ledger(plan.labels / "ledger", plan.settings), plan.blocks, "relabel_blocks")
+    Ledger(plan.labels / "ledger", plan.settings).require_all(len(plan.blocks), "relabel_blocks")
     n_objects = int(read_json(stitched)["n_objects"])
     finish_store(plan.labels, attributes=describe_labels(cfg, n_objects, read_attributes(affinities)))
     shutil.rmtree(plan.parts.parent)

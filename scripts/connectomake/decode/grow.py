@@ -10,8 +10,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from connectomake.decode.levels import LEVELS, to_levels
-from connectomake.decode.watershed import check_filling, look_around, waiting_bit
+from connectomake.decode.levels import (
+    LEVELS,
+    check_filling,
+    flat_levels,
+    look_around,
+    lowest_level,
+    position,
+    waiting_bit,
+)
 from connectomake.errors import DataError
 
 
@@ -62,9 +69,8 @@ def grow_objects(
     check_filling(labels, affinities, edge_offset, floor, rounds)
     if rounds < 1:
         raise DataError("objects cannot grow without a round", expected="rounds of 1 or more", got=rounds)
-    levels = np.ascontiguousarray(to_levels(affinities[:3])).reshape(3, labels.size)
-    lowest = int(np.count_nonzero(np.arange(LEVELS) / (LEVELS - 1) < floor))
-    _grow(labels, levels, edge_offset, _opening_rounds(rounds, lowest), rounds, waiting_bit(labels))
+    opening = _opening_rounds(rounds, lowest_level(floor))
+    _grow(labels, flat_levels(affinities), edge_offset, opening, rounds, waiting_bit(labels))
     return labels
 
 
@@ -98,7 +104,7 @@ def _grow(labels, levels, edge_offset, opening, rounds, waiting):  # type: ignor
                 continue
             if size == front.size:
                 front, taken = _doubled(front), _doubled(taken)
-            look_around(voxel, _position(voxel, shape), shape, levels, edge_offset, to, reach)
+            look_around(voxel, position(voxel, shape), shape, levels, edge_offset, to, reach)
             best = np.int64(-1)
             for direction in range(6):
                 label = flat[to[direction]]
@@ -112,7 +118,7 @@ def _grow(labels, levels, edge_offset, opening, rounds, waiting):  # type: ignor
         for i in range(size):
             if items + 6 > voxels.size:
                 voxels, nexts = _doubled(voxels), _doubled(nexts)
-            look_around(front[i], _position(front[i], shape), shape, levels, edge_offset, to, reach)
+            look_around(front[i], position(front[i], shape), shape, levels, edge_offset, to, reach)
             for direction in range(6):
                 neighbor = to[direction]
                 state = np.int64(flat[neighbor])
@@ -162,10 +168,3 @@ def _doubled(values):  # type: ignore[no-untyped-def]
     larger = np.empty(2 * values.size, values.dtype)
     larger[: values.size] = values
     return larger
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _position(voxel, shape):  # type: ignore[no-untyped-def]
-    row = voxel // shape[2]
-    z = row // shape[1]
-    return z, row - z * shape[1], voxel - row * shape[2]

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
 
-from connectomake.blocks import Ledger, job_name
+from connectomake.blocks import Ledger
 from connectomake.config.decode import DecodeConfig
+from connectomake.decode.block_job import run_block_job
 from connectomake.decode.block_labels import BlockLabels, keep_core, label_block, save_faces
 from connectomake.decode.plan import Plan, plan_blocks
 from connectomake.decode.registry import decode
 from connectomake.decode.stores import read_channels, warn_if_outside
-from connectomake.log import progress
-from connectomake.pipeline import run_overlapped
-from connectomake.volumes.files import explain_write_failure, write_json
+from connectomake.volumes.files import explain_write_failure
 from connectomake.volumes.store import create_store
-
-log = logging.getLogger(__name__)
 
 
 def label_blocks(
@@ -59,16 +55,11 @@ def label_blocks(
         The affinities cannot be decoded, or the disk refuses.
     """
     plan = plan_blocks(affinities, labels, cfg, code=code)
-    mine = plan.blocks.of_job(job, jobs)
     ledger = Ledger(plan.part_labels / "ledger", plan.settings)
     array = create_store(plan.part_labels, dtype=np.uint32, is_temporary=True, **plan.layout)
-    todo = sorted(set(mine) - ledger.done())
-    log.info("this job has %d blocks, %d labelled before", len(mine), len(mine) - len(todo))
-    ticks = progress(todo)
-    next(ticks, None)
 
     def read(block: int) -> np.ndarray:
-        return read_channels(plan.affinities, plan.indices, plan.context(block))
+        return read_channels(plan.affinities, plan.indices, plan.around(block, cfg.block_halo_vx))
 
     def compute(block: int, values: np.ndarray) -> BlockLabels:
         return _label(plan, block, values, threads)
@@ -77,22 +68,16 @@ def label_blocks(
         with explain_write_failure(plan.part_labels):
             array[plan.blocks[block].slices] = found.labels
         save_faces(plan.faces(block), found)
-        ledger.mark(block, job_name(job, jobs))
-        next(ticks, None)
 
-    run_overlapped(todo, read, compute, write)
-    if marker is not None:
-        counts = {"blocks": len(mine), "computed": len(todo)}
-        write_json(marker, {"job": job, "jobs": jobs, "settings_hash": ledger.settings_hash, **counts})
+    run_block_job(ledger, plan.blocks, job, jobs, read, compute, write, marker)
 
 
 def _label(plan: Plan, block: int, values: np.ndarray, threads: int) -> BlockLabels:
     small_vx = plan.cfg.min_size_vx if plan.cfg.remove_small == "neighbor" else 0
     if not plan.is_exact:
         found = decode(values, _without_treatment(plan.cfg), channels=plan.channels, threads=threads)
-        return keep_core(
-            found, plan.blocks[block].shift([-a for a in plan.context(block).start_zyx]), small_vx=small_vx
-        )
+        core = plan.blocks[block].within(plan.around(block, plan.cfg.block_halo_vx))
+        return keep_core(found, core, small_vx=small_vx)
     box, whole = plan.blocks[block], plan.blocks.shape_zyx
     warn_if_outside(values, plan.cfg, f"block {block} of {plan.affinities.source}")
     low = [a > 0 for a in box.start_zyx]

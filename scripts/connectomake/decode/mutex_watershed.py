@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from connectomake.config.decode import DecodeConfig
 from connectomake.config.decoders import MutexWatershedConfig
 from connectomake.decode.channels import Channels, to_source
+from connectomake.decode.fill import fill_gaps
 from connectomake.decode.maps import as_floats, check_maps
-from connectomake.decode.postprocess import drop_small, fill_gaps
+from connectomake.decode.postprocess import drop_small
 from connectomake.decode.registry import register_decoder
 from connectomake.errors import MissingPackageError
 from connectomake.geometry import Box, Triple

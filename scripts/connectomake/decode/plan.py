@@ -1,10 +1,10 @@
 """Work out how a volume is decoded in blocks, the same in every job: grid, channels, settings, and where things lie.
 
-labels.zarr/            the result: its zarr.json is written last, its ledger says which blocks are relabelled
-parts/HASH/             what lies between, for one set of settings, inputs and code; removed in the end
-labels.zarr/        ids of each block by itself, uint32, with the ledger of label_blocks
-faces/BLOCK.npz     ids on the faces of a block, sizes, first voxels
-ids.npy, ids.json   new ids of all of them, by stitch_blocks
+- `labels.zarr`: the result; its zarr.json is written last, its ledger says which blocks are relabelled
+- `parts/HASH/`: what lies between, for one set of settings, inputs and code; removed in the end
+- `parts/HASH/labels.zarr`: ids of each block by itself, uint32, with the ledger of label_blocks
+- `parts/HASH/faces/BLOCK.npz`: ids on the faces of a block, sizes, first voxels
+- `parts/HASH/ids.npy`: new ids of all of them, by stitch_blocks
 """
 
 from __future__ import annotations
@@ -63,10 +63,9 @@ class Plan:
         """Where the edges to the next voxels stand; see `affinity_cc3d`."""
         return self.channels.nearest()[1]
 
-    def context(self, block: int) -> Box:
-        """Give a block with the surroundings that the decoder wants to see."""
-        halo = self.cfg.block_halo_vx
-        return self.blocks[block].grow((halo, halo, halo)).intersect(Box.of_shape(self.blocks.shape_zyx))
+    def around(self, block: int, halo_vx: int) -> Box:
+        """Give a block with so many voxels around it, as far as the volume goes."""
+        return self.blocks[block].grow((halo_vx,) * 3).intersect(Box.of_shape(self.blocks.shape_zyx))
 
     @property
     def parts(self) -> Path:
@@ -80,7 +79,7 @@ class Plan:
 
     @property
     def table(self) -> Path:
-        """The file of new ids, which has a description beside it."""
+        """The file of new ids."""
         return self.parts / "ids.npy"
 
     def faces(self, block: int) -> Path:

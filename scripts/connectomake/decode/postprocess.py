@@ -1,4 +1,4 @@
-"""What happens after a decoder that does not do it itself: ids in order, small objects, gaps between objects."""
+"""What happens after a decoder that does not do it itself: ids in order, small objects."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectomake.config.decode import DecodeConfig
-from connectomake.decode.channels import Channels
-from connectomake.decode.fill import fill_background
+from connectomake.decode.components import smallest_label_type
 from connectomake.decode.small_objects import merge_into_neighbors
 
 
@@ -26,7 +25,7 @@ def number_objects(labels: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedin
         (Z, Y, X) uint32 (uint64 above 2^32 - 1 objects), C-contiguous.
     """
     numbered, _ = fastremap.renumber(np.ascontiguousarray(labels), in_place=True)
-    return numbered.astype(np.uint32 if numbered.max(initial=0) < 2**32 else np.uint64, copy=False)
+    return numbered.astype(smallest_label_type(int(numbered.max(initial=0))), copy=False)
 
 
 def count_voxels(labels: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
@@ -60,24 +59,3 @@ def drop_small(labels: NDArray[np.unsignedinteger], cfg: DecodeConfig) -> NDArra
         return merge_into_neighbors(labels, kept)[labels]
     kept[0] = False
     return np.where(kept, np.cumsum(kept), 0).astype(labels.dtype)[labels]
-
-
-def fill_gaps(labels: NDArray[np.unsignedinteger], maps: NDArray, cfg: DecodeConfig, channels: Channels) -> None:
-    """Fill the background as `fill` says, in place, by those channels of `maps` that are nearest affinities.
-
-    Parameters
-    ----------
-    labels
-        (Z, Y, X) uint32 or uint64; modified.
-    maps
-        (C, Z, Y, X) as a decoder gets them.
-    cfg
-        Its `fill`, `fill_floor` and `fill_distance_vx`.
-    channels
-        What the channels of `maps` are.
-    """
-    if cfg.fill == "none":
-        return
-    order, edge_offset = channels.nearest()
-    affinities = maps[:3] if order == (0, 1, 2) else maps[list(order)]
-    fill_background(labels, affinities, cfg, edge_offset=edge_offset)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +9,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from connectomake.blocks import Ledger, job_name
+from connectomake.blocks import Ledger
 from connectomake.config.decode import DecodeConfig
+from connectomake.decode.block_job import run_block_job
+from connectomake.decode.fill import fill_gaps
 from connectomake.decode.plan import Plan, plan_blocks
-from connectomake.decode.postprocess import fill_gaps
 from connectomake.decode.stores import read_channels
 from connectomake.errors import DataError
-from connectomake.geometry import Box, to_triple
-from connectomake.log import progress
-from connectomake.pipeline import run_overlapped
-from connectomake.volumes.files import explain_write_failure, read_json, write_json
+from connectomake.geometry import Box
+from connectomake.volumes.files import explain_write_failure, read_json
 from connectomake.volumes.store import create_store
 from connectomake.volumes.volume import Volume, open_volume
-
-log = logging.getLogger(__name__)
 
 
 def relabel_blocks(
@@ -62,43 +57,28 @@ def relabel_blocks(
     """
     plan = plan_blocks(affinities, labels, cfg, code=code)
     table = IdTable(plan, read_json(stitched))
-    mine = plan.blocks.of_job(job, jobs)
     ledger = Ledger(plan.labels / "ledger", plan.settings)
     array = create_store(plan.labels, dtype=table.dtype, **plan.layout)
-    todo = sorted(set(mine) - ledger.done())
-    log.info("this job has %d blocks, %d written before", len(mine), len(mine) - len(todo))
     parts = open_part_labels(plan)
-    ticks = progress(todo)
-    next(ticks, None)
+    fills = cfg.fill != "none"
+    halo_vx = cfg.fill_distance_vx if fills else 0
 
     def read(block: int) -> tuple[np.ndarray, np.ndarray | None]:
-        box = with_halo(plan, block)
-        filling = cfg.fill != "none"
-        return parts.read(box), read_channels(plan.affinities, plan.indices, box) if filling else None
+        box = plan.around(block, halo_vx)
+        return parts.read(box), read_channels(plan.affinities, plan.indices, box) if fills else None
 
     def compute(block: int, loaded: tuple[np.ndarray, np.ndarray | None]) -> np.ndarray:
-        box = with_halo(plan, block)
+        box = plan.around(block, halo_vx)
         found = table.apply(loaded[0], box)
         if loaded[1] is not None:
             fill_gaps(found, loaded[1], cfg, plan.channels)
-        return found[plan.blocks[block].shift([-a for a in box.start_zyx]).slices]
+        return found[plan.blocks[block].within(box).slices]
 
     def write(block: int, found: np.ndarray) -> None:
         with explain_write_failure(plan.labels):
             array[plan.blocks[block].slices] = found
-        ledger.mark(block, job_name(job, jobs))
-        next(ticks, None)
 
-    run_overlapped(todo, read, compute, write)
-    if marker is not None:
-        counts = {"blocks": len(mine), "computed": len(todo)}
-        write_json(marker, {"job": job, "jobs": jobs, "settings_hash": ledger.settings_hash, **counts})
-
-
-def with_halo(plan: Plan, block: int) -> Box:
-    """Give a block with all around it that decides how it is filled."""
-    halo = plan.cfg.fill_distance_vx if plan.cfg.fill != "none" else 0
-    return plan.blocks[block].grow((halo, halo, halo)).intersect(Box.of_shape(plan.blocks.shape_zyx))
+    run_block_job(ledger, plan.blocks, job, jobs, read, compute, write, marker)
 
 
 def open_part_labels(plan: Plan) -> Volume:
@@ -148,18 +128,10 @@ class IdTable:
     def apply(self, labels: NDArray[np.uint32], box: Box) -> NDArray:
         """Turn the ids of blocks in a box of voxels (Z, Y, X) into new ones."""
         found = labels if self.dtype == labels.dtype else np.empty(labels.shape, self.dtype)
-        for block in self._touching(box):
-            inside = self.blocks[block].intersect(box).shift([-a for a in box.start_zyx]).slices
+        for block in self.blocks.touching(box):
+            inside = self.blocks[block].intersect(box).within(box).slices
             replace_ids(labels[inside], self.of_block(block), found[inside])
         return found
-
-    def _touching(self, box: Box) -> Iterator[int]:
-        side, counts = self.blocks.block_zyx, self.blocks.counts_zyx
-        first = [a // s for a, s in zip(box.start_zyx, side, strict=True)]
-        last = [(b - 1) // s + 1 for b, s in zip(box.stop_zyx, side, strict=True)]
-        for position in np.ndindex(*(b - a for a, b in zip(first, last, strict=True))):
-            z, y, x = to_triple([a + p for a, p in zip(first, position, strict=True)])
-            yield (z * counts[1] + y) * counts[2] + x
 
 
 @njit(cache=True, nogil=True)

@@ -143,6 +143,16 @@ def _find(parent, run):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def unite(parent, a, b):  # type: ignore[no-untyped-def]
+    """Put a and b into one set, in place; its root is the smaller of theirs."""
+    root_a, root_b = _find(parent, a), _find(parent, b)
+    if root_a < root_b:
+        parent[root_b] = root_a
+    else:
+        parent[root_a] = root_b
+
+
+@njit(cache=True, nogil=True)
 def _join_rows(link, link_x, starts, first_run, a, b, parent):  # type: ignore[no-untyped-def]
     """Unite the runs of row a with those of row b along the edges `link[a]`, once for each pair that touches."""
     carry = np.uint64(0)
@@ -155,12 +165,7 @@ def _join_rows(link, link_x, starts, first_run, a, b, parent):  # type: ignore[n
         carry = repeated >> LAST_BIT
         while edges:
             below = edges ^ (edges - ONE)  # the lowest edge and everything under it
-            root_a = _find(parent, run_a + _popcount(starts[a, w] & below))
-            root_b = _find(parent, run_b + _popcount(starts[b, w] & below))
-            if root_a < root_b:
-                parent[root_b] = root_a
-            else:
-                parent[root_a] = root_b
+            unite(parent, run_a + _popcount(starts[a, w] & below), run_b + _popcount(starts[b, w] & below))
             edges &= edges - ONE
         run_a += _popcount(starts[a, w])
         run_b += _popcount(starts[b, w])

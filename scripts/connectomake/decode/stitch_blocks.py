@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,11 @@ from numpy.typing import NDArray
 from connectomake.blocks import Ledger, hash_settings
 from connectomake.config.decode import DecodeConfig
 from connectomake.decode.block_labels import Faces
+from connectomake.decode.components import smallest_label_type
 from connectomake.decode.plan import Plan, plan_blocks
+from connectomake.decode.runs import unite
 from connectomake.decode.small_objects import join_small
 from connectomake.errors import DataError
-from connectomake.geometry import BlockGrid, Triple, to_triple
 from connectomake.volumes.files import read_json, replacing, write_json
 from connectomake.volumes.store import remove_store
 
@@ -53,7 +53,7 @@ def stitch_blocks(affinities: Path, labels: Path, cfg: DecodeConfig, done: Path,
     One process. It reads faces, not voxels, and takes about 40 bytes for each component of a block.
     """
     plan = plan_blocks(affinities, labels, cfg, code=code)
-    require_all(Ledger.open(plan.part_labels / "ledger"), plan.blocks, "label_blocks")
+    Ledger.open(plan.part_labels / "ledger").require_all(len(plan.blocks), "label_blocks")
     base, sizes, first = _gather(plan)
     parent = np.arange(base[-1] + 1, dtype=np.int64)
     for pairs in _pairs_across_faces(plan, base):
@@ -66,21 +66,6 @@ def stitch_blocks(affinities: Path, labels: Path, cfg: DecodeConfig, done: Path,
     log.info("%d components in %d blocks are %d objects", base[-1], len(plan.blocks), count)
     write_json(done, {"table": plan.table.name, "base": base.tolist(), "dtype": dtype.name, "n_objects": count})
     return count
-
-
-def smallest_label_type(count: int) -> np.dtype:
-    """Give the type of labels up to `count`: uint32, or uint64 where that does not hold them."""
-    return np.dtype(np.uint32 if count < 2**32 else np.uint64)
-
-
-def require_all(ledger: Ledger, blocks: BlockGrid, rule: str) -> None:
-    """Raise DataError unless a ledger holds every block of a grid; `rule` is what makes them."""
-    missing = sorted(set(range(len(blocks))) - ledger.done())
-    if missing:
-        named = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
-        raise DataError(
-            f"{ledger.folder.parent} lacks {len(missing)} of {len(blocks)} blocks ({named})", hint=f"run {rule} again"
-        )
 
 
 def _gather(plan: Plan) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -121,7 +106,7 @@ def match_planes(here: NDArray, there: NDArray) -> NDArray[np.int64]:
 
 def _pairs_across_faces(plan: Plan, base: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """Give, for each face between two blocks, the pairs (M, 2) of ids that are one object."""
-    for block, following, axis in _neighbors(plan.blocks):
+    for block, following, axis in plan.blocks.neighbors():
         with Faces(plan.faces(block)) as here, Faces(plan.faces(following)) as there:
             pairs = (
                 _pairs_by_edges(plan, here, there, axis) if plan.is_exact else _pairs_by_agreement(here, there, axis)
@@ -144,20 +129,6 @@ def _pairs_by_agreement(here: Faces, there: Faces, axis: int) -> NDArray[np.int6
     seen_here = np.stack([here[f"high_{axis}"], here[f"beyond_{axis}"]])
     seen_there = np.stack([there[f"before_{axis}"], there[f"low_{axis}"]])
     return match_planes(seen_here, seen_there)
-
-
-def _neighbors(blocks: BlockGrid) -> Iterator[tuple[int, int, int]]:
-    """Give every pair of blocks that share a face, with the axis between them."""
-    steps = _strides(blocks.counts_zyx)
-    for position in product(*map(range, blocks.counts_zyx)):
-        block = sum(p * step for p, step in zip(position, steps, strict=True))
-        for axis in range(3):
-            if position[axis] + 1 < blocks.counts_zyx[axis]:
-                yield block, block + steps[axis], axis
-
-
-def _strides(counts_zyx: Triple) -> Triple:
-    return to_triple([counts_zyx[1] * counts_zyx[2], counts_zyx[2], 1])
 
 
 def _number(
@@ -191,7 +162,7 @@ def _contacts(plan: Plan, base: NDArray[np.int64], scan_id: NDArray[np.int64]) -
         with Faces(plan.faces(block)) as faces:
             contacts = faces["contacts"]
         found.append(np.column_stack([scan_id[contacts[:, :2] + base[block]], contacts[:, 2]]))
-    for block, following, axis in _neighbors(plan.blocks):
+    for block, following, axis in plan.blocks.neighbors():
         with Faces(plan.faces(block)) as here, Faces(plan.faces(following)) as there:
             near, far = here[f"high_{axis}"].ravel(), there[f"low_{axis}"].ravel()
         both = (near > 0) & (far > 0)
@@ -213,19 +184,9 @@ def _clear_outdated(plan: Plan) -> None:
 
 @njit(cache=True, nogil=True)
 def _join(parent, pairs):  # type: ignore[no-untyped-def]
-    """Unite pairs (M, 2) in `parent`, in place; the smaller one becomes the root."""
+    """Unite pairs (M, 2) in `parent`, in place."""
     for i in range(len(pairs)):
-        a, b = pairs[i]
-        while parent[a] != a:
-            parent[a] = parent[parent[a]]
-            a = parent[a]
-        while parent[b] != b:
-            parent[b] = parent[parent[b]]
-            b = parent[b]
-        if a < b:
-            parent[b] = a
-        else:
-            parent[a] = b
+        unite(parent, pairs[i, 0], pairs[i, 1])
 
 
 @njit(cache=True, nogil=True)

@@ -11,11 +11,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from connectomake.decode.levels import LEVELS, to_levels
-from connectomake.errors import DataError
+from connectomake.decode.levels import check_filling, flat_levels, look_around, lowest_level, position, waiting_bit
 
 _MOST_ITEMS_PER_VOXEL = 4
-_MOST_STEPS = 65535
 
 
 def fill_by_watershed(
@@ -63,44 +61,13 @@ def fill_by_watershed(
     one or two for a voxel to fill, four at most.
     """
     check_filling(labels, affinities, edge_offset, floor, distance_vx)
-    levels = np.ascontiguousarray(to_levels(affinities[:3])).reshape(3, labels.size)
-    lowest = int(np.count_nonzero(np.arange(LEVELS) / (LEVELS - 1) < floor))
+    levels, lowest = flat_levels(affinities), lowest_level(floor)
     # An edge between two empty voxels is queued once, by the one filled first; memory is taken as it is written.
     items = _MOST_ITEMS_PER_VOXEL * (labels.size - int(np.count_nonzero(labels)))
     index = np.int32 if max(items, labels.size) < 2**31 else np.int64
     voxels, nexts = np.empty(items, index), np.empty(items, index)
     _flood(labels, levels, edge_offset, lowest, distance_vx, waiting_bit(labels), voxels, nexts)
     return labels
-
-
-def check_filling(labels: NDArray, affinities: NDArray, edge_offset: int, floor: float, distance_vx: int) -> None:
-    """Raise DataError where arguments are not as `fill_by_watershed` wants them."""
-    if affinities.ndim != 4 or affinities.shape[0] < 3 or affinities.shape[1:] != labels.shape:
-        raise DataError(
-            "affinities do not fit the labels",
-            expected=f"(C >= 3, {', '.join(map(str, labels.shape))})",
-            got=affinities.shape,
-        )
-    if labels.dtype not in (np.uint32, np.uint64) or not labels.flags.c_contiguous:
-        raise DataError("labels cannot be filled in place", expected="C-contiguous uint32 or uint64", got=labels.dtype)
-    if edge_offset not in (0, 1) or not 0 <= floor <= 1 or not 0 <= distance_vx <= _MOST_STEPS:
-        raise DataError(
-            "cannot fill with these settings",
-            expected=f"edge_offset 0 or 1, floor 0 to 1, distance_vx 0 to {_MOST_STEPS}",
-            got=(edge_offset, floor, distance_vx),
-        )
-    if labels.size and int(labels.max()) >= waiting_bit(labels):
-        raise DataError(
-            "ids are too large to be filled in place",
-            expected=f"below {waiting_bit(labels)}",
-            got=labels.max(),
-            hint="use uint64",
-        )
-
-
-def waiting_bit(labels: NDArray) -> int:
-    """Give the bit that marks voxels that wait to be filled: the second highest, so that int64 holds it."""
-    return 1 << (8 * labels.itemsize - 2)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -127,9 +94,7 @@ def _flood(labels, levels, edge_offset, lowest, max_steps, waiting, voxels, next
         state = np.int64(flat[voxel])
         if state < waiting or ((state >> 3) & 255) != level:
             continue
-        row = voxel // shape[2]
-        z = row // shape[1]
-        look_around(voxel, (z, row - z * shape[1], voxel - row * shape[2]), shape, levels, edge_offset, to, reach)
+        look_around(voxel, position(voxel, shape), shape, levels, edge_offset, to, reach)
         flat[voxel] = flat[to[state & 7]]
         steps = ((state - waiting) >> 11) + 1 if max_steps > 0 else 1
         if max_steps > 0 and steps > max_steps:
@@ -165,23 +130,6 @@ def _queue_borders(labels, levels, edge_offset, lowest, waiting, heads, tails, t
                     flat[voxel] = waiting | (1 << 11) | (best << 3) | toward
                     items = _append(voxel, best, heads, tails, items, voxels, nexts)
     return items
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def look_around(voxel, position_zyx, shape, levels, edge_offset, to, reach):  # type: ignore[no-untyped-def]
-    """Write the neighbours in -z, +z, -y, +y, -x, +x, and the levels of the edges to them.
-
-    Outside the volume a voxel is its own neighbour: at that time it is labelled, or no object, and so passed over.
-    """
-    strides = (shape[1] * shape[2], shape[2], 1)
-    for axis in range(3):
-        before = strides[axis] if position_zyx[axis] > 0 else 0
-        after = strides[axis] if position_zyx[axis] < shape[axis] - 1 else 0
-        to[2 * axis] = voxel - before
-        to[2 * axis + 1] = voxel + after
-        # an edge stands at its first voxel, or at its second one
-        reach[2 * axis] = levels[axis, voxel - before + edge_offset * before]
-        reach[2 * axis + 1] = levels[axis, voxel + edge_offset * after]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

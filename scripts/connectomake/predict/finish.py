@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from connectomake.blocks import Ledger
-from connectomake.errors import DataError, ResumeMismatchError
+from connectomake.errors import ResumeMismatchError
 from connectomake.geometry import BlockGrid
 from connectomake.volumes.files import read_json
 from connectomake.volumes.store import finish_store
 
 log = logging.getLogger(__name__)
-
-NAMED_BLOCKS = 10  # of those missing, in the error
 
 
 def finish_prediction(markers: Sequence[Path], store: Path) -> None:
@@ -47,16 +45,7 @@ def finish_prediction(markers: Sequence[Path], store: Path) -> None:
             )
     settings = ledger.settings
     blocks = BlockGrid(settings["volume"]["shape_zyx"], settings["block_zyx_vx"])
-    missing = sorted(set(range(len(blocks))) - ledger.done())
-    if missing:
-        named = ", ".join(map(str, missing[:NAMED_BLOCKS])) + (", ..." if len(missing) > NAMED_BLOCKS else "")
-        raise DataError(
-            f"{store} lacks {len(missing)} of {len(blocks)} blocks ({named})",
-            hint=f"run predict_affinities again for the jobs of these blocks: with {len(markers)} jobs, "
-            f"{', '.join(str(job) for job in sorted({block % len(markers) for block in missing})[:NAMED_BLOCKS])}"
-            if markers
-            else "run predict_affinities again",
-        )
+    ledger.require_all(len(blocks), "predict_affinities", jobs=len(markers))
     finish_store(
         store,
         attributes=settings,

@@ -186,7 +186,7 @@ class SlidingWindow:
     @staticmethod
     def _slices(box: Box, of: Box) -> tuple[slice, slice, slice]:
         """Index a box in an array that covers another."""
-        return box.shift([-a for a in of.start_zyx]).slices
+        return box.within(of).slices
 
 
 def as_torch_can(array: np.ndarray) -> np.ndarray:

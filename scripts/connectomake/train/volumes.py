@@ -77,7 +77,7 @@ class LabelledBox:
             raw = np.pad(raw, [(0, 0), *((b - a, d - c) for a, b, c, d in missing)], mode="symmetric")
         labels = np.full(around.shape_zyx, UNKNOWN, np.int64)
         known = around.intersect(whole)
-        labels[known.shift([-a for a in around.start_zyx]).slices] = _read(self.labels, known)
+        labels[known.within(around).slices] = _read(self.labels, known)
         return Patch(raw, labels, to_triple(before_zyx))
 
     @property
