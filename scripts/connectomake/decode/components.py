@@ -75,7 +75,8 @@ def affinity_cc3d(
     Reads the affinities once. Beyond them and the labels it needs half a byte per voxel, plus four bytes per run of
     linked voxels along x (eight in volumes with more than 2^31 runs).
     """
-    check_affinities(affinities, threshold, scale_factors, remove_small_mode, edge_offset)
+    check_affinities(affinities, edge_offset)
+    _check_settings(threshold, scale_factors, remove_small_mode)
     components = find_components(affinities, threshold, edge_offset, threads)
     labels = paint_components(components, thres_small, remove_small_mode)
     return resize_nearest(labels, scale_factors)
@@ -162,7 +163,7 @@ def threshold_edges(
     rows = depth * height
     planes = []
     for axis in (2, 1, 0):
-        values, low, high = _as_ordered_integers(np.ascontiguousarray(affinities[axis]), threshold)
+        values, low, high = as_ordered_integers(np.ascontiguousarray(affinities[axis]), threshold)
         shift_zyx = tuple(edge_offset * (axis == a) for a in range(3))
         plane = np.empty((rows, -(-width // 64)), np.uint64)
 
@@ -176,7 +177,7 @@ def threshold_edges(
 
 def strong(values: NDArray, threshold: float) -> NDArray[np.bool_]:
     """Tell which affinities of any shape are above a threshold, as `affinity_cc3d` compares them."""
-    ordered, low, high = _as_ordered_integers(values, threshold)
+    ordered, low, high = as_ordered_integers(values, threshold)
     return (ordered > low) & (ordered <= high)
 
 
@@ -220,7 +221,7 @@ def resize_nearest(labels: NDArray, scale_factors_zyx: tuple[float, float, float
     return labels
 
 
-def _as_ordered_integers(values: NDArray, threshold: float) -> tuple[NDArray, np.generic, np.generic]:
+def as_ordered_integers(values: NDArray, threshold: float) -> tuple[NDArray, np.generic, np.generic]:
     """View affinities as integers v in the same order, with low and high such that low < v <= high marks an edge.
 
     The bit patterns of non-negative floats are ordered as the floats are; negative ones are negative integers, and
@@ -252,20 +253,19 @@ def _each_slab(work: Callable[[int, int], None], slabs: list[tuple[int, int]], t
         list(pool.map(work, *zip(*slabs, strict=True)))
 
 
-def check_affinities(
-    affinities: NDArray,
-    threshold: float,
-    scale_factors: tuple[float, float, float],
-    remove_small: str,
-    edge_offset: int,
-) -> None:
-    """Raise DataError where arguments are not as `affinity_cc3d` wants them."""
+def check_affinities(affinities: NDArray, edge_offset: int) -> None:
+    """Raise DataError where affinities are not as `affinity_cc3d` wants them."""
     if affinities.ndim != 4 or affinities.shape[0] < 3:
         raise DataError("affinities have the wrong shape", expected="(C, Z, Y, X) with C >= 3", got=affinities.shape)
     if affinities.dtype.str[1:] not in _ORDERED_BITS or not affinities.dtype.isnative:
         raise DataError(
             "affinities have a type that cannot be thresholded", expected="bool, uint8 or a float", got=affinities.dtype
         )
+    if edge_offset not in (0, 1):
+        raise DataError("no such edge_offset", expected="0 (source voxel) or 1 (destination voxel)", got=edge_offset)
+
+
+def _check_settings(threshold: float, scale_factors: tuple[float, float, float], remove_small: str) -> None:
     if not 0 <= threshold <= 1:
         raise DataError("the threshold is no affinity", expected="0 to 1", got=threshold)
     if min(scale_factors) <= 0:
@@ -274,5 +274,3 @@ def check_affinities(
         raise DataError(
             "no such way to remove small objects", expected="background, neighbor or none", got=remove_small
         )
-    if edge_offset not in (0, 1):
-        raise DataError("no such edge_offset", expected="0 (source voxel) or 1 (destination voxel)", got=edge_offset)

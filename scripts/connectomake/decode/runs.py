@@ -13,47 +13,13 @@ All kernels release the GIL.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
+from numba import njit
+
+from connectomake.decode.lanes import between, popcount, trailing_zeros
 
 ONE = np.uint64(1)
 LAST_BIT = np.uint64(63)
-
-
-@intrinsic
-def _popcount(typingctx: Any, word: Any) -> Any:
-    return types.int64(types.uint64), lambda context, builder, signature, args: builder.ctpop(args[0])
-
-
-@intrinsic
-def _trailing_zeros(typingctx: Any, word: Any) -> Any:
-    return types.int64(types.uint64), lambda context, builder, signature, args: builder.cttz(args[0], cgutils.false_bit)
-
-
-@intrinsic
-def _compare_64(typingctx: Any, line: Any, x: Any, low: Any, high: Any) -> Any:
-    """Give low < line[x + i] <= high as bit i of a word, i = 0..63: one vector comparison where the machine has it."""
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        lanes = ir.VectorType(context.get_value_type(line.dtype), 64)
-        compare = builder.icmp_signed if line.dtype.signed else builder.icmp_unsigned
-        start = builder.gep(make_array(line)(context, builder, args[0]).data, [args[1]])
-        values = builder.load(builder.bitcast(start, lanes.as_pointer()), align=line.dtype.bitwidth // 8)
-
-        def spread(value: Any) -> Any:
-            first = builder.insert_element(ir.Constant(lanes, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-            return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64))
-
-        inside = builder.and_(compare(">", values, spread(args[2])), compare("<=", values, spread(args[3])))
-        return builder.bitcast(inside, ir.IntType(64))
-
-    return types.uint64(line, types.int64, line.dtype, line.dtype), emit
 
 
 @njit(cache=True, nogil=True)
@@ -88,7 +54,7 @@ def threshold_rows(values, low, high, shift_zyx, axis, begin, end, plane):  # ty
             x = 64 * w
             word = np.uint64(0)
             if length - x >= 64:
-                word = _compare_64(line, x, low, high)
+                word = between(line, x, low, high)
             else:
                 for i in range(length - x):
                     word |= np.uint64((line[x + i] > low) & (line[x + i] <= high)) << np.uint64(i)
@@ -130,7 +96,7 @@ def start_runs(link_x, link_y, link_z, touched, height, begin, end, starts, coun
             if touched.shape[0]:
                 used |= touched[row, w]
             starts[row, w] = used & ~linked
-            runs += _popcount(starts[row, w])
+            runs += popcount(starts[row, w])
         counts[row] = runs
 
 
@@ -165,10 +131,10 @@ def _join_rows(link, link_x, starts, first_run, a, b, parent):  # type: ignore[n
         carry = repeated >> LAST_BIT
         while edges:
             below = edges ^ (edges - ONE)  # the lowest edge and everything under it
-            unite(parent, run_a + _popcount(starts[a, w] & below), run_b + _popcount(starts[b, w] & below))
+            unite(parent, run_a + popcount(starts[a, w] & below), run_b + popcount(starts[b, w] & below))
             edges &= edges - ONE
-        run_a += _popcount(starts[a, w])
-        run_b += _popcount(starts[b, w])
+        run_a += popcount(starts[a, w])
+        run_b += popcount(starts[b, w])
 
 
 @njit(cache=True, nogil=True)
@@ -221,13 +187,13 @@ def _run_length(link_x, row, x):  # type: ignore[no-untyped-def]
     w = x >> 6
     gaps = ~link_x[row, w] >> np.uint64(x & 63)
     if gaps:
-        return _trailing_zeros(gaps) + 1
+        return trailing_zeros(gaps) + 1
     length = 64 - (x & 63)
     w += 1
     while link_x[row, w] == ~np.uint64(0):
         length += 64
         w += 1
-    return length + _trailing_zeros(~link_x[row, w]) + 1
+    return length + trailing_zeros(~link_x[row, w]) + 1
 
 
 @njit(cache=True, nogil=True)
@@ -238,7 +204,7 @@ def measure_components(link_x, starts, ids, sizes):  # type: ignore[no-untyped-d
         for w in range(starts.shape[1]):
             word = starts[row, w]
             while word:
-                sizes[ids[run]] += _run_length(link_x, row, 64 * w + _trailing_zeros(word))
+                sizes[ids[run]] += _run_length(link_x, row, 64 * w + trailing_zeros(word))
                 word &= word - ONE
                 run += 1
 
@@ -254,7 +220,7 @@ def locate_components(starts, ids, width, first):  # type: ignore[no-untyped-def
             while word:
                 if ids[run] > known:
                     known += 1
-                    first[known] = row * width + 64 * w + _trailing_zeros(word)
+                    first[known] = row * width + 64 * w + trailing_zeros(word)
                 word &= word - ONE
                 run += 1
 
@@ -283,7 +249,7 @@ def paint_runs(link_x, starts, first_run, ids, new_id, begin, end, labels):  # t
         for w in range(starts.shape[1]):
             word = starts[row, w]
             while word:
-                x = 64 * w + _trailing_zeros(word)
+                x = 64 * w + trailing_zeros(word)
                 label = new_id[ids[run]]
                 for i in range(x, x + _run_length(link_x, row, x)):
                     labels[row, i] = label

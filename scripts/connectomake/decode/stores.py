@@ -48,46 +48,27 @@ def decode_store(affinities: Path, labels: Path, cfg: DecodeConfig, *, threads: 
     DataError
         The store does not hold what the decoder reads, or does not say so.
     """
-    maps, channels = read_maps(affinities, cfg)
-    warn_if_outside(maps, cfg, str(affinities))
-    found = decode(maps, cfg, channels=channels, threads=threads)
-    count = count_objects(found, cfg)
-    log.info("%d objects, %.1f %% background", count, 100 * (1 - np.count_nonzero(found) / found.size))
-    volume = open_volume(affinities)
-    write_store(
-        labels,
-        found,
-        voxel_size_zyx_nm=volume.voxel_size_zyx_nm,
-        offset_zyx_nm=volume.offset_zyx_nm,
-        attributes=describe_labels(cfg, count, read_attributes(affinities)),
-        chunk_zyx=cfg.chunk_zyx_vx,
-    )
-    return count
-
-
-def read_maps(affinities: Path, cfg: DecodeConfig) -> tuple[np.ndarray, Channels]:
-    """Read the channels of a finished store that the decoder of `cfg` wants, in the order that it wants them in.
-
-    Returns
-    -------
-    maps
-        (C, Z, Y, X) in the store's dtype.
-    channels
-        What they are.
-
-    Raises
-    ------
-    DataError
-        One is missing, or the store does not say what its channels are.
-    """
-    indices, channels = choose_maps(read_attributes(affinities), cfg, str(affinities))
-    volume = open_volume(affinities)
+    attributes, volume = read_attributes(affinities), open_volume(affinities)
+    indices, channels = choose_maps(attributes, cfg, str(affinities))
     log.info(
         "decoding %s voxels (z, y, x); this needs up to about %.1f GB of memory",
         " x ".join(map(str, volume.shape_zyx)),
         estimate_memory_bytes(volume.shape_zyx, volume.dtype, cfg, len(indices)) / 1e9,
     )
-    return read_channels(volume, indices), channels
+    maps = read_channels(volume, indices)
+    warn_if_outside(maps, cfg, str(affinities))
+    found = decode(maps, cfg, channels=channels, threads=threads)
+    count = count_objects(found, cfg)
+    log.info("%d objects, %.1f %% background", count, 100 * (1 - np.count_nonzero(found) / found.size))
+    write_store(
+        labels,
+        found,
+        voxel_size_zyx_nm=volume.voxel_size_zyx_nm,
+        offset_zyx_nm=volume.offset_zyx_nm,
+        attributes=describe_labels(cfg, count, attributes),
+        chunk_zyx=cfg.chunk_zyx_vx,
+    )
+    return count
 
 
 def choose_maps(attributes: Mapping[str, Any], cfg: DecodeConfig, source: str) -> tuple[tuple[int, ...], Channels]:

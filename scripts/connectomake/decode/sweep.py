@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from connectomake.decode import sweep_kernels, sweep_planes, sweep_tree
-from connectomake.decode.components import _as_ordered_integers, check_affinities
+from connectomake.decode.components import as_ordered_integers, check_affinities
 from connectomake.errors import DataError
 from connectomake.geometry import Triple, to_triple
 
@@ -71,7 +71,7 @@ def sweep_thresholds(
     x at the highest threshold or have any edge at the lowest: at most four bytes per voxel, whatever the noise (eight
     in volumes of more than 2^28 voxels with 13 thresholds); as much again to tell small objects.
     """
-    check_affinities(affinities, 0.0, (1.0, 1.0, 1.0), "none", edge_offset)
+    check_affinities(affinities, edge_offset)
     return sweep_blocks(
         lambda begin, end: affinities[:, begin:end],
         to_triple(affinities.shape[1:]),
@@ -226,9 +226,9 @@ class _Forest:
     ) -> _Slab:
         depth, height, width = self.shape_zyx
         block = self.read(begin, min(end + self.edge_offset, depth))
-        check_affinities(block, 0.0, (1.0, 1.0, 1.0), "none", self.edge_offset)
+        check_affinities(block, self.edge_offset)
         lows, high = self._bounds(block)
-        values = tuple(_as_ordered_integers(np.ascontiguousarray(block[axis]), 0.0)[0].ravel() for axis in (2, 1, 0))
+        values = tuple(as_ordered_integers(np.ascontiguousarray(block[axis]), 0.0)[0].ravel() for axis in (2, 1, 0))
         planes = sweep_planes.make_planes(4, height, width, len(self.levels))
         first_run = begin * height * width
         last, next_run = sweep_kernels.grow_slab(
@@ -253,7 +253,7 @@ class _Forest:
     def _bounds(self, block: NDArray) -> tuple[NDArray, np.generic]:
         """Give the value above which an edge is one, for each level, and the one up to which, as ordered integers."""
         nothing = np.empty(0, block.dtype)
-        bounds = [_as_ordered_integers(nothing, float(level))[1:] for level in self.levels]
+        bounds = [as_ordered_integers(nothing, float(level))[1:] for level in self.levels]
         return np.array([low for low, _ in bounds]), bounds[0][1]
 
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from connectomake.decode.runs import LAST_BIT, ONE, _popcount, _trailing_zeros
-from connectomake.decode.sweep_lanes import above, below, higher, load, lower, store
+from connectomake.decode.lanes import above, below, higher, load, lower, popcount, store, trailing_zeros
+from connectomake.decode.runs import LAST_BIT, ONE
 from connectomake.decode.sweep_planes import WAY_X, WAY_Y, X, Y, Z, find_ways, rank_plane
 from connectomake.decode.sweep_tree import link
 
@@ -129,7 +129,7 @@ def start_runs(plane, previous, first, width, top, run, starts, before, tree, si
             starts[row, w] = used & ~((strong << ONE) | carry_top)
             before[row, w] = run - 1
             carry, carry_top = weak >> LAST_BIT, strong >> LAST_BIT
-            after = run + _popcount(starts[row, w])
+            after = run + popcount(starts[row, w])
             for i in range(run, after):
                 tree[i] = i
             if sizes.size:
@@ -142,11 +142,11 @@ def start_runs(plane, previous, first, width, top, run, starts, before, tree, si
 def _measure_runs(begins, ends, x, started, ended, sizes):  # type: ignore[no-untyped-def]
     """Note the first voxels of runs from number `started` on, then the sizes of those that end; give the next to."""
     while begins:
-        sizes[started] = x + _trailing_zeros(begins)
+        sizes[started] = x + trailing_zeros(begins)
         begins &= begins - ONE
         started += 1
     while ends:
-        sizes[ended] = x + _trailing_zeros(ends) + 1 - sizes[ended]
+        sizes[ended] = x + trailing_zeros(ends) + 1 - sizes[ended]
         ends &= ends - ONE
         ended += 1
     return ended
@@ -179,8 +179,8 @@ def hang_on_left(plane, previous, following, top, starts, before, tree, shift): 
             weak |= below(here, lower(load(x_after, at), lower(load(z, at), load(z, at + 1))))
             edges = above(here, zero) & ~above(here, almost) & ~weak
             while edges:
-                run = before[row, w] + _popcount(starts[row, w] & (edges ^ (edges - ONE)))
-                tree[run + 1] = (np.int64(x[at + _trailing_zeros(edges)]) << shift) | run
+                run = before[row, w] + popcount(starts[row, w] & (edges ^ (edges - ONE)))
+                tree[run + 1] = (np.int64(x[at + trailing_zeros(edges)]) << shift) | run
                 edges &= edges - ONE
 
 
@@ -202,9 +202,9 @@ def link_rows(plane, previous, following, starts, before, tree, shift):  # type:
             edges = above(here, zero) & ~weak
             while edges:
                 until = edges ^ (edges - ONE)  # the lowest edge and everything under it
-                a = before[row, w] + _popcount(starts[row, w] & until)
-                b = before[row + 1, w] + _popcount(starts[row + 1, w] & until)
-                link(tree, a, b, np.int64(y[at + _trailing_zeros(edges)]), shift)
+                a = before[row, w] + popcount(starts[row, w] & until)
+                b = before[row + 1, w] + popcount(starts[row + 1, w] & until)
+                link(tree, a, b, np.int64(y[at + trailing_zeros(edges)]), shift)
                 edges &= edges - ONE
 
 
@@ -234,9 +234,9 @@ def link_planes(plane, following, runs, runs_following, tree, shift):  # type: i
             edges, at = kept[w], (row + 1) * stride + 64 * w
             while edges:
                 until = edges ^ (edges - ONE)
-                a = before_a[row, w] + _popcount(starts_a[row, w] & until)
-                b = before_b[row, w] + _popcount(starts_b[row, w] & until)
-                link(tree, a, b, np.int64(z[at + _trailing_zeros(edges)]), shift)
+                a = before_a[row, w] + popcount(starts_a[row, w] & until)
+                b = before_b[row, w] + popcount(starts_b[row, w] & until)
+                link(tree, a, b, np.int64(z[at + trailing_zeros(edges)]), shift)
                 edges &= edges - ONE
 
 
@@ -294,7 +294,7 @@ def find_nodes(plane, previous, nodes_zyx, starts, before, node_run, node_level)
     stride = plane.shape[1] // (starts.shape[0] + 2)
     for n in range(len(nodes_zyx)):
         y, x = nodes_zyx[n, 1], nodes_zyx[n, 2]
-        node_run[n] = before[y, x >> 6] + _popcount(starts[y, x >> 6] << (LAST_BIT - np.uint64(x & 63)))
+        node_run[n] = before[y, x >> 6] + popcount(starts[y, x >> 6] << (LAST_BIT - np.uint64(x & 63)))
         at = (y + 1) * stride + x
         level = max(plane[X, at], plane[Y, at], plane[Z, at], plane[X, at - 1], plane[Y, at - stride])
         node_level[n] = max(level, previous[Z, at])

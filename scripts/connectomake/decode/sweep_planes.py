@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from connectomake.decode.sweep_lanes import higher, load, lower, rank, store
+from connectomake.decode.lanes import higher, load, lower, rank, store
 
 X, Y, Z, WAY_X, WAY_Y = range(5)
 

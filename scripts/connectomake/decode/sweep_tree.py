@@ -15,7 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from connectomake.decode.runs import ONE, _popcount
+from connectomake.decode.lanes import popcount
+from connectomake.decode.runs import ONE
 
 
 @njit(cache=True, nogil=True)
@@ -103,7 +104,7 @@ def add_sizes(tree, begin, end, shift, marks, ranks, spans, sizes, added):  # ty
         sizes[parent] += sizes[run]
         bit, word = ONE << np.uint64(parent & 63), marks[parent >> 6]
         if word & bit:
-            slot = ranks[parent >> 6] + _popcount(word & (bit - ONE))
+            slot = ranks[parent >> 6] + popcount(word & (bit - ONE))
             added[min(spans[slot, 0] + level, spans[slot, 1])] += sizes[run]
 
 

@@ -1,7 +1,7 @@
 """64 voxels at once: vectors that compiled code holds in variables.
 
-Numba has no type for them, so this is one, with the few operations that the sweep needs. LLVM spreads a vector over
-whatever registers the machine has.
+Numba has no type for them, so this is one, with the few operations that decoding needs, and with those on words of 64
+bits that hold one for each voxel. LLVM spreads a vector over whatever registers the machine has.
 """
 
 from __future__ import annotations
@@ -37,6 +37,14 @@ def _pointer(context: Any, builder: Any, line: Any, array: Any, at: Any) -> Any:
     return builder.bitcast(start, kind.as_pointer())
 
 
+def _load(context: Any, builder: Any, line: Any, array: Any, at: Any) -> Any:
+    return builder.load(_pointer(context, builder, line, array, at), align=line.dtype.bitwidth // 8)
+
+
+def _comparison(builder: Any, line: Any) -> Any:
+    return builder.icmp_signed if line.dtype.signed else builder.icmp_unsigned
+
+
 def _spread(builder: Any, value: Any) -> Any:
     kind = ir.VectorType(value.type, _COUNT)
     first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
@@ -44,11 +52,37 @@ def _spread(builder: Any, value: Any) -> Any:
 
 
 @intrinsic
+def popcount(typingctx: Any, word: Any) -> Any:
+    """Count the bits of a word."""
+    return types.int64(types.uint64), lambda context, builder, signature, args: builder.ctpop(args[0])
+
+
+@intrinsic
+def trailing_zeros(typingctx: Any, word: Any) -> Any:
+    """Count the zeros below the lowest bit of a word."""
+    return types.int64(types.uint64), lambda context, builder, signature, args: builder.cttz(args[0], cgutils.false_bit)
+
+
+@intrinsic
+def between(typingctx: Any, line: Any, at: Any, low: Any, high: Any) -> Any:
+    """Give low < line[at + i] <= high as bit i of a word: one vector comparison where the machine has it."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values, compare = _load(context, builder, line, *args[:2]), _comparison(builder, line)
+        inside = builder.and_(
+            compare(">", values, _spread(builder, args[2])), compare("<=", values, _spread(builder, args[3]))
+        )
+        return builder.bitcast(inside, ir.IntType(_COUNT))
+
+    return types.uint64(line, types.int64, line.dtype, line.dtype), emit
+
+
+@intrinsic
 def load(typingctx: Any, line: Any, at: Any) -> Any:
     """Give line[at : at + 64]."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_pointer(context, builder, line, *args), align=line.dtype.bitwidth // 8)
+        return _load(context, builder, line, *args)
 
     return Lanes(line.dtype)(line, types.int64), emit
 
@@ -110,8 +144,7 @@ def rank(typingctx: Any, line: Any, at: Any, lows: Any, high: Any, levels: Any) 
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = ir.VectorType(context.get_value_type(levels.dtype), _COUNT)
-        values = builder.load(_pointer(context, builder, line, args[0], args[1]), align=line.dtype.bitwidth // 8)
-        compare = builder.icmp_signed if line.dtype.signed else builder.icmp_unsigned
+        values, compare = _load(context, builder, line, *args[:2]), _comparison(builder, line)
         bounds = make_array(lows)(context, builder, args[2])
         count = cgutils.alloca_once_value(builder, ir.Constant(kind, None))
         with cgutils.for_range(builder, builder.extract_value(bounds.shape, 0)) as loop:
