@@ -8,6 +8,7 @@ import pytest
 from connectomake.config.decode import DecodeConfig
 from connectomake.decode import affinity_cc3d, decode, fill_by_watershed, get_decoder, list_decoders, register_decoder
 from connectomake.decode.components import find_components, smallest_label_type
+from connectomake.decode.label_blocks import label_blocks
 from connectomake.decode.stores import choose_maps, decode_store
 from connectomake.errors import ConfigError, DataError
 from connectomake.volumes.store import read_attributes, write_store
@@ -192,6 +193,17 @@ def test_a_threshold_outside_the_data_is_told(tmp_path, caplog, threshold, probl
     caplog.clear()
     decode_store(tmp_path / "affinities.zarr", tmp_path / "labels.zarr", DecodeConfig(threshold=0.4))
     assert "above the threshold" not in caplog.text
+
+
+@pytest.mark.parametrize("block", [None, (4, 4, 4)])
+def test_a_store_of_a_type_that_is_no_affinity_is_refused(tmp_path, block):
+    attributes = {"offsets_zyx_vx": UNITS, "edge_convention": "source"}
+    values = np.zeros((3, 4, 5, 6), np.uint16)
+    write_store(tmp_path / "affinities.zarr", values, attributes=attributes, voxel_size_zyx_nm=(8, 8, 8))
+    cfg = DecodeConfig(block_zyx_vx=block, chunk_zyx_vx=(4, 4, 4))
+    work = label_blocks if block else decode_store
+    with pytest.raises(DataError, match="expected bool, uint8 or a float; got uint16"):
+        work(tmp_path / "affinities.zarr", tmp_path / "labels.zarr", cfg)
 
 
 @pytest.mark.parametrize(("share", "problem"), [(0.1, "NaN; no edge"), (1.0, "360 affinities of .* are NaN")])

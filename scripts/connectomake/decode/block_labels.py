@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from connectomake.decode.components import find_components, strong
+from connectomake.decode.components import check_affinities, find_components, strong
 from connectomake.decode.small_objects import count_contacts
 from connectomake.errors import DataError
 from connectomake.geometry import Box
@@ -88,6 +88,7 @@ def label_block(
     DataError
         As `affinity_cc3d`.
     """
+    check_affinities(affinities, edge_offset)
     known_low = edge_offset == 1
     crossing = tuple(
         _cross(affinities[axis], axis, known_low, threshold, (open_low if known_low else open_high)[axis])

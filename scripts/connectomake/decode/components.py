@@ -226,7 +226,13 @@ def as_ordered_integers(values: NDArray, threshold: float) -> tuple[NDArray, np.
 
     The bit patterns of non-negative floats are ordered as the floats are; negative ones are negative integers, and
     NaN lies above infinity.
+
+    Raises
+    ------
+    DataError
+        If they are of another type than `affinity_cc3d` takes.
     """
+    _check_type(values.dtype)
     ordered = values.view(_ORDERED_BITS[values.dtype.str[1:]])
     if values.dtype.kind == "f":
         low, high = np.array([threshold, np.inf], values.dtype).view(ordered.dtype)
@@ -257,12 +263,16 @@ def check_affinities(affinities: NDArray, edge_offset: int) -> None:
     """Raise DataError where affinities are not as `affinity_cc3d` wants them."""
     if affinities.ndim != 4 or affinities.shape[0] < 3:
         raise DataError("affinities have the wrong shape", expected="(C, Z, Y, X) with C >= 3", got=affinities.shape)
-    if affinities.dtype.str[1:] not in _ORDERED_BITS or not affinities.dtype.isnative:
-        raise DataError(
-            "affinities have a type that cannot be thresholded", expected="bool, uint8 or a float", got=affinities.dtype
-        )
+    _check_type(affinities.dtype)
     if edge_offset not in (0, 1):
         raise DataError("no such edge_offset", expected="0 (source voxel) or 1 (destination voxel)", got=edge_offset)
+
+
+def _check_type(dtype: np.dtype) -> None:
+    if dtype.str[1:] not in _ORDERED_BITS or not dtype.isnative:
+        raise DataError(
+            "affinities have a type that cannot be thresholded", expected="bool, uint8 or a float", got=dtype
+        )
 
 
 def _check_settings(threshold: float, scale_factors: tuple[float, float, float], remove_small: str) -> None:
