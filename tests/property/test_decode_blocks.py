@@ -46,23 +46,12 @@ def config(block_zyx, **changes):
     return DecodeConfig(block_zyx_vx=block_zyx, chunk_zyx_vx=block_zyx, **changes)
 
 
-def decode_in_blocks(folder, affinities, cfg, jobs=1, threads=1):
-    labels, stitched = Path(folder) / "labels.zarr", Path(folder) / "ids.json"
-    for job in range(jobs):
-        label_blocks(affinities, labels, cfg, job=job, jobs=jobs, threads=threads)
-    stitch_blocks(affinities, labels, cfg, stitched)
-    for job in reversed(range(jobs)):
-        relabel_blocks(affinities, labels, stitched, cfg, job=job, jobs=jobs)
-    finish_labels(affinities, labels, stitched, cfg)
-    return open_volume(labels).read()
-
-
-def check(seed, shape_zyx, cuts_zyx, edge_offset, jobs=1, dtype=np.uint8, threads=1, **changes):
+def check(decode_in_blocks, seed, shape_zyx, cuts_zyx, edge_offset, jobs=1, dtype=np.uint8, threads=1, **changes):
     affinities = random_affinities(seed, shape_zyx, dtype)
     cfg = config(tuple(-(-side // cut) for side, cut in zip(shape_zyx, cuts_zyx, strict=True)), **changes)
     with TemporaryDirectory() as folder:
         store = write_affinities(folder, affinities, edge_offset)
-        found = decode_in_blocks(folder, store, cfg, jobs, threads)
+        found = decode_in_blocks(store, cfg, jobs, threads)
     whole = decode(affinities, cfg, channels=Channels.of_nearest(edge_offset))
     np.testing.assert_array_equal(found, whole)
     assert found.dtype == whole.dtype
@@ -78,24 +67,28 @@ def check(seed, shape_zyx, cuts_zyx, edge_offset, jobs=1, dtype=np.uint8, thread
     st.sampled_from([np.uint8, np.float16, np.float32]),
     st.integers(1, 3),
 )
-def test_blocks_give_the_labels_of_the_whole(seed, shape_zyx, cuts_zyx, edge_offset, jobs, dtype, threads):
-    check(seed, shape_zyx, cuts_zyx, edge_offset, jobs, dtype, threads)
+def test_blocks_give_the_labels_of_the_whole(
+    decode_in_blocks, seed, shape_zyx, cuts_zyx, edge_offset, jobs, dtype, threads
+):
+    check(decode_in_blocks, seed, shape_zyx, cuts_zyx, edge_offset, jobs, dtype, threads)
 
 
 @few
 @given(seeds, shapes, cuts, st.integers(0, 1), st.integers(0, 9), st.sampled_from(["background", "neighbor", "none"]))
-def test_small_objects_are_told_by_their_size_in_the_volume(seed, shape_zyx, cuts_zyx, edge_offset, size, mode):
-    check(seed, shape_zyx, cuts_zyx, edge_offset, min_size_vx=size, remove_small=mode, threshold=0.55)
+def test_small_objects_are_told_by_their_size_in_the_volume(
+    decode_in_blocks, seed, shape_zyx, cuts_zyx, edge_offset, size, mode
+):
+    check(decode_in_blocks, seed, shape_zyx, cuts_zyx, edge_offset, min_size_vx=size, remove_small=mode, threshold=0.55)
 
 
 @few
 @given(seeds, shapes, cuts, st.integers(0, 1), st.integers(1, 4), st.sampled_from([0.0, 0.2, 0.5]), st.integers(0, 5))
-def test_objects_grow_across_faces(seed, shape_zyx, cuts_zyx, edge_offset, distance, floor, size):
+def test_objects_grow_across_faces(decode_in_blocks, seed, shape_zyx, cuts_zyx, edge_offset, distance, floor, size):
     fill = {"fill": "grow", "fill_distance_vx": distance, "fill_floor": floor}
-    check(seed, shape_zyx, cuts_zyx, edge_offset, threshold=0.7, min_size_vx=size, **fill)
+    check(decode_in_blocks, seed, shape_zyx, cuts_zyx, edge_offset, threshold=0.7, min_size_vx=size, **fill)
 
 
-def test_a_thread_that_winds_through_every_block_is_one_object(tmp_path):
+def test_a_thread_that_winds_through_every_block_is_one_object(decode_in_blocks, tmp_path):
     shape_zyx = (4, 9, 9)
     path = np.zeros(shape_zyx, bool)
     for z, y in itertools.product(range(0, 4, 3), range(0, 9, 2)):
@@ -106,11 +99,11 @@ def test_a_thread_that_winds_through_every_block_is_one_object(tmp_path):
     for axis in range(3):
         here, there = np.moveaxis(path, axis, 0)[:-1], np.moveaxis(path, axis, 0)[1:]
         np.moveaxis(affinities[axis], axis, 0)[:-1] = 255 * (here & there)
-    found = decode_in_blocks(tmp_path, write_affinities(tmp_path, affinities), config((2, 2, 2)), jobs=3)
+    found = decode_in_blocks(write_affinities(tmp_path, affinities), config((2, 2, 2)), jobs=3)
     np.testing.assert_array_equal(found, path)
 
 
-def test_a_job_goes_on_where_it_was_and_settings_that_change_begin_anew(tmp_path, monkeypatch):
+def test_a_job_goes_on_where_it_was_and_settings_that_change_begin_anew(decode_in_blocks, tmp_path, monkeypatch):
     affinities = random_affinities(1, (6, 7, 8))
     store, cfg = write_affinities(tmp_path, affinities), config((3, 3, 4))
     labels, stitched = tmp_path / "labels.zarr", tmp_path / "ids.json"
@@ -133,7 +126,7 @@ def test_a_job_goes_on_where_it_was_and_settings_that_change_begin_anew(tmp_path
     stitch_blocks(store, labels, cfg, stitched)
     relabel_blocks(store, labels, stitched, cfg)
     other = config((3, 3, 4), threshold=0.2)
-    assert not np.array_equal(decode_in_blocks(tmp_path, store, other), affinity_cc3d(affinities, 0.5))
+    assert not np.array_equal(decode_in_blocks(store, other), affinity_cc3d(affinities, 0.5))
     np.testing.assert_array_equal(open_volume(labels).read(), affinity_cc3d(affinities, 0.2))
     assert read_attributes(labels)["settings"]["threshold"] == 0.2
     assert not (tmp_path / "parts").exists()

@@ -13,35 +13,26 @@ from connectomake.config.decode import DecodeConfig
 from connectomake.decode import decode
 from connectomake.decode.block_labels import keep_core
 from connectomake.decode.channels import Channels, name_offset
-from connectomake.decode.finish_labels import finish_labels
-from connectomake.decode.label_blocks import label_blocks
-from connectomake.decode.relabel_blocks import relabel_blocks
-from connectomake.decode.stitch_blocks import match_planes, stitch_blocks
+from connectomake.decode.stitch_blocks import match_planes
 from connectomake.geometry import Box
 from connectomake.targets.affinity import affinities_of_labels
 from connectomake.volumes.store import write_store
-from connectomake.volumes.volume import open_volume
 
 OFFSETS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (3, 0, 0), (0, 3, 0), (0, 0, 3))
 shapes = st.tuples(*[st.integers(6, 14)] * 3)
 cuts = st.tuples(*[st.integers(1, 3)] * 3)
 
 
-def decode_in_blocks(folder, maps, channels, cfg, jobs=2):
-    """Decode a volume through stores, in blocks."""
-    store, labels, stitched = Path(folder) / "maps.zarr", Path(folder) / "labels.zarr", Path(folder) / "ids.json"
+def write_maps(folder, maps, channels):
+    """Write maps as a store that says what its channels are."""
+    store = Path(folder) / "maps.zarr"
     attributes = {
         "channels": list(channels.names),
         "offsets_zyx_vx": [offset and list(offset) for offset in channels.offsets_zyx],
         "edge_convention": "source",
     }
     write_store(store, maps, voxel_size_zyx_nm=(8, 8, 8), attributes=attributes)
-    for job in range(jobs):
-        label_blocks(store, labels, cfg, job=job, jobs=jobs)
-    stitch_blocks(store, labels, cfg, stitched)
-    relabel_blocks(store, labels, stitched, cfg)
-    finish_labels(store, labels, stitched, cfg)
-    return open_volume(labels).read()
+    return store
 
 
 def pairs_of(a, b):
@@ -55,7 +46,7 @@ def assert_same_partition(a, b):
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 2**32 - 1), shapes, cuts, st.integers(1, 4), st.sampled_from([0, 30]))
-def test_blobs_that_cross_faces_are_whole(seed, shape_zyx, cuts_zyx, halo, size):
+def test_blobs_that_cross_faces_are_whole(decode_in_blocks, seed, shape_zyx, cuts_zyx, halo, size):
     noise = gaussian_filter(np.random.default_rng(seed).standard_normal(shape_zyx), 1.5)
     maps = np.where(noise > 0.02, np.uint8(255), np.uint8(0))[None]
     own = {"method": "binary", "min_seed_vx": 0}
@@ -64,12 +55,12 @@ def test_blobs_that_cross_faces_are_whole(seed, shape_zyx, cuts_zyx, halo, size)
     cfg = DecodeConfig(**common, block_zyx_vx=block, chunk_zyx_vx=block, block_halo_vx=halo)
     channels = Channels(("binary",), (None,))
     with TemporaryDirectory() as folder:
-        found = decode_in_blocks(folder, maps, channels, cfg)
+        found = decode_in_blocks(write_maps(folder, maps, channels), cfg, jobs=2)
     assert_same_partition(found, decode(maps, DecodeConfig(**common), channels=channels))
 
 
 @pytest.mark.parametrize("decoder", ["mutex_watershed", "waterz"])
-def test_perfect_affinities_give_the_objects_of_the_whole_in_blocks(tmp_path, decoder):
+def test_perfect_affinities_give_the_objects_of_the_whole_in_blocks(decode_in_blocks, tmp_path, decoder):
     pytest.importorskip({"mutex_watershed": "mwatershed"}.get(decoder, decoder))
     grid = np.stack(np.meshgrid(*[np.arange(20)] * 3, indexing="ij"), -1)
     seeds = np.random.default_rng(2).random((12, 3)) * 20
@@ -77,7 +68,7 @@ def test_perfect_affinities_give_the_objects_of_the_whole_in_blocks(tmp_path, de
     affinities = 255 * affinities_of_labels(truth, OFFSETS)[0]
     channels = Channels(tuple(map(name_offset, OFFSETS)), OFFSETS)
     cfg = DecodeConfig(decoder=decoder, block_zyx_vx=(8, 8, 8), chunk_zyx_vx=(8, 8, 8), block_halo_vx=4)
-    found = decode_in_blocks(tmp_path, affinities, channels, cfg)
+    found = decode_in_blocks(write_maps(tmp_path, affinities, channels), cfg, jobs=2)
     assert_same_partition(found, decode(affinities, DecodeConfig(decoder=decoder), channels=channels))
     assert len(np.unique(found)) == 13
 
