@@ -1,7 +1,6 @@
 """Check that every block of labels is written, declare their store complete, and remove what lay between.
 
-in   markers     what each job of relabel_blocks wrote when it was done
-     affinities  zarr.json of the (C, Z, Y, X) store of affinities
+in   affinities  zarr.json of the (C, Z, Y, X) store of affinities
      stitched    JSON file of stitch_blocks
      best        best.yaml of tune_decoding; optional
 out  labels      zarr.json of the store, written last
@@ -15,7 +14,6 @@ from connectomake.stage import run
 
 def main(
     *,
-    markers: list[Path],
     affinities: Path,
     stitched: Path,
     labels: Path,

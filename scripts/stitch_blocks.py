@@ -1,7 +1,6 @@
 """Join the components of all blocks along their faces, and give every object its id.
 
-in   markers     what each job of label_blocks wrote when it was done
-     affinities  zarr.json of the (C, Z, Y, X) store of affinities
+in   affinities  zarr.json of the (C, Z, Y, X) store of affinities
      best        best.yaml of tune_decoding; optional
 out  stitched    JSON file that names the table of ids
 to   labels      the store of labels, which relabel_blocks writes
@@ -15,7 +14,6 @@ from connectomake.stage import run
 
 def main(
     *,
-    markers: list[Path],
     affinities: Path,
     stitched: Path,
     labels: Path,

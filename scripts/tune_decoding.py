@@ -4,15 +4,13 @@ in   affinities  zarr.json of the stores of predictions, one per volume
      volumes     volume.json of each, in the same order
      skeletons   npz, each beside its volume.json; optional
 out  best        YAML preset: the settings chosen
-     table       TSV: every metric of every candidate on every volume
-     figure      PNG: the metrics over the thresholds
+     table       TSV: every metric of every candidate on every volume; figure: PNG of it
 """
 
 from pathlib import Path
 
 from connectomake.config.decode import DecodeConfig
 from connectomake.config.measure import MeasureConfig
-from connectomake.config.tune import TuneConfig
 from connectomake.stage import run
 
 
@@ -33,8 +31,8 @@ def main(
     from connectomake.tune.decoding import tune_decoding
     from connectomake.tune.results import write_results
 
-    stores, tune = [file.parent for file in affinities], cfg.tune or TuneConfig()
-    tuned = tune_decoding(stores, volumes, skeletons, cfg, tune, measure, study=study, threads=threads)
+    stores = [file.parent for file in affinities]
+    tuned = tune_decoding(stores, volumes, skeletons, cfg, measure, study=study, threads=threads)
     write_results(tuned, best, table, figure)
 
 

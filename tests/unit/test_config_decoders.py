@@ -128,3 +128,17 @@ def test_the_presets_name_their_decoder(project: Path, preset):
     text = (project / f"config/decode/{preset}.yaml").read_text(encoding="utf-8")
     assert text.startswith("# yaml-language-server: $schema=../../workflow/schemas/decode.schema.json\n")
     assert f"\ndecoder: {preset}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ({"decode.tune": {}}, "chooses by nerl on validation volumes; expected a volume with role: validate and skel"),
+        ({"decode.tune": {"criterion": "adapted_rand_error"}}, "role: validate and labels"),
+        ({"decode.tune": {"criterion": "nerl_7"}}, "nerl_7 is not measured; expected one of nerl, nerl_inf, nerl_5"),
+        ({"decode.tune": {"method": "optuna", "search": {"treshold": [0.1, 0.2]}}}, "unknown key 'treshold'"),
+    ],
+)
+def test_tuning_that_cannot_choose_is_refused_before_anything_runs(load, override, problem):
+    with pytest.raises(ConfigError, match=problem):
+        load(**override)

@@ -59,7 +59,8 @@ def tune(made, measure=None, cfg=None, **settings):
     stores, volumes, skeletons = [[m[i] for m in made] for i in range(3)]
     tune_cfg = TuneConfig(**{"thresholds": GRID} | settings)
     files = [file for found in skeletons for file in found]
-    return tune_decoding(stores, volumes, files, cfg or DecodeConfig(), tune_cfg, measure or MeasureConfig(), threads=2)
+    cfg = (cfg or DecodeConfig()).model_copy(update={"tune": tune_cfg})
+    return tune_decoding(stores, volumes, files, cfg, measure or MeasureConfig(), threads=2)
 
 
 def of_all(tuned, name):

@@ -109,7 +109,7 @@ def test_several_knobs_of_a_decoder_are_tuned_at_once(tmp_path):
     out = {}
     for attempt in ("first", "second"):
         study = tmp_path / attempt / "study.journal"
-        tuned = tune_decoding([store], [volume], [], DecodeConfig(), tune, MeasureConfig(), study=study)
+        tuned = tune_decoding([store], [volume], [], DecodeConfig(tune=tune), MeasureConfig(), study=study)
         names = [tmp_path / attempt / name for name in ("best.yaml", "tune.tsv", "tune.png")]
         write_results(tuned, *names)
         out[attempt] = [name.read_bytes() for name in names]
@@ -119,4 +119,4 @@ def test_several_knobs_of_a_decoder_are_tuned_at_once(tmp_path):
     assert tuned.best["threshold"] > 0.6
     changed = tune.model_copy(update={"seed": 5})
     with pytest.raises(ResumeMismatchError, match=r"tune\.seed was 0, is now 5"):
-        tune_decoding([store], [volume], [], DecodeConfig(), changed, MeasureConfig(), study=study)
+        tune_decoding([store], [volume], [], DecodeConfig(tune=changed), MeasureConfig(), study=study)

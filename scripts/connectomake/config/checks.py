@@ -18,7 +18,7 @@ from connectomake.config.predict import PredictConfig
 from connectomake.config.split import SplitConfig
 from connectomake.config.synth import SynthConfig
 from connectomake.config.train import TrainConfig
-from connectomake.config.tune import HIGHEST_IS_BEST, VOXEL_CRITERIA
+from connectomake.config.tune import VOXEL_CRITERIA, check_criterion
 from connectomake.errors import ConfigError
 
 
@@ -182,13 +182,10 @@ def check_tuning_has_volumes(variant: Variant) -> None:
     tune = cast(DecodeConfig, variant.settings["decode"]).tune
     if tune is None:
         return
-    ignored = [f"nerl_{k}" for k in cast(MeasureConfig, variant.settings["measure"]).ignored_merger_nodes]
-    if tune.criterion not in (*HIGHEST_IS_BEST, *ignored):
-        raise ConfigError(
-            f"experiment {variant.experiment}: decode.tune.criterion: {tune.criterion} is not measured",
-            expected=f"one of {', '.join([*HIGHEST_IS_BEST, *ignored])}",
-            hint="measure.ignored_merger_nodes says which nerl_K are",
-        )
+    try:
+        check_criterion(tune.criterion, cast(MeasureConfig, variant.settings["measure"]).ignored_merger_nodes)
+    except ConfigError as error:
+        raise ConfigError(f"experiment {variant.experiment}: {error}") from None
     volumes = cast(DataConfig, variant.settings["data"]).volumes
     truth = "labels" if tune.criterion in VOXEL_CRITERIA else "skeletons"
     if not any(v.role == "validate" and (v.phantom or getattr(v, truth) is not None) for v in volumes.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from math import exp
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -99,6 +100,35 @@ class TuneConfig(Section):
         if self.method == "thresholds" and self.search:
             raise ValueError("a search is made by method: optuna; method: thresholds tries the values of thresholds")
         return self
+
+
+def is_highest_best(criterion: str) -> bool:
+    """Tell whether the highest value of a criterion is the best; all scores named nerl are such."""
+    return HIGHEST_IS_BEST.get(criterion, True)
+
+
+def check_criterion(criterion: str, ignored_merger_nodes: Sequence[int]) -> None:
+    """Refuse nerl_K with a K that is not measured.
+
+    Parameters
+    ----------
+    criterion
+        `TuneConfig.criterion`.
+    ignored_merger_nodes
+        `MeasureConfig.ignored_merger_nodes`.
+
+    Raises
+    ------
+    ConfigError
+        With those that are.
+    """
+    ignored = criterion.removeprefix("nerl_")
+    if ignored.isdecimal() and int(ignored) not in ignored_merger_nodes:
+        raise ConfigError(
+            f"decode.tune.criterion: {criterion} is not measured",
+            expected=f"one of nerl, nerl_inf, {', '.join(f'nerl_{k}' for k in ignored_merger_nodes)}",
+            hint=f"add {ignored} to measure.ignored_merger_nodes",
+        )
 
 
 def check_search(settings: Section, search: dict[str, Any]) -> None:

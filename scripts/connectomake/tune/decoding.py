@@ -11,8 +11,8 @@ from typing import Any
 
 from connectomake.config.decode import DecodeConfig
 from connectomake.config.measure import MeasureConfig
-from connectomake.config.tune import HIGHEST_IS_BEST, TuneConfig, check_search
-from connectomake.errors import ConfigError, DataError
+from connectomake.config.tune import TuneConfig, check_criterion, is_highest_best
+from connectomake.errors import DataError
 from connectomake.tune.candidates import FullDecodes, sweep_volume, why_not_sweep
 from connectomake.tune.optuna_search import search_best
 from connectomake.tune.scores import Candidate, Numbers, choose, pool, tabulate
@@ -55,13 +55,12 @@ def tune_decoding(
     volumes: Sequence[Path],
     skeletons: Sequence[Path],
     cfg: DecodeConfig,
-    tune: TuneConfig,
     measure: MeasureConfig,
     *,
     study: Path | None = None,
     threads: int = 1,
 ) -> Tuned:
-    """Try the settings that `tune` speaks of, and choose the best over all volumes.
+    """Try the settings that `cfg.tune` speaks of, and choose the best over all volumes.
 
     Thresholds of `affinity_cc` without filling are tried in one sweep, at about the cost of a decode; all else is
     decoded in full, one after the other. Of equally good thresholds, the one nearest to the middle of the longest
@@ -72,9 +71,8 @@ def tune_decoding(
     affinities, volumes, skeletons
         See `open_tuning_volumes`.
     cfg
-        The settings that are not tuned.
-    tune
-        What to try, and the number to choose by.
+        What to try, and the number to choose by, in its `tune` (its defaults, where that is None); the settings that
+        are not tuned.
     measure
         How to measure.
     study
@@ -98,7 +96,8 @@ def tune_decoding(
     MissingPackageError
         The search needs optuna, or a decoder a package, that is not installed.
     """
-    _check_criterion(tune.criterion, measure)
+    tune = cfg.tune or TuneConfig()
+    check_criterion(tune.criterion, measure.ignored_merger_nodes)
     opened = open_tuning_volumes(affinities, volumes, skeletons, tune)
     full = FullDecodes(cfg, measure, threads)
     if tune.method == "optuna":
@@ -121,7 +120,7 @@ def _choose(
 ) -> Tuned:
     """Pool over volumes, choose, and put all into the table."""
     pooled = [pool(of_volumes) for of_volumes in numbers]
-    highest = HIGHEST_IS_BEST.get(tune.criterion, True)
+    highest = is_highest_best(tune.criterion)
     at = choose([found.get(tune.criterion, nan) for found in pooled], highest, places)
     names = [volume.name for volume in volumes]
     if at < 0:
@@ -165,7 +164,6 @@ def _search(
     volumes: Sequence[TuningVolume], tune: TuneConfig, full: FullDecodes, study: Path | None
 ) -> tuple[list[Candidate], list[list[Numbers]]]:
     """Let optuna choose candidates; give them, with their trials, and their numbers on each volume."""
-    check_search(full.cfg, tune.search)
 
     def evaluate(candidate: Candidate) -> tuple[float, list[dict[str, float]]]:
         numbers = [full.measure_on(volume, candidate) for volume in volumes]
@@ -180,18 +178,8 @@ def _search(
         "volumes": {v.name: read_attributes(v.affinities).get("checkpoint_hash") for v in volumes},
     }
     log.info("trying %d settings on %d volumes, each decoded in full", tune.trials, len(volumes))
-    highest = HIGHEST_IS_BEST.get(tune.criterion, True)
+    highest = is_highest_best(tune.criterion)
     return search_best(tune.search, evaluate, tune.trials, tune.seed, highest, fixed, study)
-
-
-def _check_criterion(criterion: str, measure: MeasureConfig) -> None:
-    ignored = criterion.removeprefix("nerl_")
-    if ignored.isdecimal() and int(ignored) not in measure.ignored_merger_nodes:
-        raise ConfigError(
-            f"decode.tune.criterion: {criterion} is not measured",
-            expected=f"one of nerl, nerl_inf, {', '.join(f'nerl_{k}' for k in measure.ignored_merger_nodes)}",
-            hint=f"add {ignored} to measure.ignored_merger_nodes",
-        )
 
 
 def _warn_of_end(at: int, places: Sequence[float]) -> None:

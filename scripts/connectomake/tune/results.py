@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from connectomake.config.compose import merge, nest
-from connectomake.config.tune import HIGHEST_IS_BEST
+from connectomake.config.tune import is_highest_best
 from connectomake.measure.tables import write_table
 from connectomake.tune.decoding import Tuned
 from connectomake.tune.scores import POOLED
@@ -31,7 +31,7 @@ def write_best(tuned: Tuned, path: Path) -> None:
     settings: dict[str, Any] = {}
     for key, value in tuned.best.items():
         settings = merge(settings, nest(key.split("."), value))
-    direction = "highest" if HIGHEST_IS_BEST.get(tuned.criterion, True) else "lowest"
+    direction = "highest" if is_highest_best(tuned.criterion) else "lowest"
     text = (
         f"# Chosen by tune_decoding: {tuned.criterion} {tuned.value:.6g}, the {direction} of "
         f"{tuned.table['volume'].count(POOLED)} settings, on {', '.join(tuned.volumes)}.\n"
