@@ -18,7 +18,7 @@ rule tune_decoding:
             f"{folder('decode', volume=False)}/tune.png",
             caption="../report/tune.rst",
             category="decode",
-            labels={"data": "{data}", "model": "{train}", "decoding": "{decode}", "figure": "all thresholds"},
+            labels={"volume": "{data}", "model": "{train}", "decoding": "{decode}", "figure": "all thresholds"},
         ),
     log:
         log_of("tune_decoding", "decode", volume=False),
