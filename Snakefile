@@ -8,7 +8,7 @@ Where results live ({data} {split} {train} {predict} {decode} {measure} are ids:
     results/train/{data}/{split}/{train}/model.ckpt                   the network, with all that predicting needs
     results/predict/.../{predict}/{volume}/affinities.zarr            (C, Z, Y, X) uint8
     results/decode/.../{decode}/{volume}/labels.zarr                  (Z, Y, X) uint32
-    results/measure/.../{measure}/{volume}/metrics.json               the numbers
+    results/measure/.../{measure}/{volume}/metrics.json, errors.tsv   the numbers, the worst errors
     results/report/{experiment}/                                      table, figures, settings; report.html over all
     results/log/{rule}/...                                            the log of every job
 """
@@ -26,6 +26,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/inputs.smk"
+include: "workflow/rules/goals.smk"
 include: "workflow/rules/synth.smk"
 include: "workflow/rules/ingest.smk"
 include: "workflow/rules/split.smk"
@@ -35,14 +36,8 @@ include: "workflow/rules/decode.smk"
 include: "workflow/rules/decode_blocks.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/draw.smk"
+include: "workflow/rules/errors.smk"
 include: "workflow/rules/report.smk"
-
-
-localrules:
-    all,
-    demo,
-    segment,
-    evaluate,
 
 
 rule all:
@@ -50,21 +45,25 @@ rule all:
     default_target: True
     input:
         f"{RESULTS}/report/report.html",
+    localrule: True
 
 
 rule demo:
     """The generated volumes of the experiment `phantom`, through every stage."""
     input:
         demo_page,
+    localrule: True
 
 
 rule segment:
     """The labels of every volume of the chosen experiments, and nothing that needs truth."""
     input:
         all_labels(),
+    localrule: True
 
 
 rule evaluate:
     """The numbers of the chosen experiments."""
     input:
         [f"{RESULTS}/report/{name}/metrics.tsv" for name in EXPERIMENTS],
+    localrule: True

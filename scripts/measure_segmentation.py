@@ -5,6 +5,7 @@ in   labels     (Z, Y, X) integer store (its zarr.json)
      skeletons  npz; optional
 out  metrics    JSON: the numbers, and what they were measured on
      table      TSV: one row per skeleton
+     errors     TSV: the worst splits and mergers, with their places
 """
 
 from pathlib import Path
@@ -19,6 +20,7 @@ def main(
     volume: Path,
     metrics: Path,
     table: Path,
+    errors: Path,
     cfg: MeasureConfig,
     skeletons: Path | None = None,
     threads: int = 1,
@@ -28,9 +30,10 @@ def main(
     from connectomake.measure.tables import write_table
     from connectomake.volumes.files import write_json
 
-    numbers, per_skeleton = measure_segmentation(labels, volume, skeletons, cfg, threads=threads)
-    write_table(table, per_skeleton)
-    write_json(metrics, numbers)
+    found = measure_segmentation(labels, volume, skeletons, cfg, threads=threads)
+    write_table(table, found.per_skeleton)
+    write_table(errors, found.errors)
+    write_json(metrics, found.numbers)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,9 @@ beyond the affinities, in label volumes of 4 bytes a voxel. The affinities are t
 """
 
 import argparse
-import os
-import platform
 import sys
 import time
 from functools import partial
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,33 +19,13 @@ import bench_sweep
 from peers import label_by_cc3d, label_by_flood_fill, label_by_scikit_image, make_affinities, peak_beyond
 from processes import in_new_process, peak_bytes
 from stores import block_steps, require_same_labels, sweep_store, whole_step, write_affinities
+from tables import least_seconds, name_machine, show_head, show_row
 
 from connectomake.decode import affinity_cc3d
 
 THRESHOLD = 0.5
 SMALLEST_MEASURED = 256  # smaller volumes fit into memory that the process had before
 PACKAGES = ("numpy", "numba", "connected-components-3d", "scikit-image", "zarr")
-
-
-def least_seconds(work, rounds=3):
-    """Time something after a first call that compiles; give the least of some rounds."""
-    work()
-    return min(seconds_of(work) for _ in range(rounds))
-
-
-def seconds_of(work):
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def show_row(*cells):
-    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
-
-
-def show_head(*cells):
-    show_row(*cells)
-    show_row(*["---"] * len(cells))
 
 
 def show_components(sides, threads):
@@ -117,14 +94,6 @@ def measure_step(step):
     return time.perf_counter() - started, peak
 
 
-def name_machine():
-    with open("/proc/cpuinfo") as lines:
-        cpu = next(
-            (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
-        )
-    return f"{os.cpu_count()} cores, {cpu}; " + ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sides", type=int, nargs="+", default=[128, 256, 512])
@@ -132,7 +101,7 @@ def main():
     parser.add_argument("--block", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    print(name_machine(), end="\n\n")
+    print(name_machine(PACKAGES), end="\n\n")
     show_components(given.sides, given.threads)
     show_sweep(given.sides, given.threads)
     show_store(given.stores, given.block, given.threads)

@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from connectomake.config.measure import MeasureConfig
+from connectomake.measure.adapted_rand import adapted_rand_error
 from connectomake.measure.contingency import Contingency, count_pairs
-from connectomake.measure.dense_metrics import adapted_rand_error, dense_metrics, variation_of_information
+from connectomake.measure.dense_metrics import dense_metrics
 from connectomake.measure.skeleton_metrics import skeleton_metrics
+from connectomake.measure.variation_of_information import variation_of_information
 
 
 def check(*strategies: st.SearchStrategy) -> Callable:
@@ -184,7 +187,7 @@ def test_voxel_metrics_stay_in_their_range_and_swap_with_their_sides(truth: np.n
 
 @check(LABELS)
 def test_a_perfect_segmentation_has_no_voxel_error(truth: np.ndarray) -> None:
-    found = dense_metrics(table_of(truth, truth + 7))
+    found = dense_metrics(table_of(truth, truth + 7), MeasureConfig())
     assert found["voxel_voi_sum"] == 0
     assert found["n_truth_voxels"] == np.count_nonzero(truth > 0)
     assert found["adapted_rand_error"] == 0 or np.isnan(found["adapted_rand_error"])
@@ -192,5 +195,5 @@ def test_a_perfect_segmentation_has_no_voxel_error(truth: np.ndarray) -> None:
 
 @check(LABELS)
 def test_joining_all_voxels_costs_merge_alone_and_parting_all_split_alone(truth: np.ndarray) -> None:
-    assert dense_metrics(table_of(truth, np.ones_like(truth)))["voxel_voi_split"] == 0
-    assert dense_metrics(table_of(truth, np.arange(len(truth))))["voxel_voi_merge"] == 0
+    assert dense_metrics(table_of(truth, np.ones_like(truth)), MeasureConfig())["voxel_voi_split"] == 0
+    assert dense_metrics(table_of(truth, np.arange(len(truth))), MeasureConfig())["voxel_voi_merge"] == 0

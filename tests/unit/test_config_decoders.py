@@ -136,6 +136,14 @@ def test_the_presets_name_their_decoder(project: Path, preset):
         ({"decode.tune": {}}, "chooses by nerl on validation volumes; expected a volume with role: validate and skel"),
         ({"decode.tune": {"criterion": "adapted_rand_error"}}, "role: validate and labels"),
         ({"decode.tune": {"criterion": "nerl_7"}}, "nerl_7 is not measured; expected one of nerl, nerl_inf, nerl_5"),
+        (
+            {"decode.tune": {"criterion": "voxel_voi_sum"}, "measure.voxel_metrics": ["matching"]},
+            "voxel_voi_sum is not measured; got .*matching.*; add voi to measure.voxel_metrics",
+        ),
+        (
+            {"decode.tune": {"criterion": "average_precision_50"}, "measure.iou_thresholds": [0.75]},
+            "average_precision_50 is not measured.*add 0.5 to measure.iou_thresholds",
+        ),
         ({"decode.tune": {"method": "optuna", "search": {"treshold": [0.1, 0.2]}}}, "unknown key 'treshold'"),
     ],
 )

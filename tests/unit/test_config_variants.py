@@ -15,6 +15,8 @@ from connectomake.errors import ConfigError
 FILES = {
     "data/tiny.yaml": "volumes:\n  one: {phantom: demo, role: train}\n  two: {phantom: demo, role: test, seed: 1}\n",
     "data/real.yaml": "volumes:\n  one: {raw: a.h5::raw, labels: a.h5::labels, role: train}\n",
+    "data/traced.yaml": "volumes:\n  one: {raw: a.h5::raw, labels: a.h5::labels, role: train}\n"
+    "  two: {raw: b.h5::raw, skeletons: b.swc, role: test}\n",
     "data/untrained.yaml": "volumes:\n  one: {raw: a.h5::raw, role: predict}\n",
     "synth/demo.yaml": "",
     "decode/strict.yaml": "base: default\nthreshold: 0.9\n",
@@ -298,3 +300,18 @@ def test_two_experiments_of_one_name_are_refused(refuse: Refuse) -> None:
 
 def test_an_experiment_that_is_no_mapping_is_refused(refuse: Refuse) -> None:
     assert "expected key: value pairs; got 3" in refuse({"mine": 3})
+
+
+@pytest.mark.parametrize("metric", ["clefts", "classes"])
+def test_metrics_that_need_truth_labels_are_refused_without_any(load, refuse, metric):
+    wanted = {"measure.voxel_metrics": [metric]}
+    problem = f"measure.voxel_metrics: {metric} is measured against truth labels; expected labels of a volume"
+    assert problem in refuse(data="traced", override=wanted)
+    assert load(data="tiny", override=wanted)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"), [("voxel_metrics", ["voi", "voi"]), ("iou_thresholds", [0.5, 0.5]), ("iou_thresholds", [0])]
+)
+def test_metrics_are_named_once_and_thresholds_mean_something(refuse, key, values):
+    assert key in refuse(override={f"measure.{key}": values})

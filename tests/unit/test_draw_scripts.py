@@ -114,10 +114,17 @@ def test_draw_overview(run, with_metrics):
 
 def test_draw_metrics(tmp_path):
     (tmp_path / "metrics.tsv").write_text(
-        "variant\tvolume\tnerl\tvoi_split\tvoi_merge\nv\ta\t0.5\t\t\nw\ta\t0.75\t1\t1\n"
+        "variant\tvolume\trole\tsetting\tnerl\tvoi_split\nv\ta\ttest\tv\t0.5\t\nw\ta\ttest\tw\t0.75\t1\n"
+    )
+    (tmp_path / "comparison.tsv").write_text(
+        "setting\tmetric\tmean\tn\tn_volumes\tn_seeds\tn_missing\trole\n"
+        "v\tnerl\t0.5\t1\t1\t1\t0\ttest\nw\tnerl\t0.75\t1\t1\t1\t0\ttest\n"
     )
     load_script("draw_metrics").main(
-        table=tmp_path / "metrics.tsv", figure=tmp_path / "metrics.png", page=tmp_path / "new" / "metrics.html"
+        table=tmp_path / "metrics.tsv",
+        comparison=tmp_path / "comparison.tsv",
+        figure=tmp_path / "metrics.png",
+        page=tmp_path / "new" / "metrics.html",
     )
     assert (tmp_path / "metrics.png").read_bytes().startswith(PNG)
     assert "<td class=best>0.750</td>" in (tmp_path / "new" / "metrics.html").read_text()

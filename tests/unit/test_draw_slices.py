@@ -20,9 +20,10 @@ from connectomake.draw.figure import (
     show_image,
 )
 from connectomake.draw.overview import draw_overview, summarise
-from connectomake.draw.slices import Layers, draw_slices, nearest_channels, paint, read_rows, stretch_contrast
+from connectomake.draw.slices import Layers, draw_slices, paint, read_rows, stretch_contrast
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm
+from connectomake.volumes.affinities import nearest_channels
 
 VOXEL_NM = (30.0, 6.0, 6.0)
 

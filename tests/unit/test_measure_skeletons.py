@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import connectomake.measure
 from connectomake.errors import DataError
 from connectomake.measure.skeleton_metrics import skeleton_metrics
 
@@ -119,6 +120,19 @@ def test_an_edge_between_two_skeletons_belongs_to_its_first_node() -> None:
     assert found["per_skeleton"]["length_nm"].tolist() == [3.0, 0.0]
     assert found["n_splits"] == 1
     assert found["max_erl"] == pytest.approx(1 / 3)
+
+
+def test_every_edge_of_a_cycle_counts_once() -> None:
+    edges = np.array([[0, 1], [1, 2], [2, 3], [3, 0], [2, 2]])
+    position = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 1], [0, 1, 0]], float)
+    found = skeleton_metrics(edges, np.ones(4, int), position, np.array([1, 1, 2, 2]))
+    assert (found["total_length"], found["n_splits"], found["n_correct"]) == (4.0, 2, 3)
+    assert found["erl"] == (1 + 1) / 4
+    assert found["max_erl"] == 4
+
+
+def test_the_package_gives_the_function_under_its_own_name() -> None:
+    assert connectomake.measure.skeleton_metrics is skeleton_metrics
 
 
 @pytest.mark.parametrize(

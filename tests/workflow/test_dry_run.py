@@ -25,6 +25,7 @@ def test_every_experiment_can_be_planned(snakemake, tmp_path, project, experimen
         ("experiments=phantom override=decode.threshold=1.5", ["threshold", "1.5"]),
         ("experimentz=phantom", ["experimentz", "experiments"]),
         ("experiments=fib25 override=data.folder=/nowhere/at/all", ["/nowhere/at/all", "neuroproof"]),
+        ("experiments=phantom override=measure.backend=both", ["funlib.evaluate", "envs/funlib.yaml"]),
         ("experiments=phantom override=train.patch_zyx_vx=[60,64,64]", ["patch_zyx_vx", "64"]),
         ("experiments=phantom override=train.patch_zyx_vx=[256,64,64]", ["patch_zyx_vx", "256", "train"]),
     ],
@@ -36,6 +37,14 @@ def test_a_wrong_config_is_one_line(snakemake, tmp_path, config, words):
     assert len(lines) == 1, told.stderr
     assert all(word in lines[0] for word in words), lines[0]
     assert not (tmp_path / "results").exists()
+
+
+def test_a_second_opinion_needs_no_package_here_where_conda_makes_its_environment(snakemake, tmp_path):
+    config = ["experiments=phantom", "override=measure.backend=both", f"results={tmp_path}/results"]
+    told = snakemake("-n", "--software-deployment-method", "conda", "--config", *config)
+    said = told.stdout + told.stderr
+    assert "Building DAG of jobs" in said  # where conda is not installed, Snakemake ends here
+    assert "funlib.evaluate, which cannot be imported" not in said
 
 
 @pytest.mark.parametrize(

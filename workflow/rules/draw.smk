@@ -73,6 +73,7 @@ rule draw_metrics:
     """Draw the numbers of one experiment, and write them as a table."""
     input:
         table=rules.compare_variants.output.table,
+        comparison=rules.compare_variants.output.comparison,
     output:
         figure=report(
             f"{RESULTS}/report/{{experiment}}/metrics.png",

@@ -1,7 +1,5 @@
 """Which files a rule reads, where that depends on the data config or on the experiment. No rules."""
 
-EXPERIMENT_FIGURES = ("metrics.tsv", "metrics.html", "metrics.png", "overview.png")
-
 
 def source_of(wildcards):
     """Give the source of the volume that the wildcards `data` and `volume` name."""
@@ -47,6 +45,18 @@ def measured(variant):
     return [name for name in segmented(variant) if has_truth(variant, name)]
 
 
+def measurements(experiment):
+    """Give every variant of an experiment with every volume that it is measured on."""
+    return [(variant, volume) for variant in variants_of(experiment) for volume in measured(variant)]
+
+
+def measured_files(experiment, top, file):
+    """Give the path of a file that each measurement of an experiment has in a folder of its own below `top`."""
+    return [
+        f"{RESULTS}/{top}/{variant.chain('measure')}/{volume}/{file}" for variant, volume in measurements(experiment)
+    ]
+
+
 def variants_of(experiment):
     """Give the variants of one experiment, in the order of its sweep."""
     return [variant for variant in VARIANTS if variant.experiment == experiment]
@@ -81,6 +91,11 @@ def skeleton_files(wildcards):
     return {"source": file_of(source.skeletons, wildcards)}
 
 
+def tracing(wildcards):
+    """Give the settings for skeletons traced in labels."""
+    return INDEX["data", wildcards.data].settings["data"].skeletonize
+
+
 def truth_skeletons(wildcards):
     """Name the skeletons of a volume that has some."""
     if not has_skeletons(INDEX["data", wildcards.data], wildcards.volume):
@@ -108,43 +123,24 @@ def tuning_files(wildcards):
     }
 
 
-def curves(variant):
-    """Give the path of the training curves of a variant's network."""
-    return f"{RESULTS}/report/curves/{variant.chain('train')}/curves.png"
+def measuring_environment(wildcards):
+    """Give the environment to measure in: funlib.evaluate, the second opinion, has its own."""
+    own = settings("measure")(wildcards)["backend"] == "own"
+    return ENVIRONMENT if own else "../../envs/funlib.yaml"
 
 
-def report_of(*experiments):
-    """Give everything that the page shows of some experiments."""
-    shown = [variant for variant in VARIANTS if variant.experiment in experiments]
-    figures = [f"{RESULTS}/report/{v.experiment}/{name}" for v in shown if measured(v) for name in EXPERIMENT_FIGURES]
-    figures += [f"{RESULTS}/report/{variant.experiment}/settings.yaml" for variant in shown]
-    figures += [curves(variant) for variant in shown]
-    figures += [f"{RESULTS}/decode/{v.chain('decode')}/tune.png" for v in shown if v.settings["decode"].tune]
-    figures += [
-        f"{RESULTS}/report/slices/{v.chain('decode')}/{volume}/slices.png" for v in shown for volume in segmented(v)
-    ]
-    return list(dict.fromkeys(figures))
+def measuring_memory_mb(wildcards, threads):
+    """Estimate the memory of measuring: two blocks for each thread, as they are read and counted, and the skeletons."""
+    return 2000 + threads * 40 * settings("measure")(wildcards)["block_vx"] // 10**6
 
 
-def overview_files(wildcards):
-    """Choose what the overview shows: the last measured volume of the experiment's first variant."""
-    variant = variants_of(wildcards.experiment)[0]
-    volume = measured(variant)[-1]
-    return {
-        "volume": f"{RESULTS}/ingest/{variant.ids['data']}/{volume}/volume.json",
-        "affinities": path_of("predict", "affinities.zarr/zarr.json", variant, volume),
-        "labels": path_of("decode", "labels.zarr/zarr.json", variant, volume),
-        "metrics": path_of("measure", "metrics.json", variant, volume),
-    }
+def check_backends():
+    """Stop before anything runs where funlib.evaluate is asked for, is not installed, and no environment is made."""
+    asked = any(variant.settings["measure"].backend != "own" for variant in VARIANTS)
+    if asked and not workflow.deployment_settings.deployment_method:
+        from connectomake.measure.funlib_backend import require_funlib  # slow, and seldom asked for
 
-
-def all_labels():
-    """Give the segmentation of every volume of every variant."""
-    return [path_of("decode", "labels.zarr/zarr.json", v, volume) for v in VARIANTS for volume in segmented(v)]
-
-
-def demo_page(wildcards):
-    """Give the page of the demo; it is the experiment `phantom` that makes it."""
-    if "phantom" not in EXPERIMENTS:
-        raise ValueError("snakemake demo runs the experiment phantom: leave out --config experiments=...")
-    return f"{RESULTS}/report/report.html"
+        try:
+            require_funlib()
+        except ConnectomakeError as error:
+            sys.exit(str(error))

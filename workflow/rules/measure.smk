@@ -1,9 +1,14 @@
 """Measure: compare every segmentation with the skeletons and labels of its volume.
 
 in   labels.zarr, volume.json, skeletons.npz
-out  results/measure/.../{measure}/{volume}/metrics.json, skeletons.tsv
-     results/report/{experiment}/metrics.tsv, metrics.json   one row per variant and volume
+out  results/measure/.../{measure}/{volume}/metrics.json, skeletons.tsv, errors.tsv
+     results/report/{experiment}/metrics.tsv       one row per variant and volume
+     results/report/{experiment}/comparison.tsv    one row per setting and metric: mean and spread over volumes and seeds
+     results/report/{experiment}/metrics.json      both, and the best setting by each leading number
 """
+
+if workflow.is_main_process:
+    check_backends()
 
 
 rule measure_segmentation:
@@ -15,13 +20,14 @@ rule measure_segmentation:
     output:
         metrics=f"{folder('measure')}/metrics.json",
         table=f"{folder('measure')}/skeletons.tsv",
+        errors=f"{folder('measure')}/errors.tsv",
     log:
         log_of("measure_segmentation", "measure"),
     conda:
-        ENVIRONMENT
+        measuring_environment
     threads: 4
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        mem_mb=lambda wildcards, threads, attempt: measuring_memory_mb(wildcards, threads) * attempt,
         runtime=60,
     params:
         cfg=settings("measure"),
@@ -35,13 +41,10 @@ rule measure_segmentation:
 rule compare_variants:
     """Gather the numbers of all variants of an experiment and name the best."""
     input:
-        metrics=lambda wildcards: [
-            path_of("measure", "metrics.json", variant, volume)
-            for variant in variants_of(wildcards.experiment)
-            for volume in measured(variant)
-        ],
+        metrics=lambda wildcards: measured_files(wildcards.experiment, "measure", "metrics.json"),
     output:
         table=f"{RESULTS}/report/{{experiment}}/metrics.tsv",
+        comparison=f"{RESULTS}/report/{{experiment}}/comparison.tsv",
         summary=f"{RESULTS}/report/{{experiment}}/metrics.json",
     log:
         f"{RESULTS}/log/compare_variants/{{experiment}}.log",
@@ -51,9 +54,7 @@ rule compare_variants:
         mem_mb=1000,
         runtime=10,
     params:
-        variants=lambda wildcards: [
-            variant.name for variant in variants_of(wildcards.experiment) for volume in measured(variant)
-        ],
+        variants=lambda wildcards: [variant.name for variant, _ in measurements(wildcards.experiment)],
         code=code("measure.compare"),
     message:
         "comparing the variants of {wildcards.experiment}"

@@ -183,7 +183,7 @@ def check_tuning_has_volumes(variant: Variant) -> None:
     if tune is None:
         return
     try:
-        check_criterion(tune.criterion, cast(MeasureConfig, variant.settings["measure"]).ignored_merger_nodes)
+        check_criterion(tune.criterion, cast(MeasureConfig, variant.settings["measure"]))
     except ConfigError as error:
         raise ConfigError(f"experiment {variant.experiment}: {error}") from None
     volumes = cast(DataConfig, variant.settings["data"]).volumes
@@ -197,6 +197,26 @@ def check_tuning_has_volumes(variant: Variant) -> None:
         )
 
 
+def check_truth_for_metrics(variant: Variant) -> None:
+    """Refuse metrics of classes or clefts where no volume that is measured has truth labels to measure them against.
+
+    Raises
+    ------
+    ConfigError
+        With the metric.
+    """
+    measure = cast(MeasureConfig, variant.settings["measure"])
+    volumes = cast(DataConfig, variant.settings["data"]).volumes.values()
+    measured = [volume for volume in volumes if volume.role != "train"] or volumes
+    named = [metric for metric in ("classes", "clefts") if metric in measure.voxel_metrics]
+    if named and not any(volume.phantom or volume.labels for volume in measured):
+        raise ConfigError(
+            f"experiment {variant.experiment}: measure.voxel_metrics: {named[0]} is measured against truth labels",
+            expected=f"labels of a volume that is not trained on, in config/data/{variant.presets['data']}.yaml",
+            got="none",
+        )
+
+
 CHECKS: tuple[Callable[[Variant], None], ...] = (
     check_names,
     check_roles_are_fixed,
@@ -206,4 +226,5 @@ CHECKS: tuple[Callable[[Variant], None], ...] = (
     check_phantoms_hold_patches,
     check_decoder_reads_channels,
     check_tuning_has_volumes,
+    check_truth_for_metrics,
 )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 
 from connectomake.config.section import Section
+from connectomake.config.skeletons import SkeletonConfig
 
 FROM_LABELS = "from_labels"
 
@@ -99,3 +100,6 @@ class DataConfig(Section):
         "", description="what to do when the folder does not exist, such as where to download it; shown in the error"
     )
     volumes: dict[str, VolumeSource] = Field(min_length=1, description="the volumes by name")
+    skeletonize: SkeletonConfig = Field(
+        default_factory=SkeletonConfig, description="how skeletons are traced in labels, for skeletons: from_labels"
+    )

@@ -1,10 +1,15 @@
-"""Settings of the measure stage, and of the skeletons that it measures against."""
+"""Settings of the measure stage."""
 
 from __future__ import annotations
 
-from pydantic import Field, PositiveInt
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
 
 from connectomake.config.section import Section
+
+VoxelMetric = Literal["voi", "adapted_rand", "matching", "foreground", "classes", "clefts"]
+Backend = Literal["own", "funlib", "both"]
 
 
 class MeasureConfig(Section):
@@ -14,22 +19,43 @@ class MeasureConfig(Section):
         default=(5, 20, 100),
         description="nerl_K for each K: contacts of K nodes or fewer are not mergers; nerl_inf is always given (nodes)",
     )
+    voxel_metrics: tuple[VoxelMetric, ...] = Field(
+        default=("voi", "adapted_rand", "matching", "foreground"),
+        description="what is measured against truth labels: voi and adapted_rand (neurons), matching (AP, panoptic "
+        "quality), foreground (Dice, IoU, accuracy of foreground), classes (the same for each class, where labels are "
+        "classes), clefts (CREMI's distances)",
+    )
     ignore_background: bool = Field(
         default=True,
-        description="leave voxels of truth label 0 out of the voxel metrics; unknown (-1) is always left out",
+        description="leave voxels of truth label 0 out of voi and adapted_rand; unknown (-1) is always left out",
+    )
+    ignore_labels: tuple[int, ...] = Field(
+        default=(), description="further truth labels whose voxels never count in any voxel metric"
+    )
+    iou_thresholds: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(0.5, 0.75),
+        min_length=1,
+        description="matching: a truth object is found where a segment has at least this intersection over union (0-1)",
+    )
+    cleft_threshold_nm: float = Field(
+        default=200.0, ge=0, description="clefts: voxels farther from the other side's clefts are false (nm)"
+    )
+    worst_errors: int = Field(
+        default=20, ge=0, le=1000, description="so many of the worst splits, and of the worst mergers, are listed"
+    )
+    backend: Backend = Field(
+        default="own",
+        description="what computes skeleton metrics: own, funlib (funlib.evaluate), or both, compared",
     )
     block_vx: PositiveInt = Field(
         default=2**23, description="voxels read at a time by each thread; sets the memory, not the result (voxels)"
     )
 
-
-class SkeletonConfig(Section):
-    """How skeletons are traced in labels where a volume has no skeleton file (TEASAR, as kimimaro has it)."""
-
-    scale: float = Field(default=1.5, ge=0, description="a branch is pruned within scale x radius + const_nm of a path")
-    const_nm: float = Field(default=300.0, ge=0, description="the constant part of that distance (nm)")
-    dust_vx: int = Field(default=1000, ge=0, description="labels of fewer voxels get no skeleton (voxels)")
-    soma_detection_nm: float = Field(
-        default=750.0, gt=0, description="radius from which a label is looked at as a soma (nm)"
-    )
-    soma_acceptance_nm: float = Field(default=3500.0, gt=0, description="radius from which it is one (nm)")
+    @model_validator(mode="after")
+    def _check_metrics(self) -> Self:
+        """Refuse what names a metric, a threshold or a number of nodes twice."""
+        for key in ("voxel_metrics", "iou_thresholds", "ignored_merger_nodes"):
+            values = getattr(self, key)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key} names something twice: {', '.join(map(str, values))}")
+        return self

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from math import exp
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, PositiveInt, ValidationError, model_validator
 
 from connectomake.config.explain import fields_at, nearest
+from connectomake.config.measure import MeasureConfig, VoxelMetric
 from connectomake.config.section import Section
 from connectomake.errors import ConfigError
 
@@ -22,8 +22,18 @@ HIGHEST_IS_BEST = {
     "voi_sum": False,
     "voxel_voi_sum": False,
     "adapted_rand_error": False,
+    "average_precision_50": True,
+    "panoptic_quality_50": True,
+    "foreground_dice": True,
 }
-VOXEL_CRITERIA = frozenset({"voxel_voi_sum", "adapted_rand_error"})
+VOXEL_CRITERIA: dict[str, VoxelMetric] = {
+    "voxel_voi_sum": "voi",
+    "adapted_rand_error": "adapted_rand",
+    "average_precision_50": "matching",
+    "panoptic_quality_50": "matching",
+    "foreground_dice": "foreground",
+}
+"""Criteria over voxels, and the entry of `measure.voxel_metrics` that gives each."""
 _NERL_K = re.compile(r"nerl_[1-9][0-9]*")
 
 Number = TypeVar("Number", int, float)
@@ -107,28 +117,34 @@ def is_highest_best(criterion: str) -> bool:
     return HIGHEST_IS_BEST.get(criterion, True)
 
 
-def check_criterion(criterion: str, ignored_merger_nodes: Sequence[int]) -> None:
-    """Refuse nerl_K with a K that is not measured.
+def check_criterion(criterion: str, measure: MeasureConfig) -> None:
+    """Refuse a criterion that is not measured.
 
     Parameters
     ----------
     criterion
         `TuneConfig.criterion`.
-    ignored_merger_nodes
-        `MeasureConfig.ignored_merger_nodes`.
+    measure
+        What is.
 
     Raises
     ------
     ConfigError
-        With those that are.
+        With what to add to the settings of measuring.
     """
+    where = f"decode.tune.criterion: {criterion} is not measured"
     ignored = criterion.removeprefix("nerl_")
-    if ignored.isdecimal() and int(ignored) not in ignored_merger_nodes:
+    if ignored.isdecimal() and int(ignored) not in measure.ignored_merger_nodes:
         raise ConfigError(
-            f"decode.tune.criterion: {criterion} is not measured",
-            expected=f"one of nerl, nerl_inf, {', '.join(f'nerl_{k}' for k in ignored_merger_nodes)}",
+            where,
+            expected=f"one of nerl, nerl_inf, {', '.join(f'nerl_{k}' for k in measure.ignored_merger_nodes)}",
             hint=f"add {ignored} to measure.ignored_merger_nodes",
         )
+    metric = VOXEL_CRITERIA.get(criterion)
+    if metric and metric not in measure.voxel_metrics:
+        raise ConfigError(where, got=list(measure.voxel_metrics), hint=f"add {metric} to measure.voxel_metrics")
+    if criterion.endswith("_50") and 0.5 not in measure.iou_thresholds:
+        raise ConfigError(where, got=list(measure.iou_thresholds), hint="add 0.5 to measure.iou_thresholds")
 
 
 def check_search(settings: Section, search: dict[str, Any]) -> None:

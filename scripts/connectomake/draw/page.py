@@ -1,18 +1,19 @@
-"""The table of an experiment as a small web page that needs nothing but itself."""
+"""The tables of an experiment as a small web page that needs nothing but itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 
+from connectomake.draw.comparison import Settings, format_spread
 from connectomake.draw.tables import Table, best_rows, shorten_ids
 
 STYLE = """
 body { font: 14px/1.4 system-ui, sans-serif; color: #222; margin: 1.2em; }
-h1 { font-size: 1.15em; } p { color: #666; max-width: 60em; }
+h1 { font-size: 1.15em; } h2 { font-size: 1em; margin-top: 1.6em; } p { color: #666; max-width: 60em; }
 table { border-collapse: collapse; } th, td { padding: .28em .7em; text-align: right; white-space: nowrap; }
 th { border-bottom: 2px solid #888; font-weight: 600; }
 td { border-bottom: 1px solid #e4e4e4; font-variant-numeric: tabular-nums; }
@@ -33,6 +34,10 @@ class Number:
 
 NUMBERS = {
     "nerl": Number("NERL", high_is_good=True),
+    "nerl_5": Number("NERL-5", high_is_good=True),
+    "nerl_20": Number("NERL-20", high_is_good=True),
+    "nerl_100": Number("NERL-100", high_is_good=True),
+    "nerl_inf": Number("NERL-inf", high_is_good=True),
     "erl": Number("ERL (µm)", 1000, 2, high_is_good=True),
     "voi_split": Number("VOI split", high_is_good=False),
     "voi_merge": Number("VOI merge", high_is_good=False),
@@ -43,51 +48,92 @@ NUMBERS = {
     "voxel_voi_merge": Number("voxel VOI merge", high_is_good=False),
     "voxel_voi_sum": Number("voxel VOI", high_is_good=False),
     "adapted_rand_error": Number("adapted Rand error", high_is_good=False),
+    "adapted_rand_error_snemi": Number("Rand error (SNEMI3D)", high_is_good=False),
+    "cremi_score": Number("CREMI score", high_is_good=False),
+    "average_precision_50": Number("AP-50", high_is_good=True),
+    "average_precision_75": Number("AP-75", high_is_good=True),
+    "panoptic_quality_50": Number("panoptic quality", high_is_good=True),
+    "foreground_dice": Number("Dice of foreground", high_is_good=True),
+    "foreground_iou": Number("IoU of foreground", high_is_good=True),
+    "mean_dice": Number("mean Dice of classes", high_is_good=True),
+    "mean_iou": Number("mean IoU of classes", high_is_good=True),
+    "cleft_score_nm": Number("CREMI cleft score (nm)", 1, 1, high_is_good=False),
     "total_length": Number("skeletons (µm)", 1000, 1),
     "n_segments": Number("segments", 1, 0),
     "n_truth_objects": Number("truth objects", 1, 0),
 }
-"""The columns shown, in order; whatever else was measured is in metrics.tsv."""
+"""The columns shown, in order; whatever else was measured is in metrics.tsv and comparison.tsv."""
 
 
-def write_page(table: Table, title: str) -> str:
-    """Write a table as HTML, the best number of each volume in bold.
+def write_page(table: Table, comparison: Table, title: str) -> str:
+    """Write the tables as HTML: settings with mean and spread, where a mean is over several values, then all rows.
 
     Parameters
     ----------
     table
-        Columns `variant`, `volume` and numbers, as in an experiment's metrics.tsv.
+        Columns `variant`, `volume`, `role` and numbers, as in an experiment's metrics.tsv.
+    comparison
+        One row per setting and number, as in its comparison.tsv.
     title
         The heading.
     """
-    rows = range(len(table["variant"]))
-    variants = shorten_ids([str(variant) for variant in table["variant"]])
-    columns = [(_text_cells(variants), "variant"), (_text_cells(table["volume"]), "volume")]
-    shown = {name: number for name, number in NUMBERS.items() if name in table and table[name].dtype.kind == "f"}
-    columns += [(_number_cells(table[name], table["volume"], number), number.heading) for name, number in shown.items()]
-    head = "".join(
-        f"<th{' class=text' if k < 2 else ''}>{escape(heading)}</th>" for k, (_, heading) in enumerate(columns)
-    )
-    body = "\n".join("<tr>" + "".join(cells[row] for cells, _ in columns) + "</tr>" for row in rows)
+    settings = Settings.of_table(comparison)
+    body = (_of_settings(settings) if settings.are_pooled else "") + _of_segmentations(table)
+    if "nerl_5" in table:
+        body += "<p>NERL-K: contacts of a skeleton and a segment of K nodes or fewer make no merger.</p>\n"
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
-        f"<style>{STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n"
-        "<p>One row for each variant and volume; bold: the best on that volume. "
-        "A perfect segmentation has NERL 1 and VOI 0.</p>\n"
-        f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></body></html>\n"
+        f"<style>{STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n{body}</body></html>\n"
     )
+
+
+def _of_settings(settings: Settings) -> str:
+    """Write a row per setting; best is the best mean among the settings that were measured on all volumes."""
+    columns = [("setting", _text_cells(shorten_ids(settings.names)))]
+    for name, number in NUMBERS.items():
+        if name in settings.means:
+            means, spreads = settings.means[name] / number.unit, settings.spreads[name] / number.unit
+            ranked = np.where(settings.is_complete[name], means, np.nan)
+            groups = np.zeros(len(means))
+            digits = max(number.digits, 1)  # a mean of counts is no count
+            texts = [format_spread(m, s, digits) for m, s in zip(means, spreads, strict=True)]
+            columns.append((number.heading, _number_cells(texts, _best(ranked, groups, number))))
+    said = f"Means over the volumes of role {settings.role}" + (f" ± {settings.spread}" if settings.spread else "")
+    note = "bold: the best mean of those measured on all of these volumes. All columns of spread are in comparison.tsv."
+    return f"<h2>Settings</h2>\n<p>{escape(said)}; {note}</p>\n{_table(columns, 1)}"
+
+
+def _of_segmentations(table: Table) -> str:
+    """Write a row per variant and volume; best is the best of each volume."""
+    variants = shorten_ids([str(variant) for variant in table["variant"]])
+    columns = [("variant", _text_cells(variants))]
+    columns += [(name, _text_cells(table[name])) for name in ("volume", "role")]
+    for name, number in NUMBERS.items():
+        if name in table and table[name].dtype.kind == "f":
+            texts = [format_spread(value, np.nan, number.digits) for value in table[name] / number.unit]
+            columns.append((number.heading, _number_cells(texts, _best(table[name], table["volume"], number))))
+    note = (
+        "One row for each variant and volume; bold: the best on that volume. "
+        "A perfect segmentation has NERL 1 and VOI 0."
+    )
+    return f"<h2>Segmentations</h2>\n<p>{note}</p>\n{_table(columns, 3)}"
+
+
+def _table(columns: Sequence[tuple[str, Sequence[str]]], n_text: int) -> str:
+    head = "".join(
+        f"<th{' class=text' if k < n_text else ''}>{escape(heading)}</th>" for k, (heading, _) in enumerate(columns)
+    )
+    body = "\n".join("<tr>" + "".join(row) + "</tr>" for row in zip(*(cells for _, cells in columns), strict=True))
+    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>\n"
+
+
+def _best(values: np.ndarray, groups: np.ndarray, number: Number) -> set[int]:
+    return set() if number.high_is_good is None else best_rows(values, groups, highest=number.high_is_good)
 
 
 def _text_cells(values: Iterable[str]) -> list[str]:
     return [f"<td class=text>{escape(str(value))}</td>" for value in values]
 
 
-def _number_cells(values: np.ndarray, volumes: np.ndarray, number: Number) -> list[str]:
-    best: set[int] = set()
-    if number.high_is_good is not None:
-        best = best_rows(values, volumes, highest=number.high_is_good)
-    cells = []
-    for row, value in enumerate(values):
-        text = f"{value / number.unit:,.{number.digits}f}" if np.isfinite(value) else ""
-        cells.append(f"<td{' class=best' if row in best else ''}>{text}</td>")
-    return cells
+def _number_cells(texts: Sequence[str], best: set[int]) -> list[str]:
+    return [f"<td{' class=best' if row in best else ''}>{text}</td>" for row, text in enumerate(texts)]

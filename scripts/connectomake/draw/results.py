@@ -1,19 +1,19 @@
-"""What an experiment found: errors and scores of every variant on every volume, and curves over what was swept."""
+"""What an experiment found: errors and scores of every setting, and curves over what was swept."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from connectomake.draw.comparison import Comparison
 from connectomake.draw.figure import (
+    FAINT,
     GRID,
     INK,
-    LINES,
     MERGE,
     SCORE,
     SPLIT,
@@ -22,175 +22,179 @@ from connectomake.draw.figure import (
     plain_axes,
     write_text,
 )
-from connectomake.draw.tables import (
-    Table,
-    best_rows,
-    has_numbers,
-    settings_in,
-    shorten_ids,
-    swept_key,
-    without_setting,
-)
+from connectomake.draw.sweeps import Quantity, draw_sweep, leading_of, sweep_height_in
 from connectomake.errors import DataError
 
-ROW_IN, BARS_IN, DOTS_IN, GAP_IN, TOP_IN, CURVE_IN = 0.27, 3.3, 2.2, 0.35, 0.80, 2.3
-LETTER_IN = 0.072  # of the row names' font
+BARS_IN, DOTS_IN, GAP_IN, TOP_IN, BOTTOM_IN = 3.1, 2.0, 0.25, 0.72, 0.6
+LETTER_IN, LINE_IN = 0.072, 0.14  # of the rows' font, and of the line below the title
+MOST_ROWS, MOST_SCORES = 60, 2
+FEW_ROWS = 30  # up to here they have room
+ERRORS = (
+    Quantity("VOI over skeleton nodes, bits", "voi_sum", parts=("voi_split", "voi_merge")),
+    Quantity("VOI over voxels, bits", "voxel_voi_sum", parts=("voxel_voi_split", "voxel_voi_merge")),
+)
+SCORES = (
+    (
+        Quantity("NERL", "nerl", most=1, high_is_good=True),
+        Quantity("adapted Rand error", "adapted_rand_error", most=1),
+    ),
+    (
+        Quantity("AP at IoU 0.5", "average_precision_50", most=1, high_is_good=True),
+        Quantity("panoptic quality", "panoptic_quality_50", most=1, high_is_good=True),
+    ),
+    (
+        Quantity("mean Dice of classes", "mean_dice", most=1, high_is_good=True),
+        Quantity("Dice of foreground", "foreground_dice", most=1, high_is_good=True),
+    ),
+)
+"""Of each line the first that was measured is drawn: paths or pairs of voxels, objects, classes."""
 
 
 @dataclass(frozen=True)
-class Errors:
-    """VOI of every row, in bits, over skeleton nodes or over voxels."""
+class Layout:
+    """Sizes of the upper part of the figure, in inches; `font` in points."""
 
-    split: np.ndarray
-    merge: np.ndarray
-    counted: str
+    left: float
+    top: float
+    height: float
+    column_widths: list[float]
+    text_width: float
+    font: float
+
+    @classmethod
+    def of_rows(cls, shown: Comparison, quantities: list[Quantity], n_lines: int) -> Layout:
+        """Make room for the rows, their names, the numbers beside each panel and the lines below the title."""
+        n_rows = len(shown.rows)
+        row, font = (0.27, 8.0) if n_rows <= FEW_ROWS else (0.19, 7.0)
+        name = max(len(row.name) for row in shown.rows)
+        text = max(len(text) for quantity in quantities for text in shown.texts(quantity.number, 2))
+        widths = [BARS_IN if quantity.parts else DOTS_IN for quantity in quantities]
+        top = TOP_IN + LINE_IN * n_lines
+        return cls(0.25 + LETTER_IN * name, top, row * n_rows, widths, 0.1 + LETTER_IN * text, font)
+
+    @property
+    def width(self) -> float:
+        """The figure's."""
+        return max(self.left + sum(width + self.text_width + GAP_IN for width in self.column_widths), 5.5)
 
 
-@dataclass(frozen=True)
-class Score:
-    """The leading number of every row, 0 to 1."""
-
-    values: np.ndarray
-    name: str
-    high_is_good: bool
-
-
-def draw_results(table: Table, title: str) -> Figure:
-    """Draw VOI as stacked bars and NERL as dots, one row per variant and volume, and curves over a swept number below.
+def draw_results(comparison: Comparison, title: str) -> Figure:
+    """Draw VOI as stacked bars and scores as dots, one row per setting or segmentation, and below curves over a sweep.
 
     Parameters
     ----------
-    table
-        Columns `variant`, `volume` and numbers named as the measure stage names them (`read_table` of an experiment's
-        metrics.tsv). Numbers over skeleton nodes are preferred to those over voxels.
+    comparison
+        Rows and their numbers. Numbers over skeleton nodes are preferred to those over voxels. Of more than 60 rows
+        the best by the first score are drawn.
     title
         The heading.
 
     Raises
     ------
     DataError
-        When nothing in the table can be drawn.
+        When nothing in the tables can be drawn.
     """
-    errors, score = choose_errors(table), choose_score(table)
-    if errors is None and score is None:
-        raise DataError("the table of metrics has nothing to draw", expected="VOI, NERL or Rand error", got=list(table))
-    names, key = name_rows(table), swept_key(table["variant"])
-    left = 0.25 + LETTER_IN * max(len(name) for name in names)
-    height = ROW_IN * len(names)
-    widths = ([BARS_IN] if errors else []) + ([DOTS_IN] if score else [])
-    width = max(left + sum(widths) + GAP_IN * len(widths) + 0.2, 5.5)
-    figure = new_figure(width, TOP_IN + height + 0.55 + (CURVE_IN + 0.75 if key else 0))
+    quantities = choose_quantities(comparison)
+    if not quantities:
+        found = sorted(comparison.table)
+        raise DataError("the table of metrics has nothing to draw", expected="VOI, or a score", got=found)
+    shown = best_of_many(comparison, quantities)
+    said = _describe(shown, len(comparison.rows))
+    layout = Layout.of_rows(shown, quantities, len(said))
+    above, below = layout.top + layout.height + BOTTOM_IN, sweep_height_in(comparison, quantities, layout.width)
+    figure = new_figure(layout.width, above + below)
     write_text(figure, 0.12, 0.10, title, fontsize=11, weight="bold")
-    panels = [add_axes_in(figure, left + k * (widths[0] + GAP_IN), TOP_IN, w, height) for k, w in enumerate(widths)]
-    if errors:
-        _draw_bars(panels[0], errors, table["volume"])
-    if score:
-        _draw_dots(panels[-1], score, table["volume"])
-    for k, axes in enumerate(panels):
-        axes.set(ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)))
-        axes.set_yticklabels(names if k == 0 else [], fontsize=8)
-        axes.tick_params(axis="y", length=0)
-    if key:
-        _draw_sweep(figure, table, key, errors, score)
+    write_text(figure, 0.12, 0.36, "\n".join(said), fontsize=8, color=FAINT)
+    _draw_rows(figure, shown, quantities, layout)
+    if comparison.swept:
+        draw_sweep(figure, comparison, quantities, above)
     return figure
 
 
-def choose_errors(table: Table) -> Errors | None:
-    """Take VOI over skeleton nodes, else over voxels, else nothing."""
-    for prefix, counted in (("", "skeleton nodes"), ("voxel_", "voxels")):
-        names = f"{prefix}voi_split", f"{prefix}voi_merge"
-        if has_numbers(table, *names):
-            return Errors(table[names[0]], table[names[1]], counted)
-    return None
+def choose_quantities(comparison: Comparison) -> list[Quantity]:
+    """Take VOI over skeleton nodes, else over voxels, and the first two scores of those that were measured."""
+
+    def first_measured(line: tuple[Quantity, ...]) -> list[Quantity]:
+        return [q for q in line if all(_has(comparison, number) for number in (q.number, *q.parts))][:1]
+
+    scores = [quantity for line in SCORES for quantity in first_measured(line)]
+    return first_measured(ERRORS) + scores[:MOST_SCORES]
 
 
-def choose_score(table: Table) -> Score | None:
-    """Take NERL, else the adapted Rand error, else nothing."""
-    if has_numbers(table, "nerl"):
-        return Score(table["nerl"], "NERL (1 is perfect)", True)
-    if has_numbers(table, "adapted_rand_error"):
-        return Score(table["adapted_rand_error"], "adapted Rand error (0 is perfect)", False)
-    return None
+def best_of_many(comparison: Comparison, quantities: list[Quantity]) -> Comparison:
+    """Leave out rows where there are too many to read, but for the best by the first score and those in bold."""
+    if len(comparison.rows) <= MOST_ROWS:
+        return comparison
+    order = np.argsort(leading_of(quantities).costs(comparison), kind="stable")  # NaN comes last
+    bold = [comparison.best(quantity.number, highest=quantity.high_is_good) for quantity in quantities]
+    return comparison.only(sorted(set(order[:MOST_ROWS].tolist()).union(*bold)))
 
 
-def name_rows(table: Table) -> list[str]:
-    """Name each row by what tells it from the others: the parts of the variants' ids that vary, and the volume."""
-    short = shorten_ids([str(v) for v in table["variant"]])
-    volumes = [str(v) for v in table["volume"]]
-    if len(set(short)) == 1:
-        return volumes
-    if len(set(volumes)) == 1:
-        return short
-    return [f"{name}   {volume}" for name, volume in zip(short, volumes, strict=True)]
+def _has(comparison: Comparison, number: str) -> bool:
+    return bool(np.isfinite(comparison.middles(number)).any())
 
 
-def _draw_bars(axes: Axes, errors: Errors, volumes: np.ndarray) -> None:
-    rows = np.arange(volumes.size)
-    split, merge = np.nan_to_num(errors.split), np.nan_to_num(errors.merge)
+def _describe(shown: Comparison, n_rows: int) -> list[str]:
+    """Say what the marks mean, and what was left out."""
+    settings, said = shown.settings, []
+    if settings.are_pooled:
+        said.append(f"small dots: single segmentations of {settings.role} volumes; bars and large dots: their mean")
+        said.append(f"± and whiskers: {settings.spread}")
+    if len(shown.rows) < n_rows:
+        said.append(f"the best {len(shown.rows)} of {n_rows}; all are in the table")
+    return said
+
+
+def _draw_rows(figure: Figure, shown: Comparison, quantities: list[Quantity], layout: Layout) -> None:
+    left, names = layout.left, [row.name for row in shown.rows]
+    for k, (quantity, width) in enumerate(zip(quantities, layout.column_widths, strict=True)):
+        axes = add_axes_in(figure, left, layout.top, width, layout.height)
+        (_draw_bars if quantity.parts else _draw_dots)(axes, shown, quantity)
+        _write_values(axes, shown, quantity, layout.font)
+        plain_axes(axes)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(f"{quantity.label} ({int(quantity.high_is_good)} is perfect)", fontsize=8.5)
+        axes.set(ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)))
+        axes.set_yticklabels(names if k == 0 else [], fontsize=layout.font)
+        axes.tick_params(axis="y", length=0)
+        left += width + layout.text_width + GAP_IN
+
+
+def _draw_bars(axes: Axes, shown: Comparison, errors: Quantity) -> None:
+    rows, total = np.arange(len(shown.rows)), shown.middles(errors.number)
+    split, merge = (np.nan_to_num(shown.middles(part)) for part in errors.parts)
     axes.barh(rows, split, height=0.62, color=SPLIT, label="split")
     axes.barh(rows, merge, left=split, height=0.62, color=MERGE, label="merge")
-    total = errors.split + errors.merge
-    best = best_rows(total, volumes, highest=False)
-    for row, value in enumerate(total.tolist()):
-        if isfinite(value):
-            weight = "bold" if row in best else "normal"
-            axes.text(value, row, f" {value:.2f}", va="center", fontsize=8, color=INK, weight=weight)
-    _finish_rows(axes, f"VOI over {errors.counted}, bits (0 is perfect)")
-    highest = float(np.nanmax(total, initial=0))
-    axes.set_xlim(0, highest * 1.15 if highest > 0 else 1.0)
+    _draw_spread(axes, shown, errors, INK)
+    ends = np.concatenate([total + np.nan_to_num(shown.spreads(errors.number)), shown.points(errors.number)[1]])
+    highest = float(np.nanmax(ends, initial=0))
+    axes.set_xlim(0, highest * 1.03 if highest > 0 else 1.0)
     axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2)
 
 
-def _draw_dots(axes: Axes, score: Score, volumes: np.ndarray) -> None:
-    rows = np.arange(volumes.size)
-    axes.hlines(rows, 0, score.values, color=GRID, lw=1.2)
-    axes.plot(score.values, rows, "o", ms=6, color=SCORE)
-    best = best_rows(score.values, volumes, highest=score.high_is_good)
-    ground = {"fc": "white", "ec": "none", "pad": 0.5}
-    for row, value in enumerate(score.values.tolist()):
-        if isfinite(value):
-            side, away = ("right", -7) if value > 0.75 else ("left", 7)
-            style: dict[str, Any] = {"fontsize": 8, "color": INK, "weight": "bold" if row in best else "normal"}
-            style |= {"va": "center", "ha": side, "textcoords": "offset points", "bbox": ground}
-            axes.annotate(f"{value:.2f}", (value, row), (away, 0), **style)
-    _finish_rows(axes, score.name)
-    axes.set_xlim(0, 1.02)
+def _draw_dots(axes: Axes, shown: Comparison, score: Quantity) -> None:
+    rows, middles = np.arange(len(shown.rows)), shown.middles(score.number)
+    axes.hlines(rows, 0, middles, color=GRID, lw=1.2)
+    axes.plot(middles, rows, "o", ms=6, color=SCORE)
+    _draw_spread(axes, shown, score, SCORE)
+    axes.set(xlim=(0, 1.02), xticks=np.linspace(0, 1, 6))
 
 
-def _finish_rows(axes: Axes, name: str) -> None:
-    plain_axes(axes)
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel(name, fontsize=8.5)
+def _draw_spread(axes: Axes, shown: Comparison, quantity: Quantity, colour: str) -> None:
+    """Draw a whisker about each mean, and a small dot for each value behind it."""
+    middles, spreads = shown.middles(quantity.number), shown.spreads(quantity.number)
+    some = np.flatnonzero(np.isfinite(middles) & np.isfinite(spreads))
+    if some.size:
+        style: dict[str, Any] = {"fmt": "none", "ecolor": INK, "elinewidth": 1.0, "capsize": 2.5, "zorder": 4}
+        axes.errorbar(middles[some], some, xerr=spreads[some], **style)
+    rows, values = shown.points(quantity.number)
+    axes.plot(values, rows, "o", ms=3.2, color=colour, mec="white", mew=0.5, alpha=0.75, zorder=3)
 
 
-def _draw_sweep(figure: Figure, table: Table, key: str, errors: Errors | None, score: Score | None) -> None:
-    """Draw VOI and score over the swept number, one line for each volume and each choice of the other settings."""
-    x = np.array([settings_in(str(v)).get(key, np.nan) for v in table["variant"]])
-    rest = shorten_ids([without_setting(str(v), key) for v in table["variant"]])
-    owners = np.array(["   ".join(parts) for parts in zip(rest, map(str, table["volume"]), strict=True)])
-    names = dict(zip(owners, name_rows({"variant": np.array(rest), "volume": table["volume"]}), strict=True))
-    panels = ([("VOI, bits", errors.split + errors.merge)] if errors else []) + (
-        [(score.name, score.values)] if score else []
-    )
-    width = (figure.get_figwidth() - 0.15) / len(panels) - 0.75
-    top = figure.get_figheight() - CURVE_IN - 0.55
-    for k, (quantity, values) in enumerate(panels):
-        axes = add_axes_in(figure, 0.65 + k * (width + 0.75), top, width, CURVE_IN)
-        lines = {names[owner]: (values, owners == owner) for owner in np.unique(owners)}
-        if len(lines) == 1 and errors and k == 0:
-            everywhere = np.ones(x.size, bool)
-            lines = {
-                "split": (errors.split, everywhere),
-                "merge": (errors.merge, everywhere),
-                "sum": (values, everywhere),
-            }
-        colours = {"split": SPLIT, "merge": MERGE, "sum": INK}
-        for n, (name, (numbers, chosen)) in enumerate(lines.items()):
-            order = [i for i in np.argsort(x, kind="stable") if chosen[i] and np.isfinite(x[i])]
-            colour = colours.get(name, LINES[n % len(LINES)])
-            axes.plot(x[order], numbers[order], "o-", ms=4, lw=1.5, color=colour, label=name)
-        plain_axes(axes)
-        axes.set_xlabel(key, fontsize=9)
-        axes.set_ylabel(quantity, fontsize=8.5)
-        if len(lines) > 1:
-            axes.legend(fontsize=7.5, frameon=False)
+def _write_values(axes: Axes, shown: Comparison, quantity: Quantity, font: float) -> None:
+    """Write the numbers into a column beside the panel, the best in bold."""
+    best = shown.best(quantity.number, highest=quantity.high_is_good)
+    for row, text in enumerate(shown.texts(quantity.number, 2)):
+        if text:
+            style: dict[str, Any] = {"fontsize": font, "color": INK, "weight": "bold" if row in best else "normal"}
+            axes.text(1.03, row, text, va="center_baseline", transform=axes.get_yaxis_transform(), **style)

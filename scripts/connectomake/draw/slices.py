@@ -59,19 +59,6 @@ class Row:
     truth: np.ndarray | None
 
 
-def nearest_channels(offsets_zyx_vx: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """Find the channels of the nearest neighbours along z, y and x; the first three channels where one is missing.
-
-    >>> nearest_channels([[0, 0, 1], [0, 1, 0], [1, 0, 0], [9, 0, 0]])
-    (2, 1, 0)
-    """
-    steps = [tuple(abs(int(o)) for o in offset) for offset in offsets_zyx_vx]
-    wanted = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
-    if all(step in steps for step in wanted):
-        return tuple(steps.index(step) for step in wanted)
-    return tuple(range(min(3, len(steps))))
-
-
 def draw_slices(
     layers: Layers, title: str, *, skeleton_pos_nm: np.ndarray | None = None, slices: int = 1, field_vx: int = 2048
 ) -> Figure:
@@ -125,7 +112,7 @@ def read_rows(layers: Layers, *, slices: int = 1, field_vx: int = 2048) -> list[
     """Read the planes of a figure and bring raw to one contrast and truth to the ids of the labels that match it."""
     aligned = layers.aligned()
     planes = choose_planes(common_box(list(aligned.values())), slices, field_vx)
-    grays = stretch_contrast([_read_gray(aligned["raw"], plane) for plane in planes])
+    grays = stretch_contrast([read_gray(aligned["raw"], plane) for plane in planes])
     labels = _read_ids(aligned.get("labels"), planes)
     truths = _read_ids(aligned.get("truth"), planes)
     if labels and truths:
@@ -135,7 +122,7 @@ def read_rows(layers: Layers, *, slices: int = 1, field_vx: int = 2048) -> list[
         Row(
             plane,
             grays[k],
-            _read_affinities(aligned["affinities"], plane, layers.affinity_channels)
+            read_affinities(aligned["affinities"], plane, layers.affinity_channels)
             if "affinities" in aligned
             else None,
             labels[k] if labels else None,
@@ -169,7 +156,8 @@ def paint(row: Row) -> dict[str, np.ndarray]:
     return pictures
 
 
-def _read_gray(layer: Layer, plane: Plane) -> np.ndarray:
+def read_gray(layer: Layer, plane: Plane) -> np.ndarray:
+    """Read a plane of raw data, (H, W); the mean of its channels where there are several."""
     values = read_plane(layer, plane)
     return values if values.ndim == 2 else values.mean(0)
 
@@ -178,7 +166,7 @@ def _read_ids(layer: Layer | None, planes: Sequence[Plane]) -> list[np.ndarray]:
     return [] if layer is None else [read_plane(layer, plane, ids=True).astype(np.int64) for plane in planes]
 
 
-def _read_affinities(layer: Layer, plane: Plane, channels: tuple[int, ...]) -> np.ndarray:
+def read_affinities(layer: Layer, plane: Plane, channels: tuple[int, ...]) -> np.ndarray:
     """Read the channels that lead along z, y, x as blue, green, red; their mean where they are not three."""
     first = min(channels)
     values = read_plane(layer, plane, channels=slice(first, max(channels) + 1))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from connectomake.draw.slices import Layers, nearest_channels
+from connectomake.draw.slices import Layers
+from connectomake.volumes.affinities import nearest_channels
 from connectomake.volumes.files import read_json
 from connectomake.volumes.ingest import open_labels, open_raw
 from connectomake.volumes.skeletons import load_skeletons

@@ -15,6 +15,8 @@ import numpy as np
 from connectomake.errors import DataError, MissingDataError
 
 Table = dict[str, np.ndarray]
+NAMES = ("variant", "volume", "role", "setting", "metric")
+"""Columns that stay text: a volume may be called 1."""
 
 
 def read_table(path: Path) -> Table:
@@ -28,8 +30,8 @@ def read_table(path: Path) -> Table:
     Returns
     -------
     dict
-        Column -> (rows,) float64 with NaN for empty fields, or str where a field is no number. Columns without any
-        value are left out.
+        Column -> (rows,) float64 with NaN for empty fields, or str where a field is no number and in columns of names
+        (`variant`, `volume`, `role`, `setting`, `metric`). Columns without any value are left out.
 
     Raises
     ------
@@ -49,7 +51,11 @@ def read_table(path: Path) -> Table:
         if len(row) != len(header):
             raise DataError(f"{path}, line {number}", expected=f"{len(header)} fields", got=len(row))
     columns = {name: [row[k] for row in body] for k, name in enumerate(header)}
-    return {name: _as_numbers(values) for name, values in columns.items() if any(values)}
+    return {
+        name: np.array(values) if name in NAMES else _as_numbers(values)
+        for name, values in columns.items()
+        if any(values)
+    }
 
 
 def settings_in(name: str) -> dict[str, float]:
@@ -67,9 +73,11 @@ def without_setting(name: str, key: str) -> str:
 
     >>> without_setting("default@seed=1,threshold=0.7", "threshold")
     'default@seed=1'
+    >>> without_setting("decode.threshold=0.7, train.seed=1", "decode.threshold")
+    'train.seed=1'
     """
-    name = re.sub(rf"(?<=[@,/\s+])({re.escape(key)}=[^,/@+\s]*,?)|^{re.escape(key)}=[^,/@+\s]*,?", "", name)
-    return re.sub(r"[@,]+(?=$|[/+\s])", "", name)
+    name = re.sub(rf"(?<![\w.-]){re.escape(key)}=[^,/@+\s]*(?:,\s*)?", "", name)
+    return re.sub(r"[@,]\s*(?=$|[/+])", "", name)
 
 
 def shorten_ids(ids: Sequence[str]) -> list[str]:

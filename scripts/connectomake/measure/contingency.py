@@ -1,4 +1,4 @@
-"""Count which truth label meets which segment, in volumes of any size.
+"""The table of which truth label meets which segment, of volumes of any size.
 
 Every voxel metric is a function of this one sparse table, so a volume is read once, block by block, however many
 numbers are wanted. Invariant: rows are sorted by truth id, then segment id; no pair comes twice; counts are exact
@@ -10,21 +10,46 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 
 from connectomake.errors import DataError
 from connectomake.geometry import Box
 from connectomake.log import progress
 from connectomake.measure.label_volumes import BLOCK_VX, reading_grid, require_labels
+from connectomake.measure.pair_counts import count_pairs
 
 if TYPE_CHECKING:
     from connectomake.volumes.volume import Volume
 
 PENDING_ROWS = 1 << 22  # rows of finished blocks that wait to be merged: 100 MB at most
+UNKNOWN = -1  # the truth label of voxels that nobody has labelled; of a signed type only
+
+
+@dataclass(frozen=True)
+class Side:
+    """The labels of one side of a table.
+
+    Parameters
+    ----------
+    ids
+        (n,) integers: every label once, ascending.
+    index
+        (P,) int64: where in `ids` the label of each row of the table is.
+    size
+        (n,) int64: voxels (or nodes) of each label.
+    """
+
+    ids: np.ndarray
+    index: np.ndarray
+    size: np.ndarray
+
+    @property
+    def n_objects(self) -> int:
+        """The number of labels other than 0."""
+        return int(np.count_nonzero(self.ids))
 
 
 @dataclass(frozen=True)
@@ -48,10 +73,29 @@ class Contingency:
         """The number of voxels (or nodes) counted."""
         return int(self.count.sum())
 
+    @cached_property
+    def truth(self) -> Side:
+        """The truth labels."""
+        return _side(self.truth_id, self.count)
+
+    @cached_property
+    def segment(self) -> Side:
+        """The segments."""
+        return _side(self.segment_id, self.count)
+
+    @cached_property
+    def foreground(self) -> Contingency:
+        """The table without truth 0."""
+        return self.without_truth(0)
+
     def without_truth(self, *ids: int) -> Contingency:
         """Leave out every pair whose truth label is one of these."""
-        keep = ~np.isin(self.truth_id, np.array([i for i in ids if _fits(i, self.truth_id.dtype)], self.truth_id.dtype))
-        return Contingency(self.truth_id[keep], self.segment_id[keep], self.count[keep])
+        drop = np.zeros(len(self.truth_id), bool)
+        for dropped in fitting(ids, self.truth_id.dtype):
+            drop |= self.truth_id == dropped
+        if not drop.any():
+            return self
+        return Contingency(self.truth_id[~drop], self.segment_id[~drop], self.count[~drop])
 
 
 def contingency(truth: Volume, segmentation: Volume, *, block_vx: int = BLOCK_VX, threads: int = 1) -> Contingency:
@@ -74,6 +118,39 @@ def contingency(truth: Volume, segmentation: Volume, *, block_vx: int = BLOCK_VX
     DataError
         When the shapes differ, or a volume has channels or is not of integers.
     """
+    require_comparable(truth, segmentation)
+    grid = reading_grid([truth, segmentation], block_vx)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        tables = pool.map(partial(_count_block, truth, segmentation), grid)
+        return _merge(progress(tables, total=len(grid), what="blocks"), truth.dtype, segmentation.dtype)
+
+
+def contingency_of_arrays(truth: np.ndarray, segmentation: np.ndarray, *, threads: int = 1) -> Contingency:
+    """Count the pairs of two label arrays in memory.
+
+    Parameters
+    ----------
+    truth, segmentation
+        (Z, Y, X) integers of one shape, in the machine's byte order.
+    threads
+        Parts counted at the same time.
+
+    Raises
+    ------
+    DataError
+        When the shapes differ.
+    """
+    if truth.shape != segmentation.shape:
+        raise DataError(
+            "truth and segmentation have different shapes (z, y, x)", expected=truth.shape, got=segmentation.shape
+        )
+    parts = [np.array_split(np.ascontiguousarray(labels).ravel(), max(1, threads)) for labels in (truth, segmentation)]
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        return _add([Contingency(*found) for found in pool.map(count_pairs, *parts)])
+
+
+def require_comparable(truth: Volume, segmentation: Volume) -> None:
+    """Raise DataError unless these are (Z, Y, X) volumes of integers of one shape."""
     if truth.shape_zyx != segmentation.shape_zyx:
         raise DataError(
             f"cannot compare {segmentation.source} with the truth {truth.source}: other shape (z, y, x)",
@@ -82,10 +159,17 @@ def contingency(truth: Volume, segmentation: Volume, *, block_vx: int = BLOCK_VX
         )
     for volume in (truth, segmentation):
         require_labels(volume)
-    grid = reading_grid([truth, segmentation], block_vx)
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        tables = pool.map(partial(_count_block, truth, segmentation), grid)
-        return _merge(progress(tables, total=len(grid), what="blocks"), truth.dtype, segmentation.dtype)
+
+
+def fitting(ids: Iterable[int], dtype: np.dtype) -> np.ndarray:
+    """Give those of some ids that labels of a type can have at all: -1 is no label of an unsigned type."""
+    span = range(2) if dtype.kind == "b" else range(np.iinfo(dtype).min, np.iinfo(dtype).max + 1)
+    return np.array([i for i in ids if i in span], dtype)
+
+
+def ratio(part: float, whole: float) -> float:
+    """Divide; NaN where there is nothing to divide by."""
+    return part / whole if whole else float("nan")
 
 
 def _count_block(truth: Volume, segmentation: Volume, box: Box) -> Contingency:
@@ -106,102 +190,44 @@ def _merge(tables: Iterable[Contingency], truth_dtype: np.dtype, segment_dtype: 
 
 
 def _add(tables: Sequence[Contingency]) -> Contingency:
-    truth = np.concatenate([t.truth_id for t in tables])
-    segment = np.concatenate([t.segment_id for t in tables])
-    order = np.lexsort((segment, truth))
-    truth, segment = truth[order], segment[order]
-    first = np.ones(len(order), bool)
-    first[1:] = (truth[1:] != truth[:-1]) | (segment[1:] != segment[:-1])
-    start = np.flatnonzero(first)
-    count = np.concatenate([t.count for t in tables])[order]
-    total = np.add.reduceat(count, start) if len(start) else count
-    return Contingency(truth[start], segment[start], total)
+    """Add up tables, whose rows may be in any order."""
+    if len(tables) == 1 and _is_sorted(tables[0]):
+        return tables[0]
+    truths, row = _index(np.concatenate([t.truth_id for t in tables]))
+    segments, column = _index(np.concatenate([t.segment_id for t in tables]))
+    width = max(1, len(segments))
+    pair, index = _index(row * width + column)
+    total = np.bincount(index, np.concatenate([t.count for t in tables]), len(pair))  # exact: below 2^53
+    return Contingency(truths[pair // width], segments[pair % width], total.astype(np.int64))
 
 
-def _fits(value: int, dtype: np.dtype) -> bool:
-    return dtype.kind != "b" and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+def _is_sorted(table: Contingency) -> bool:
+    truth, segment = table.truth_id, table.segment_id
+    same = truth[1:] == truth[:-1]
+    return bool(np.all((truth[1:] > truth[:-1]) | (same & (segment[1:] > segment[:-1]))))
 
 
-def count_pairs(truth: np.ndarray, segment: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Count the pairs of two rows of labels, in order of first appearance.
-
-    A hash table that starts small, so that it stays in the cache where labels are few, and grows eightfold when half
-    full.
-
-    Parameters
-    ----------
-    truth, segment
-        (N,) integers, contiguous, in the machine's byte order.
-
-    Returns
-    -------
-    tuple of np.ndarray
-        (P,) truth ids, (P,) segment ids, (P,) int64 counts.
-    """
-    pair_truth, pair_segment, count = truth[:0], segment[:0], np.zeros(0, np.int64)
-    size, used, at = 1 << 12, 0, 0
-    while True:
-        slots = np.full(size, -1, np.int64)
-        pair_truth, pair_segment = np.resize(pair_truth, size // 2), np.resize(pair_segment, size // 2)
-        count = np.concatenate([count, np.zeros(size // 2 - len(count), np.int64)])
-        at, used = _fill_table(truth, segment, at, slots, pair_truth, pair_segment, count, used)
-        if at == len(truth):
-            return pair_truth[:used].copy(), pair_segment[:used].copy(), count[:used].copy()
-        size *= 8
+def _side(ids: np.ndarray, count: np.ndarray) -> Side:
+    unique, index = _index(ids)
+    return Side(unique, index, np.bincount(index, count, len(unique)).astype(np.int64))
 
 
-@numba.njit(cache=True, nogil=True)
-def _fill_table(
-    truth: np.ndarray,
-    segment: np.ndarray,
-    at: int,
-    slots: np.ndarray,
-    pair_truth: np.ndarray,
-    pair_segment: np.ndarray,
-    count: np.ndarray,
-    used: int,
-) -> tuple[int, int]:  # pragma: no cover
-    """Count pairs from voxel `at` on until the table is half full; modifies the table's four arrays.
-
-    The first `used` pairs are put back into the (empty) slots first. One look-up serves a run of equal pairs along x.
-
-    Returns
-    -------
-    tuple of int
-        The voxel to go on from, and how many pairs the table holds.
-    """
-    for i in range(used):
-        slots[_find_slot(slots, pair_truth, pair_segment, pair_truth[i], pair_segment[i])] = i
-    while at < truth.size:
-        t, s = truth[at], segment[at]
-        slot = _find_slot(slots, pair_truth, pair_segment, t, s)
-        if slots[slot] < 0:
-            if used == count.size:
-                break
-            slots[slot] = used
-            pair_truth[used], pair_segment[used] = t, s
-            used += 1
-        start = at
-        at += 1
-        while at < truth.size and truth[at] == t and segment[at] == s:
-            at += 1
-        count[slots[slot]] += at - start
-    return at, used
+def _index(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Do what np.unique does with return_inverse; without sorting where ids span few values."""
+    if not len(ids) or _span(ids) > 4 * len(ids):
+        return np.unique(ids, return_inverse=True)
+    offset = _above_lowest(ids)
+    occurs = np.zeros(_span(ids), bool)
+    occurs[offset] = True
+    index = np.cumsum(occurs)[offset] - 1
+    return np.flatnonzero(occurs).astype(ids.dtype) + ids.min(), index
 
 
-@numba.njit(cache=True, nogil=True)
-def _find_slot(
-    slots: np.ndarray, pair_truth: np.ndarray, pair_segment: np.ndarray, truth: int, segment: int
-) -> int:  # pragma: no cover
-    """Give the slot that holds a pair, or the free one that it belongs in.
+def _span(ids: np.ndarray) -> int:
+    return int(ids.max()) - int(ids.min()) + 1
 
-    Pairs are spread over the slots by the finaliser of splitmix64.
-    """
-    h = np.uint64(truth) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(segment)
-    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mask = np.uint64(slots.size - 1)
-    at = (h ^ (h >> np.uint64(31))) & mask
-    while slots[at] >= 0 and (pair_truth[slots[at]] != truth or pair_segment[slots[at]] != segment):
-        at = (at + np.uint64(1)) & mask
-    return np.int64(at)  # type: ignore[return-value]  # an int, once compiled
+
+def _above_lowest(ids: np.ndarray) -> np.ndarray:
+    """Give int64 distances from the lowest id, where they fit; the subtraction wraps for int8 and is mended after."""
+    unsigned = np.dtype(f"u{ids.dtype.itemsize}")
+    return (ids - ids.min()).view(unsigned).astype(np.int64)

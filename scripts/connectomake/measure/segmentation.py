@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ import numpy as np
 
 from connectomake.config.measure import MeasureConfig
 from connectomake.errors import DataError
-from connectomake.measure.contingency import contingency
+from connectomake.measure.clefts import cleft_distances
+from connectomake.measure.contingency import Contingency, contingency
 from connectomake.measure.dense_metrics import dense_metrics
+from connectomake.measure.funlib_backend import compare_backends, funlib_metrics
 from connectomake.measure.nodes import clip_skeletons, segment_at_nodes
 from connectomake.measure.skeleton_metrics import skeleton_metrics
 from connectomake.measure.tables import finite_or_none
+from connectomake.measure.worst_errors import find_errors
+from connectomake.measure.worst_voxel_errors import find_voxel_errors
 from connectomake.volumes.files import read_json
 from connectomake.volumes.ingest import open_labels
 from connectomake.volumes.skeletons import Skeletons, load_skeletons
@@ -27,9 +32,32 @@ log = logging.getLogger(__name__)
 Table = dict[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What measuring one segmentation gives.
+
+    Parameters
+    ----------
+    numbers
+        Flat: the skeleton metrics (names as in `skeleton_metrics`, nm) where there are skeletons, the voxel metrics
+        (`dense_metrics`, `cleft_distances`) where there are truth labels; None where a number is not defined.
+        `per_volume` holds the context: volume, shape, voxel size, voxel count, the store's attributes, and how the
+        numbers of two backends differ where both were asked for.
+    per_skeleton
+        One row per skeleton; empty columns without skeletons.
+    errors
+        The worst splits and mergers, one row each: along skeletons (`find_errors`), or where there are no skeletons or
+        no errors along them, of voxels (`find_voxel_errors`).
+    """
+
+    numbers: dict[str, Any]
+    per_skeleton: Table
+    errors: Table
+
+
 def measure_segmentation(
     labels: Path, volume_json: Path, skeletons: Path | None, cfg: MeasureConfig, *, threads: int = 1
-) -> tuple[dict[str, Any], Table]:
+) -> Measured:
     """Compute every metric that the volume has a truth for.
 
     Memory is two blocks for each thread, the contingency table and the skeletons.
@@ -43,40 +71,37 @@ def measure_segmentation(
     skeletons
         npz, or None.
     cfg
-        What counts, and how much is read at a time.
+        What is measured, what counts, and how much is read at a time.
     threads
         Blocks worked on at the same time.
-
-    Returns
-    -------
-    numbers
-        Flat: the skeleton metrics (names as in `skeleton_metrics`, nm) where there are skeletons, the voxel metrics
-        (`voxel_...`, `adapted_rand_...`) where there are truth labels; None where a number is not defined.
-        `per_volume` holds the context: volume, shape, voxel size, voxel count, the store's attributes.
-    table
-        One row per skeleton; empty columns without skeletons.
 
     Raises
     ------
     DataError
         When the labels do not lie on the volume's voxels, or the volume has neither skeletons nor truth labels.
+    MissingPackageError
+        When the settings ask for funlib.evaluate and it is not installed.
     """
     store = labels.parent if labels.name == "zarr.json" else labels
     segmentation, volume = open_volume(store), read_json(volume_json)
     require_same_grid(segmentation, volume, str(volume_json))
-    numbers, table = _along_skeletons(
-        segmentation, load_skeletons(skeletons) if skeletons else _no_skeletons(), cfg, threads
-    )
+    context = _context(segmentation, volume, store)
+    along = _along_skeletons(segmentation, skeletons, cfg, threads, context)
+    numbers, errors = dict(along.numbers), along.errors
     if volume["labels"] is not None:
         truth = open_labels(volume_json)
         counts = contingency(truth, segmentation, block_vx=cfg.block_vx, threads=threads)
-        numbers |= dense_metrics(counts, ignore_background=cfg.ignore_background)
+        numbers |= dense_metrics(counts, cfg)
+        if "clefts" in cfg.voxel_metrics:
+            numbers |= cleft_distances(truth, segmentation, cfg, threads=threads)
+        if not len(errors["kind"]):
+            errors = _voxel_errors(counts, truth, segmentation, cfg, threads)
     if not numbers:
         raise DataError(
             f"{volume_json} has neither skeletons nor truth labels to measure against",
             hint="name its skeletons or labels in config/data, or do not measure it (role: predict)",
         )
-    return finite_or_none(numbers) | {"per_volume": _context(segmentation, volume, store)}, table
+    return Measured(finite_or_none(numbers) | {"per_volume": context}, along.per_skeleton, errors)
 
 
 def require_same_grid(segmentation: Volume, volume: Mapping[str, Any], source: str) -> None:
@@ -108,26 +133,59 @@ def require_same_grid(segmentation: Volume, volume: Mapping[str, Any], source: s
 
 
 def _along_skeletons(
-    segmentation: Volume, skeletons: Skeletons, cfg: MeasureConfig, threads: int
-) -> tuple[dict[str, Any], Table]:
-    grid = (segmentation.shape_zyx, segmentation.voxel_size_zyx_nm, segmentation.offset_zyx_nm)
-    clipped = clip_skeletons(skeletons, *grid)
+    segmentation: Volume, file: Path | None, cfg: MeasureConfig, threads: int, context: dict[str, Any]
+) -> Measured:
+    """Measure along the skeletons of a file; without any, numbers are empty and tables have no rows."""
+    skeletons = load_skeletons(file) if file else _no_skeletons()
+    voxel = {"voxel_size_zyx_nm": segmentation.voxel_size_zyx_nm, "offset_zyx_nm": segmentation.offset_zyx_nm}
+    clipped = clip_skeletons(skeletons, segmentation.shape_zyx, **voxel)
     segment, _ = segment_at_nodes(segmentation, clipped.node_pos_nm, block_vx=cfg.block_vx, threads=threads)
-    found = skeleton_metrics(
+    numbers = skeleton_metrics(
         clipped.edges,
         clipped.node_skeleton_id,
         clipped.node_pos_nm,
         segment,
         ignored_merger_nodes=cfg.ignored_merger_nodes,
     )
-    table = found.pop("per_skeleton")
+    per_skeleton = numbers.pop("per_skeleton")
+    errors = find_errors(clipped, segment, worst=cfg.worst_errors, **voxel)
     if not len(skeletons.node_skeleton_id):
-        return {}, table
+        return Measured({}, per_skeleton, errors)
+    if cfg.backend != "own":
+        numbers = _second_opinion(numbers, clipped, segment, cfg, context)
     outside = len(skeletons.node_skeleton_id) - len(clipped.node_skeleton_id)
     if outside:
         log.warning("%d skeleton nodes lie outside %s and do not count", outside, segmentation.source)
-    counts = {"n_nodes": len(segment), "n_skeletons": len(table["skeleton_id"]), "n_nodes_outside": outside}
-    return found | counts, table
+    counts = {"n_nodes": len(segment), "n_skeletons": len(per_skeleton["skeleton_id"]), "n_nodes_outside": outside}
+    return Measured(numbers | counts, per_skeleton, errors)
+
+
+def _second_opinion(
+    own: dict[str, Any], skeletons: Skeletons, segment: np.ndarray, cfg: MeasureConfig, context: dict[str, Any]
+) -> dict[str, Any]:
+    """Let funlib.evaluate compute the numbers; where both are wanted, keep ours, and note how they differ."""
+    theirs = funlib_metrics(
+        skeletons.edges,
+        skeletons.node_skeleton_id,
+        skeletons.node_pos_nm,
+        segment,
+        ignored_merger_nodes=cfg.ignored_merger_nodes,
+    )
+    if cfg.backend == "funlib":
+        return theirs
+    context["backends"] = compare_backends(own, theirs)
+    return own
+
+
+def _voxel_errors(counts: Contingency, truth: Volume, segmentation: Volume, cfg: MeasureConfig, threads: int) -> Table:
+    return find_voxel_errors(
+        counts.without_truth(*cfg.ignore_labels),
+        truth,
+        segmentation,
+        worst=cfg.worst_errors,
+        block_vx=cfg.block_vx,
+        threads=threads,
+    )
 
 
 def _no_skeletons() -> Skeletons:

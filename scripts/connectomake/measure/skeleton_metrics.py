@@ -18,7 +18,7 @@ import numpy as np
 
 from connectomake.errors import DataError
 from connectomake.measure.contingency import Contingency
-from connectomake.measure.dense_metrics import variation_of_information
+from connectomake.measure.variation_of_information import variation_of_information
 
 
 def skeleton_metrics(

@@ -17,9 +17,8 @@ from connectomake.decode import decode
 from connectomake.decode.channels import Channels
 from connectomake.decode.stores import choose_maps, count_objects, read_channels
 from connectomake.decode.sweep import sweep_blocks
-from connectomake.errors import DataError
 from connectomake.geometry import Box
-from connectomake.measure.contingency import Contingency, count_pairs
+from connectomake.measure.contingency import contingency_of_arrays
 from connectomake.measure.dense_metrics import dense_metrics
 from connectomake.measure.skeleton_metrics import skeleton_metrics
 from connectomake.tune.scores import Candidate
@@ -103,8 +102,8 @@ class FullDecodes:
         labels = decode(maps, cfg, channels=channels, threads=self.threads)
         numbers = _along_skeletons(volume, labels[tuple(volume.nodes_zyx.T)], self.measure)
         if volume.has_labels:
-            table = _count(volume.truth, labels, str(volume.volume_json))
-            numbers |= dense_metrics(table, ignore_background=self.measure.ignore_background)
+            table = contingency_of_arrays(volume.truth, labels, threads=self.threads)
+            numbers |= dense_metrics(table, self.measure)
         return numbers | {"n_objects": count_objects(labels, cfg)}
 
     def extremes(self) -> tuple[float, float]:
@@ -133,15 +132,6 @@ def _along_skeletons(volume: TuningVolume, segment: np.ndarray, measure: Measure
     )
     del found["per_skeleton"]
     return found
-
-
-def _count(truth: np.ndarray, labels: np.ndarray, source: str) -> Contingency:
-    """Count the pairs of truth label and segment of a whole volume, sorted as `Contingency` wants them."""
-    if truth.shape != labels.shape:
-        raise DataError(f"the truth of {source} has another shape", expected=labels.shape, got=truth.shape)
-    truth_id, segment_id, count = count_pairs(truth.ravel(), labels.ravel())
-    order = np.lexsort((segment_id, truth_id))
-    return Contingency(truth_id[order], segment_id[order], count[order])
 
 
 def _extremes(values: np.ndarray) -> tuple[float, float]:

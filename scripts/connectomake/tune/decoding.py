@@ -97,7 +97,7 @@ def tune_decoding(
         The search needs optuna, or a decoder a package, that is not installed.
     """
     tune = cfg.tune or TuneConfig()
-    check_criterion(tune.criterion, measure.ignored_merger_nodes)
+    check_criterion(tune.criterion, measure)
     opened = open_tuning_volumes(affinities, volumes, skeletons, tune)
     full = FullDecodes(cfg, measure, threads)
     if tune.method == "optuna":

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from connectomake.config.tune import VOXEL_CRITERIA
-
 Candidate = Mapping[str, Any]
 """Dotted decode key -> value."""
 Numbers = Mapping[str, float]
@@ -100,8 +98,8 @@ def _pool_one(name: str, numbers: Sequence[Numbers]) -> float:
     values = [found[name] for found in numbers]
     if name.startswith("n_") or name == "total_length":
         return sum(values)
-    per_voxel = name.startswith(("voxel_", "adapted_rand_")) or name in VOXEL_CRITERIA
-    weights = [found["n_truth_voxels" if per_voxel else "total_length"] for found in numbers]
+    along_path = name.startswith(("nerl", "erl", "max_erl", "voi_"))
+    weights = [found["total_length" if along_path else "n_truth_voxels"] for found in numbers]
     used = [(value, weight) for value, weight in zip(values, weights, strict=True) if weight > 0]
     if not used or any(isnan(value) for value, _ in used):
         return nan

@@ -116,7 +116,7 @@ def check_labels_block(block: np.ndarray, volume: Volume, box: Box) -> None:
         raise DataError(
             f"the labels of {volume.source} hold {block.max()} at {_first(block >= largest, volume, box)}",
             expected="ids of objects; this is -1 or -2 that was saved in an unsigned type",
-            hint="save the labels as int64, with -1 = unknown",
+            hint="save the labels as int64, with -1 = unknown, or 0 where it means background, as in CREMI's clefts",
         )
 
 

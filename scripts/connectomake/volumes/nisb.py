@@ -76,8 +76,8 @@ def read_graph_pickle(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     -------
     edges : (E, 2) int64
         Pairs of node numbers.
-    node_skeleton_id : (N,) int64
-        The skeleton of each node.
+    node_skeleton_id : (N,)
+        The skeleton of each node, in the type that the file has.
     node_pos_nm : (N, 3) float64
         Positions, z, y, x in nm.
 
@@ -90,8 +90,8 @@ def read_graph_pickle(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     try:
         numbers = {node: i for i, node in enumerate(graph.nodes)}
         data = [graph.nodes[node] for node in numbers]
-        ids = np.array([int(d["id"]) for d in data], np.int64)
-        positions_xyz = np.array([np.asarray(d["nm_position"], np.float64) for d in data]).reshape(-1, 3)
+        ids = np.array([d["id"] for d in data])
+        positions_xyz = np.array([_triple(d["nm_position"]) for d in data]).reshape(-1, 3)
         edges = np.array([(numbers[a], numbers[b]) for a, b in graph.edges()], np.int64).reshape(-1, 2)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
@@ -99,6 +99,13 @@ def read_graph_pickle(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             expected="a networkx graph whose nodes have id and nm_position (x, y, z)",
         ) from error
     return edges, ids, np.ascontiguousarray(positions_xyz[:, ::-1])
+
+
+def _triple(position: Any) -> np.ndarray:
+    values = np.asarray(position, np.float64)
+    if values.shape != (3,):
+        raise ValueError(f"nm_position is not three numbers but {position!r}")
+    return values
 
 
 def _load(path: Path) -> Any:

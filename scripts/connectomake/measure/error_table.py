@@ -1,0 +1,47 @@
+"""The columns of errors.tsv, the same whether errors were found along skeletons or by voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from connectomake.measure.nodes import voxel_at
+
+Table = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Errors of one kind, worst first: (M,) arrays, and (M, 3) positions in nm."""
+
+    position_zyx_nm: np.ndarray
+    truth_a: np.ndarray
+    truth_b: np.ndarray
+    segment_a: np.ndarray
+    segment_b: np.ndarray
+    lost: np.ndarray
+
+
+def error_table(
+    found: dict[str, Ranked],
+    unit: Literal["nm", "vx"],
+    voxel_size_zyx_nm: Sequence[float],
+    offset_zyx_nm: Sequence[float],
+) -> Table:
+    """Put ranked errors, by kind, into the columns of errors.tsv; `unit` says what `lost` counts."""
+    kinds = list(found.values())
+    position = np.concatenate([kind.position_zyx_nm for kind in kinds])
+    voxel = voxel_at(position, voxel_size_zyx_nm, offset_zyx_nm)
+    table = {
+        "kind": np.repeat(list(found), [len(kind.lost) for kind in kinds]),
+        "rank": np.concatenate([np.arange(1, len(kind.lost) + 1) for kind in kinds]),
+    }
+    table |= {f"{axis}_nm": position[:, k] for k, axis in enumerate("zyx")}
+    table |= {f"{axis}_vx": voxel[:, k] for k, axis in enumerate("zyx")}
+    for name in ("truth_a", "truth_b", "segment_a", "segment_b"):
+        table[name] = np.concatenate([getattr(kind, name) for kind in kinds])
+    lost = {unit: np.concatenate([kind.lost for kind in kinds])}
+    return table | {f"lost_{u}": lost.get(u, np.full(len(position), np.nan)) for u in ("nm", "vx")}

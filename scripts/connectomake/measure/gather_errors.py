@@ -1,0 +1,103 @@
+"""Gather the worst errors of many segmentations into one table, each with the link that opens its place."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from itertools import repeat
+from math import inf
+from pathlib import Path
+
+from connectomake.errors import DataError, MissingDataError
+
+TextTable = dict[str, list[str]]
+
+COLUMNS = (
+    *("kind", "rank", "z_nm", "y_nm", "x_nm", "z_vx", "y_vx", "x_vx"),
+    *("truth_a", "truth_b", "segment_a", "segment_b", "lost_nm", "lost_vx"),
+)
+KINDS = ("split", "merge")
+
+
+def gather_errors(
+    errors: Sequence[Path], variants: Sequence[str], volumes: Sequence[str], links: Sequence[Path] = ()
+) -> TextTable:
+    """Put the rows of all errors.tsv into one table, and find the link of each.
+
+    Everything stays text: ids above 2**53 and positions come out as they were written.
+
+    Parameters
+    ----------
+    errors
+        errors.tsv of the measure stage.
+    variants, volumes
+        What each file is of, in the same order.
+    links
+        links.tsv of each, in the same order (columns `kind`, `rank`, `link`), or none at all.
+
+    Returns
+    -------
+    dict
+        `variant`, `volume`, the columns of errors.tsv, `link` (empty where there is none); splits before mergers, each
+        the worst first: what lost path by that, then what lost voxels; ties in the order given.
+
+    Raises
+    ------
+    MissingDataError
+        When a file is not there.
+    DataError
+        When the lists differ in length, or a file is no table of errors.
+    """
+    counts = (len(variants), len(volumes), len(links) or len(errors))
+    if counts != (len(errors),) * 3:
+        raise DataError(
+            "every table of errors needs its variant, its volume and its links, or none has links",
+            expected=len(errors),
+            got=f"{counts[0]} variants, {counts[1]} volumes, {counts[2]} tables of links",
+        )
+    rows = []
+    for path, variant, volume, link in zip(errors, variants, volumes, links or repeat(None), strict=False):
+        link_of = _read_links(link)
+        for row in _read_rows(path, COLUMNS):
+            found = {"variant": variant, "volume": volume} | {name: row[name] for name in COLUMNS}
+            rows.append(found | {"link": link_of.get((row["kind"], row["rank"]), "")})
+    rows.sort(key=_by_loss)
+    return {name: [row[name] for row in rows] for name in ("variant", "volume", *COLUMNS, "link")}
+
+
+def whole_links(
+    variants: Sequence[str], volumes: Sequence[str], links: Sequence[Path] = ()
+) -> dict[tuple[str, str], str]:
+    """Give the link to the whole of each segmentation, by variant and volume; empty where there is none.
+
+    Parameters
+    ----------
+    variants, volumes, links
+        As of `gather_errors`.
+    """
+    files = links or repeat(None)
+    return {
+        (variant, volume): _read_links(link).get(("whole", "0"), "")
+        for variant, volume, link in zip(variants, volumes, files, strict=False)
+    }
+
+
+def _by_loss(row: dict[str, str]) -> tuple[int, float, float, int]:
+    lost_nm, lost_vx = (-float(row[name]) if row[name] else inf for name in ("lost_nm", "lost_vx"))
+    return KINDS.index(row["kind"]), lost_nm, lost_vx, int(row["rank"])
+
+
+def _read_links(path: Path | None) -> dict[tuple[str, str], str]:
+    rows = [] if path is None else _read_rows(path, ("kind", "rank", "link"))
+    return {(row["kind"], row["rank"]): row["link"] for row in rows}
+
+
+def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise MissingDataError(f"no table {path}")
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        missing = [name for name in columns if name not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(f"{path} lacks columns", expected=", ".join(columns), got=reader.fieldnames)
+        return list(reader)

@@ -1,0 +1,48 @@
+"""What the targets and the report ask for, of each experiment. No rules."""
+
+EXPERIMENT_FIGURES = ("metrics.tsv", "metrics.html", "metrics.png", "errors.html", "overview.png")
+
+
+def curves(variant):
+    """Give the path of the training curves of a variant's network."""
+    return f"{RESULTS}/report/curves/{variant.chain('train')}/curves.png"
+
+
+def report_of(*experiments):
+    """Give everything that the page shows of some experiments."""
+    shown = [variant for variant in VARIANTS if variant.experiment in experiments]
+    figures = [f"{RESULTS}/report/{v.experiment}/{name}" for v in shown if measured(v) for name in EXPERIMENT_FIGURES]
+    figures += [f"{RESULTS}/report/{variant.experiment}/settings.yaml" for variant in shown]
+    figures += [curves(variant) for variant in shown]
+    figures += [f"{RESULTS}/decode/{v.chain('decode')}/tune.png" for v in shown if v.settings["decode"].tune]
+    figures += [
+        f"{RESULTS}/report/slices/{v.chain('decode')}/{volume}/slices.png" for v in shown for volume in segmented(v)
+    ]
+    figures += [
+        f"{RESULTS}/report/errors/{v.chain('measure')}/{volume}/errors.png" for v in shown for volume in measured(v)
+    ]
+    return list(dict.fromkeys(figures))
+
+
+def overview_files(wildcards):
+    """Choose what the overview shows: the last measured volume of the experiment's first variant."""
+    variant = variants_of(wildcards.experiment)[0]
+    volume = measured(variant)[-1]
+    return {
+        "volume": f"{RESULTS}/ingest/{variant.ids['data']}/{volume}/volume.json",
+        "affinities": path_of("predict", "affinities.zarr/zarr.json", variant, volume),
+        "labels": path_of("decode", "labels.zarr/zarr.json", variant, volume),
+        "metrics": path_of("measure", "metrics.json", variant, volume),
+    }
+
+
+def all_labels():
+    """Give the segmentation of every volume of every variant."""
+    return [path_of("decode", "labels.zarr/zarr.json", v, volume) for v in VARIANTS for volume in segmented(v)]
+
+
+def demo_page(wildcards):
+    """Give the page of the demo; it is the experiment `phantom` that makes it."""
+    if "phantom" not in EXPERIMENTS:
+        raise ValueError("snakemake demo runs the experiment phantom: leave out --config experiments=...")
+    return f"{RESULTS}/report/report.html"
