@@ -68,6 +68,13 @@ def test_clipping_renumbers_edges_after_dropped_nodes() -> None:
     assert found.node_skeleton_id.tolist() == [1, 2, 3]
 
 
+def test_nodes_beyond_all_integers_are_outside() -> None:
+    position = np.array([[0, 0, 0], [1e30, 0, 0], [0, -1e300, 0]])
+    found = clip_skeletons(Skeletons(np.array([[0, 1]]), np.arange(3), position), (3, 1, 1), (1, 1, 1), (0, 0, 0))
+    assert found.node_skeleton_id.tolist() == [0]
+    assert len(found.edges) == 0
+
+
 def test_a_perfect_segmentation_measures_perfect(ingested: Path, tmp_path: Path, truth: np.ndarray) -> None:
     store = save_labels(tmp_path / "labels.zarr", (np.maximum(truth, 0) * 3).astype(np.uint32))
     save_skeletons(tmp_path / "skeletons.npz", skeletons_of_volume(ingested, None, SMALL))

@@ -1,13 +1,18 @@
 """The whole workflow at small size: it finishes, has nothing left to do, and survives being killed."""
 
+import csv
 import hashlib
 import json
 from pathlib import Path
+from threading import Thread
+from urllib.parse import unquote
+from urllib.request import urlopen
 
 import pytest
 import torch
 
 from connectomake.models.checkpoint import load_checkpoint
+from connectomake.view.server import make_server
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +33,26 @@ def weights_of(results: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(checkpoint)[0].state_dict()
 
 
+def check_errors_can_be_looked_at(results: Path) -> None:
+    """Follow the first link of the table of errors: every layer that it names is served."""
+    with (results / "report/phantom/errors.tsv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert rows, "six steps of training make errors"
+    assert len(list(results.glob("report/errors/**/errors.png"))) == len({row["volume"] for row in rows})
+    state = json.loads(unquote(rows[0]["link"].partition("#!")[2]))
+    named = {layer["name"]: layer["source"] for layer in state["layers"] if layer["name"] != "errors"}
+    assert set(named) == {"raw", "affinities", "labels", "truth", "skeletons"}
+    sources = [source["url"] if isinstance(source, dict) else source for source in named.values()]
+    with make_server(results, port=0) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        for source in sources:
+            kind, _, address = source.partition("://")
+            address = address.replace("http://127.0.0.1:9000", server.address).rstrip("/")
+            with urlopen(f"{address}/{'info' if kind == 'precomputed' else 'zarr.json'}") as answer:
+                assert json.load(answer)
+        server.shutdown()
+
+
 def test_run_kill_and_run_again(snakemake, kill_snakemake_when, small_config, tmp_path):
     results = tmp_path / "results"
     whole = snakemake("--configfile", small_config)
@@ -37,6 +62,7 @@ def test_run_kill_and_run_again(snakemake, kill_snakemake_when, small_config, tm
     page = (results / "report/report.html").read_text(encoding="utf-8")
     assert "VOI" in page
     assert (results / "report/phantom/overview.png").stat().st_size > 10_000
+    check_errors_can_be_looked_at(results)
 
     again = snakemake("--configfile", small_config, "-n")
     assert "Nothing to be done" in again.stdout + again.stderr

@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FARTHEST_VX = 2**62  # beyond any volume
+
 
 def voxel_at(position_nm: np.ndarray, voxel_size_zyx_nm: Sequence[float], offset_zyx_nm: Sequence[float]) -> np.ndarray:
     """Give the voxel (N, 3) int64 that holds each position (N, 3) z, y, x in nm; it may lie outside any volume."""
-    return np.floor((np.asarray(position_nm) - offset_zyx_nm) / voxel_size_zyx_nm + 0.5).astype(np.int64)
+    voxel = np.floor((np.asarray(position_nm) - offset_zyx_nm) / voxel_size_zyx_nm + 0.5)
+    return np.clip(voxel, -FARTHEST_VX, FARTHEST_VX).astype(np.int64)  # lest a position in metres overflow
 
 
 def position_of(voxel: np.ndarray, voxel_size_zyx_nm: Sequence[float], offset_zyx_nm: Sequence[float]) -> np.ndarray:
