@@ -33,13 +33,14 @@ def weights_of(results: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(checkpoint)[0].state_dict()
 
 
-def check_errors_can_be_looked_at(results: Path) -> None:
-    """Follow the first link of the table of errors: every layer that it names is served."""
-    with (results / "report/phantom/errors.tsv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    assert rows, "six steps of training make errors"
-    assert len(list(results.glob("report/errors/**/errors.png"))) == len({row["volume"] for row in rows})
-    state = json.loads(unquote(rows[0]["link"].partition("#!")[2]))
+def check_results_can_be_looked_at(results: Path) -> None:
+    """Follow the link to a segmentation: every layer that it names is served."""
+    assert "serve_volumes.py" in (results / "report/phantom/errors.html").read_text(encoding="utf-8")
+    assert len(list(results.glob("report/errors/**/errors.png"))) == 2
+    with next(results.glob("report/view/**/links.tsv")).open(encoding="utf-8", newline="") as file:
+        whole = next(csv.DictReader(file, delimiter="\t"))
+    assert whole["kind"] == "whole"
+    state = json.loads(unquote(whole["link"].partition("#!")[2]))
     named = {layer["name"]: layer["source"] for layer in state["layers"] if layer["name"] != "errors"}
     assert set(named) == {"raw", "affinities", "labels", "truth", "skeletons"}
     sources = [source["url"] if isinstance(source, dict) else source for source in named.values()]
@@ -62,7 +63,7 @@ def test_run_kill_and_run_again(snakemake, kill_snakemake_when, small_config, tm
     page = (results / "report/report.html").read_text(encoding="utf-8")
     assert "VOI" in page
     assert (results / "report/phantom/overview.png").stat().st_size > 10_000
-    check_errors_can_be_looked_at(results)
+    check_results_can_be_looked_at(results)
 
     again = snakemake("--configfile", small_config, "-n")
     assert "Nothing to be done" in again.stdout + again.stderr
