@@ -24,7 +24,7 @@ def main(
     title: str = "",
     worst: int = 3,
 ) -> None:
-    """Draw the worst so many splits and the worst so many mergers."""
+    """Draw the worst so many errors of each kind."""
     from connectomake.draw.error_views import read_errors
     from connectomake.draw.errors import draw_errors
     from connectomake.draw.figure import MOST_BYTES, save_figure

@@ -5,7 +5,7 @@ in   labels     (Z, Y, X) integer store (its zarr.json)
      skeletons  npz; optional
 out  metrics    JSON: the numbers, and what they were measured on
      table      TSV: one row per skeleton
-     errors     TSV: the worst splits and mergers, with their places
+     errors     TSV: the worst splits, mergers and missing parts, with their places
 """
 
 from pathlib import Path

@@ -102,6 +102,30 @@ def test_splits_are_those_of_a_walk_along_the_graph(forest: tuple) -> None:
 
 
 @check(forests())
+def test_missing_path_is_that_of_the_stretches_of_background_and_in_all_what_is_omitted(forest: tuple) -> None:
+    skeletons, segment = forest
+    length = np.linalg.norm(np.diff(skeletons.node_pos_nm[skeletons.edges], axis=1)[:, 0], axis=1)
+    graph = nx.Graph(skeletons.edges.tolist())
+    expected = []
+    for stretch in nx.connected_components(graph.subgraph([n for n in graph if segment[n] == 0])):
+        lost = length[np.isin(skeletons.edges, list(stretch)).any(axis=1)].sum()
+        if lost:
+            expected.append((int(skeletons.node_skeleton_id[min(stretch)]), pytest.approx(lost, abs=1e-3), stretch))
+    rows = [row for row in find_all(*forest) if row["kind"] == "missing"]
+    assert len(rows) == len(expected)
+    assert [row["lost_nm"] for row in rows] == sorted((row["lost_nm"] for row in rows), reverse=True)
+    omitted = length[(segment[skeletons.edges] == 0).any(axis=1)].sum()
+    assert sum(row["lost_nm"] for row in rows) == pytest.approx(omitted, abs=0.05)
+    for row in rows:
+        place = [row["z_nm"], row["y_nm"], row["x_nm"]]
+        assert any(
+            (row["truth_a"], row["lost_nm"]) == (skeleton, lost)
+            and np.isclose(skeletons.node_pos_nm[sorted(stretch)], place).all(axis=1).any()
+            for skeleton, lost, stretch in expected
+        )
+
+
+@check(forests())
 def test_mergers_are_those_that_the_metrics_count_and_void_all_their_path(forest: tuple) -> None:
     skeletons, segment = forest
     runs = slow_runs(*forest)
@@ -131,7 +155,7 @@ def test_mergers_are_those_that_the_metrics_count_and_void_all_their_path(forest
 @check(forests(), st.integers(0, 6))
 def test_the_worst_come_first_and_fewer_are_the_first_of_all(forest: tuple, worst: int) -> None:
     every = find_all(*forest)
-    for kind in ("split", "merge"):
+    for kind in ("split", "merge", "missing"):
         rows = [row for row in every if row["kind"] == kind]
         assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
         assert [row["lost_nm"] for row in rows] == sorted((row["lost_nm"] for row in rows), reverse=True)
@@ -211,7 +235,11 @@ def slow_voxel_errors(truth: np.ndarray, labels: np.ndarray) -> list[tuple]:
         for g in range(1, 4)
         if (n := int(np.count_nonzero((truth == t) & (labels == g))))
     }
-    expected = []
+    expected = [
+        ("missing", t, t, 0, 0, n, *slow_place(truth, labels, (t, 0), (t, 0)))
+        for t in range(1, 4)
+        if (n := int(np.count_nonzero((truth == t) & (labels == 0))))
+    ]
     for (t, g), n in size.items():
         owner = min((s for s, h in size if h == g), key=lambda s: (-size[s, g], s))
         largest = min((h for s, h in size if s == t), key=lambda h: (-size[t, h], h))

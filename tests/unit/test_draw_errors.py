@@ -196,9 +196,40 @@ def test_raw_and_labels_are_enough_and_labels_are_needed(layers: Layers) -> None
         draw_errors([split_at((6, 7, 40))], Layers(layers.raw), "bars")
 
 
+def missing_at(voxel: Triple, **changes: object) -> FoundError:
+    return replace(split_at(voxel), **({"kind": "missing", "truth": (12, 12), "segment": (0, 0)} | changes))
+
+
+@pytest.fixture
+def holed(layers: Layers) -> Layers:
+    """Leave the second bar without a label from x 30 on."""
+    labels = make_labels()
+    labels[:, 15:30, 30:] = 0
+    return replace(layers, labels=ArrayVolume(labels))
+
+
+def test_what_is_missing_is_shown_where_the_labels_have_a_hole(holed: Layers) -> None:
+    figure = draw_errors([missing_at((6, 22, 50))], holed, "bars")
+    raw, _, segmentation, truth = (axes.get_images()[0].get_array() for axes in figure.axes)
+    assert raw.ndim == 2
+    columns = [np.flatnonzero(pixels_of(np.asarray(image), LOST).any(axis=0)) for image in (segmentation, truth)]
+    assert [(int(found[0]), int(found[-1])) for found in columns] == [(30, 79), (30, 79)]
+    assert pixels_of(np.asarray(truth), OBJECT).any()
+    texts = [text.get_text() for text in figure.texts]
+    assert "missing 1" in texts
+    assert "truth 12 has no label here" in texts
+
+
+def test_missing_path_is_shown_without_truth_labels_too(holed: Layers) -> None:
+    error = missing_at((6, 22, 50), truth=(2, 2), lost_nm=400.0, lost_vx=None)
+    figure = draw_errors([error], replace(holed, truth=None), "bars", skeletons=make_skeletons())
+    assert len(figure.axes) == 4
+    assert "skeleton 2 has no label here" in [text.get_text() for text in figure.texts]
+
+
 def test_without_errors_the_figure_says_so(layers: Layers, tmp_path: Path) -> None:
     figure = draw_errors([], layers, "bars")
-    assert "no splits and no mergers" in [text.get_text() for text in figure.texts]
+    assert "no errors" in [text.get_text() for text in figure.texts]
     save_figure(figure, tmp_path / "none.png")
     assert (tmp_path / "none.png").read_bytes().startswith(PNG)
 
@@ -318,8 +349,8 @@ def test_a_page_of_many_errors_shows_the_worst() -> None:
     whole = {(f"v{k}", "a"): "" for k in range(100)}
     page = write_error_page(table_of(50, variant="v7", volume="a"), "many", whole=whole)
     assert page.count("<details") == 100
-    assert page.count("<tr><td>") == 10
-    assert "the worst 10 of 50 splits" in page
+    assert page.count("<tr><td>") == 6
+    assert "the worst 6 of 50 splits" in page
     assert page.count("no splits") == 99
     assert page.count("no errors") == 99
 

@@ -61,17 +61,23 @@ def test_a_split_edge_lies_in_its_middle_and_costs_the_shorter_run() -> None:
 
 def test_a_stretch_of_background_splits_in_its_middle() -> None:
     found = find_on_paths((1, [5, 5, 5, 0, 0, 0, 8, 8]))
-    assert rows_of(found, *IDS, "x_nm") == [("split", 1, 1, 5, 8, 10.0, 40.0)]
+    assert rows_of(found, *IDS, "x_nm") == [("split", 1, 1, 5, 8, 10.0, 40.0), ("missing", 1, 1, 0, 0, 40.0, 40.0)]
 
 
-def test_background_within_or_behind_a_segment_splits_nothing() -> None:
-    assert len(find_on_paths((1, [5, 5, 0, 5, 5, 0, 0]))["kind"]) == 0
+def test_background_within_or_behind_a_segment_splits_nothing_and_is_missing_stretch_by_stretch() -> None:
+    found = find_on_paths((1, [5, 5, 0, 5, 5, 0, 0]), (2, [0, 0, 0, 0]), (3, [0]))
+    assert rows_of(found, *IDS, "rank", "x_nm") == [
+        ("missing", 2, 2, 0, 0, 30.0, 1, 10.0),
+        ("missing", 1, 1, 0, 0, 20.0, 2, 20.0),
+        ("missing", 1, 1, 0, 0, 20.0, 3, 50.0),
+    ]
+    assert len(find_on_paths((1, [5, 0, 0, 5]), (2, [0, 0, 0]), worst=1)["kind"]) == 1
 
 
 def test_several_places_between_two_segments_are_one_split_at_the_middle_place() -> None:
     found = find_on_paths((1, [5, 8, 8, 5, 5, 5, 8, 5, 5, 5, 5, 0, 8]))
-    assert rows_of(found, *IDS) == [("split", 1, 1, 5, 8, 10.0)]
-    assert found["x_nm"].tolist() == [55.0]  # of 5, 25, 55, 65 and 110
+    assert rows_of(found, *IDS) == [("split", 1, 1, 5, 8, 10.0), ("missing", 1, 1, 0, 0, 20.0)]
+    assert found["x_nm"].tolist() == [55.0, 110.0]  # of 5, 25, 55, 65 and 110
 
 
 def test_the_segments_around_a_stretch_of_background_are_parted_from_the_longest() -> None:
@@ -80,7 +86,11 @@ def test_the_segments_around_a_stretch_of_background_are_parted_from_the_longest
     skeletons = Skeletons(edges, np.full(9, 4), position)
     segment = np.array([5, 5, 0, 0, 6, 6, 6, 0, 7])
     found = find_errors(skeletons, segment, worst=9, voxel_size_zyx_nm=(1, 1, 1), offset_zyx_nm=(0, 0, 0))
-    assert rows_of(found, *IDS) == [("split", 4, 4, 6, 5, 10.0), ("split", 4, 4, 6, 7, 0.0)]
+    assert rows_of(found, *IDS) == [
+        ("split", 4, 4, 6, 5, 10.0),
+        ("split", 4, 4, 6, 7, 0.0),
+        ("missing", 4, 4, 0, 0, 50.0),
+    ]
     assert rows_of(found, "y_nm", "x_nm")[0] == (1000.0, 20.0)  # 30 is as near to the middle
 
 
@@ -101,7 +111,7 @@ def test_every_voided_run_is_counted_once_and_each_skeleton_meets_its_nearest_of
 
 
 def test_background_merges_nothing_but_skeletons_of_id_zero_do() -> None:
-    assert len(find_on_paths((1, [0, 0, 0]), (2, [0, 0]))["kind"]) == 0
+    assert set(find_on_paths((1, [0, 0, 0]), (2, [0, 0]))["kind"]) == {"missing"}
     assert rows_of(find_on_paths((0, [5, 5]), (2, [5])), *IDS) == [("merge", 0, 2, 5, 5, 10.0)]
 
 
@@ -247,13 +257,20 @@ def test_parts_far_from_each_other_are_shown_in_their_own_middle(tmp_path: Path)
     labels[:, :, :20], labels[:, :, 30:] = 7, 9
     pair = write_pair(tmp_path, truth, labels)
     found = find_voxel_errors(contingency(*pair), *pair, worst=5)
-    assert rows_of(found, "kind", "segment_a", "segment_b", "z_vx", "y_vx", "x_vx") == [("split", 7, 9, 0, 1, 35)]
+    assert rows_of(found, "kind", "segment_a", "segment_b", "z_vx", "y_vx", "x_vx") == [
+        ("split", 7, 9, 0, 1, 35),
+        ("missing", 0, 0, 0, 1, 24),
+    ]
 
 
-def test_background_and_unknown_make_no_voxel_error(tmp_path: Path) -> None:
+def test_background_and_unknown_of_the_truth_make_no_voxel_error(tmp_path: Path) -> None:
     truth = np.array([[[0, 0, -1, -1, 5, 5, 5, 0]]], np.int16)
     labels = np.array([[[1, 2, 2, 1, 2, 0, 2, 2]]], np.uint16)
     pair = write_pair(tmp_path, truth, labels)
+    found = find_voxel_errors(contingency(*pair), *pair, worst=5)
+    assert rows_of(found, "kind", "truth_a", "segment_a", "lost_vx", "x_vx") == [("missing", 5, 0, 1, 5)]
+    full = np.where(truth > 0, truth, labels).astype(np.uint16)
+    pair = write_pair(tmp_path, truth, full)
     found = find_voxel_errors(contingency(*pair), *pair, worst=5)
     assert [len(column) for column in found.values()] == [0] * len(COLUMNS)
 

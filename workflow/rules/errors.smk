@@ -1,4 +1,4 @@
-"""Errors: the worst splits and mergers, to be looked at: pictures, views in Neuroglancer, one table.
+"""Errors: the worst splits, mergers and missing parts, to be looked at: pictures, views in Neuroglancer, one table.
 
 in   errors.tsv of the measure stage
 out  results/report/view/.../{volume}/links.tsv, state.json   a link to each error; `python scripts/serve_volumes.py` serves them
@@ -35,7 +35,7 @@ rule link_neuroglancer:
 
 
 rule draw_errors:
-    """Draw the places of the worst splits and mergers of one segmentation."""
+    """Draw the places of the worst errors of one segmentation."""
     input:
         unpack(truth_skeletons),
         volume=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",

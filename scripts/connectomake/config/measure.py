@@ -41,7 +41,7 @@ class MeasureConfig(Section):
         default=200.0, ge=0, description="clefts: voxels farther from the other side's clefts are false (nm)"
     )
     worst_errors: int = Field(
-        default=20, ge=0, le=1000, description="so many of the worst splits, and of the worst mergers, are listed"
+        default=20, ge=0, le=1000, description="so many of the worst splits, mergers and missing parts are listed"
     )
     backend: Backend = Field(
         default="own",

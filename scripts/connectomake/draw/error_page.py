@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from connectomake.draw.figure import MERGE, SPLIT, format_length
+from connectomake.draw.figure import INK, MERGE, SPLIT, format_length
 from connectomake.draw.page import STYLE
 from connectomake.draw.tables import shorten_ids
 
@@ -19,12 +19,14 @@ h2 {{ font-size: 1em; margin: 1em 0 .2em; }} h2 a {{ font-weight: 400; margin-le
 .pair {{ display: flex; flex-wrap: wrap; gap: .6em 2.5em; align-items: flex-start; }}
 caption {{ text-align: left; font-weight: 600; padding: .4em .7em; white-space: nowrap; }}
 caption.split {{ color: {SPLIT}; }} caption.merge {{ color: {MERGE}; }}
+caption.missing {{ color: {INK}; }}
 code {{ background: #f2f2f2; padding: .15em .4em; user-select: all; }} a {{ color: #1c6b49; }}
 """
-NAMES = {"split": ("split", "splits"), "merge": ("merger", "mergers")}
+NAMES = {"split": ("split", "splits"), "merge": ("merger", "mergers"), "missing": ("missing part", "missing parts")}
 COLUMNS = {
     "split": {"truth": "truth_a", "segment": "segment_a", "torn off it": "segment_b"},
     "merge": {"segment": "segment_a", "truth": "truth_a", "joined to it": "truth_b"},
+    "missing": {"truth": "truth_a"},
 }
 Row = Mapping[str, str]
 Key = tuple[str, str]
@@ -37,7 +39,7 @@ def write_error_page(
     command: str = "",
     whole: Mapping[Key, str] | None = None,
 ) -> str:
-    """Write the errors of all variants as HTML: for each variant a part that opens, in it splits and mergers by volume.
+    """Write the errors of all variants as HTML: for each variant a part that opens, in it errors by volume and kind.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ def write_error_page(
     for values in zip(*table.values(), strict=True):
         row = dict(zip(table, values, strict=True))
         rows.setdefault((row["variant"], row["volume"]), []).append(row)
-    most = max(FEWEST_ROWS, MOST_ROWS // (2 * max(1, len(rows))))
+    most = max(FEWEST_ROWS, MOST_ROWS // (len(NAMES) * max(1, len(rows))))
     variants = list(dict.fromkeys(variant for variant, _ in rows))
     parts = []
     for k, (variant, name) in enumerate(zip(variants, shorten_ids(variants), strict=True)):
@@ -71,7 +73,7 @@ def write_error_page(
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
         f"<style>{STYLE}{ERROR_STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n"
-        "<p>The worst splits and mergers of each variant, by what each one costs. "
+        "<p>The worst splits, mergers and parts without a label of each variant, by what each one costs. "
         "Lengths are path of truth skeletons. Voxels are counted where there are no skeletons, or none shows an error. "
         "All rows, with positions in nm, are in errors.tsv.</p>\n"
         f"{serve}" + "\n".join(parts) + "\n</body></html>\n"
@@ -79,7 +81,7 @@ def write_error_page(
 
 
 def _sum_up(rows: Sequence[Row]) -> str:
-    """Say how bad the worst split and the worst merger of a variant are."""
+    """Say how bad the worst error of each kind is."""
     found = []
     for kind, (one, _) in NAMES.items():
         of_kind = [row for row in rows if row["kind"] == kind]

@@ -17,7 +17,7 @@ from connectomake.volumes.skeletons import Skeletons
 
 FIELD_VX, NARROWEST_NM, WIDEST_NM = 256, 1500.0, 2500.0
 NEAR = 0.06  # of the field: skeletons that come so near to a plane are shown in it
-KINDS = ("split", "merge")
+KINDS = ("split", "merge", "missing")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class View:
 
 
 def read_errors(path: Path, worst: int) -> list[FoundError]:
-    """Read the worst so many splits, then the worst so many mergers, from errors.tsv.
+    """Read the worst so many splits, then as many mergers, then as much that is missing, from errors.tsv.
 
     Raises
     ------
@@ -144,6 +144,9 @@ def _read_view(
     truth_ids = _truth_ids(error, aligned.get("truth"), layers, skeletons)
     if error.kind == "split":
         shown = [_seen(image, error.segment, plane, voxel) for image, plane in zip(labels, planes, strict=True)]
+    elif error.kind == "missing" and truths:
+        holes = [np.where(image == 0, truth, 0) for image, truth in zip(labels, truths, strict=True)]
+        shown = [_seen(image, truth_ids, plane, voxel) for image, plane in zip(holes, planes, strict=True)]
     elif truths:
         shown = [_seen(image, truth_ids, plane, voxel) for image, plane in zip(truths, planes, strict=True)]
     elif skeletons is not None:

@@ -5,7 +5,7 @@ Two colours tell the parts of an error from each other in every row: the object,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,6 +18,7 @@ from connectomake.draw.colours import BORDER_DARKNESS, colour_ids, find_borders,
 from connectomake.draw.error_views import FoundError, View, edges_near, read_views
 from connectomake.draw.figure import (
     FAINT,
+    INK,
     MERGE,
     SCORE,
     SPLIT,
@@ -35,7 +36,7 @@ from connectomake.volumes.skeletons import Skeletons
 COLUMN_IN, GAP_IN, LEFT_IN, TOP_IN, HEAD_IN, ROW_GAP_IN = 2.3, 0.07, 0.12, 0.80, 0.42, 0.16
 OBJECT, LOST = "#00b899", "#ec2f92"
 STRONG, PALE = 0.55, 0.15  # opacity
-NAMES = {"split": ("split", SPLIT), "merge": ("merger", MERGE)}
+NAMES = {"split": ("split", SPLIT), "merge": ("merger", MERGE), "missing": ("missing", INK)}
 
 
 def draw_errors(
@@ -89,12 +90,12 @@ def draw_errors(
 def _draw_none(title: str) -> Figure:
     figure = new_figure(5.8, 1.15)
     write_text(figure, LEFT_IN, 0.10, title, fontsize=11, weight="bold")
-    write_text(figure, LEFT_IN, 0.50, "no splits and no mergers", fontsize=13, weight="bold", color=SCORE)
+    write_text(figure, LEFT_IN, 0.50, "no errors", fontsize=13, weight="bold", color=SCORE)
     write_text(
         figure,
         LEFT_IN,
         0.80,
-        "Of what was compared, nothing is torn apart or joined. What has no label at all is not listed.",
+        "Of what was compared, nothing is torn apart, joined or without a label.",
         fontsize=9,
     )
     return figure
@@ -122,6 +123,8 @@ def _write_head(figure: Figure, view: View, top: float) -> None:
     who = "truth" if error.lost_nm is None else "skeleton"
     if error.kind == "split":
         story = f"{who} {error.truth[0]}: segment {error.segment[1]} is torn off segment {error.segment[0]}"
+    elif error.kind == "missing":
+        story = f"{who} {error.truth[0]} has no label here"
     else:
         story = f"segment {error.segment[0]}: {who} {error.truth[1]} is joined to {who} {error.truth[0]}"
     where = "  ".join(f"{axis} {v}" for axis, v in zip("zyx", error.voxel_zyx, strict=True))
@@ -137,16 +140,28 @@ def _paint(view: View, column: str) -> np.ndarray:
         return view.gray
     if column == "affinities" and view.affinities is not None:
         return view.affinities
+    if view.error.kind == "missing":
+        return _emphasise_missing(view, column)
+    ids, pair = (view.labels, view.error.segment) if column == "segmentation" else (view.truth, view.truth_ids)
+    if ids is None:
+        return view.gray
+    return _emphasise(view.gray, ids, {LOST: ids == pair[1], OBJECT: ids == pair[0]})
+
+
+def _emphasise_missing(view: View, column: str) -> np.ndarray:
+    """Show what of an object has no label in one colour, over the segmentation; over the truth the rest of it too."""
+    if view.truth is None:
+        return _emphasise(view.gray, view.labels, {}) if column == "segmentation" else view.gray
+    inside = view.truth == view.truth_ids[0]
     if column == "segmentation":
-        return _emphasise(view.gray, view.labels, view.error.segment)
-    return view.gray if view.truth is None else _emphasise(view.gray, view.truth, view.truth_ids)
+        return _emphasise(view.gray, view.labels, {LOST: inside & (view.labels == 0)})
+    return _emphasise(view.gray, view.truth, {OBJECT: inside, LOST: inside & (view.labels == 0)})
 
 
-def _emphasise(gray: np.ndarray, ids: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
-    """Lay labels over a gray image: the two of a pair in the two colours, first the second; others pale."""
+def _emphasise(gray: np.ndarray, ids: np.ndarray, parts: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Lay labels over a gray image: masked parts each in its colour, one after the other; all else pale."""
     image = overlay(gray, ids, PALE).astype(np.float32)
-    for wanted, colour in ((pair[1], LOST), (pair[0], OBJECT)):
-        inside = ids == wanted
+    for colour, inside in parts.items():
         image[inside] = gray[inside, None] * (1 - STRONG) + STRONG * _rgb(colour)
         image[inside & find_borders(ids)] *= 1 - BORDER_DARKNESS
     return np.round(image).astype(np.uint8)

@@ -16,7 +16,7 @@ COLUMNS = (
     *("kind", "rank", "z_nm", "y_nm", "x_nm", "z_vx", "y_vx", "x_vx"),
     *("truth_a", "truth_b", "segment_a", "segment_b", "lost_nm", "lost_vx"),
 )
-KINDS = ("split", "merge")
+KINDS = ("split", "merge", "missing")
 
 
 def gather_errors(
@@ -38,7 +38,7 @@ def gather_errors(
     Returns
     -------
     dict
-        `variant`, `volume`, the columns of errors.tsv, `link` (empty where there is none); splits before mergers, each
+        `variant`, `volume`, the columns of errors.tsv, `link` (empty where there is none); kind by kind, each
         the worst first: what lost path by that, then what lost voxels; ties in the order given.
 
     Raises

@@ -46,8 +46,8 @@ class Measured:
     per_skeleton
         One row per skeleton; empty columns without skeletons.
     errors
-        The worst splits and mergers, one row each: along skeletons (`find_errors`), or where there are no skeletons or
-        no errors along them, of voxels (`find_voxel_errors`).
+        The worst splits, mergers and missing parts, one row each: along skeletons (`find_errors`), or where there are
+        no skeletons or no errors along them, of voxels (`find_voxel_errors`).
     """
 
     numbers: dict[str, Any]

@@ -1,4 +1,4 @@
-"""The worst splits and mergers of a volume that has truth labels but no skeletons: how many voxels, and where to look.
+"""The worst errors of a volume that has truth labels but no skeletons: how many voxels, and where to look.
 
 What is lost is always an overlap: voxels of one truth object in one segment. The contingency table says how large
 each is; the volumes are read once more for places.
@@ -26,6 +26,8 @@ from connectomake.measure.voxel_samples import REACH_VX, UNUSED, Sample, extent_
 if TYPE_CHECKING:
     from connectomake.volumes.volume import Volume
 
+KINDS = ("split", "merge", "missing")
+
 
 def find_voxel_errors(
     table: Contingency,
@@ -36,19 +38,19 @@ def find_voxel_errors(
     block_vx: int = BLOCK_VX,
     threads: int = 1,
 ) -> Table:
-    """List the worst splits and the worst mergers of a segmentation, by the voxels that each one costs.
+    """List the worst splits, the worst mergers and the worst missing parts of a segmentation, by the voxels they cost.
 
     Every segment belongs to the truth object that it shares most voxels with. A *split* is a segment that belongs to an
     object of which another segment holds more; it costs their overlap. A *merger* is a truth object that holds part of
     a segment that belongs to another; it costs their overlap, whether the object was swallowed whole, or torn and a
-    piece of it swallowed, or its border misplaced. So no voxel is lost twice. Background and unknown (0 and less) make
-    no error, in the truth or in the segmentation.
+    piece of it swallowed, or its border misplaced. *Missing* is what an object has in no segment (0). So no voxel is
+    lost twice. What is background or unknown in the truth (0 and less) makes no error.
 
     An error lies at a voxel of its overlap from which the larger part, of the same object or segment, is at most 4
     voxels away straight along an axis: the one nearest to the median of all such voxels. Where the parts are farther
-    from each other, it lies at the voxel nearest to the median of the overlap. Of more than 64 voxels, 64 drawn by a
-    hash of their place stand for all: one pass within fixed memory finds them, and neither blocks nor threads change
-    the result. Blocks without any of the overlaps are read once, others partly again.
+    from each other, or an object is missing, it lies at the voxel nearest to the median of the overlap. Of more than
+    64 voxels, 64 drawn by a hash of their place stand for all: one pass within fixed memory finds them, and neither
+    blocks nor threads change the result. Blocks without any of the overlaps are read once, others partly again.
 
     Memory is two blocks for each thread, and 2 KB for each error listed.
 
@@ -76,7 +78,7 @@ def find_voxel_errors(
     DataError
         When the table holds an overlap that the volumes do not.
     """
-    parts, is_split = _worst_parts(table, worst)
+    parts, kind_of = _worst_parts(table, worst)
     voxel = _find_places(parts, truth, segmentation, block_vx, threads)
     position = position_of(voxel, segmentation.voxel_size_zyx_nm, segmentation.offset_zyx_nm)
     found = {
@@ -88,7 +90,8 @@ def find_voxel_errors(
             parts.segment[rows],
             parts.count[rows],
         )
-        for kind, rows in (("split", is_split), ("merge", ~is_split))
+        for kind in KINDS
+        for rows in [kind_of == kind]
     }
     return error_table(found, "vx", segmentation.voxel_size_zyx_nm, segmentation.offset_zyx_nm)
 
@@ -108,19 +111,23 @@ class _Parts:
 
 
 def _worst_parts(table: Contingency, worst: int) -> tuple[_Parts, np.ndarray]:
-    """Give the worst splits and mergers, each worst first, and a mask of which are splits."""
-    objects = (table.truth_id > 0) & (table.segment_id > 0)
+    """Give the worst splits, mergers and missing parts, each worst first, and the kind of each."""
+    objects = (table.truth_id > 0) & (table.segment_id >= 0)
     truth, segment, count = (column[objects] for column in (table.truth_id, table.segment_id, table.count))
-    of_truth, of_segment = _largest(truth, segment, count), _largest(segment, truth, count)
-    rows = np.arange(len(count))
+    rows, is_labelled = np.arange(len(count)), segment > 0
+    of_truth, of_segment = (
+        _largest(*ids, np.where(is_labelled, count, 0)) for ids in ((truth, segment), (segment, truth))
+    )
+    is_own = of_segment == rows
+    lost = (is_own & (of_truth != rows) & is_labelled, ~is_own & is_labelled, ~is_labelled)
     kinds = []
-    for whole, is_lost in ((of_truth, (of_segment == rows) & (of_truth != rows)), (of_segment, of_segment != rows)):
+    for is_lost, whole in zip(lost, (of_truth, of_segment, rows), strict=True):
         part = np.flatnonzero(is_lost)
         part = part[np.lexsort((segment[part], truth[part], -count[part]))][:worst]
         kinds.append(np.stack([part, whole[part]]))
     part, whole = np.concatenate(kinds, axis=1)
     found = _Parts(truth[part], segment[part], truth[whole], segment[whole], count[part])
-    return found, np.arange(len(part)) < kinds[0].shape[1]
+    return found, np.repeat(KINDS, [kind.shape[1] for kind in kinds])
 
 
 def _largest(owner: np.ndarray, other: np.ndarray, count: np.ndarray) -> np.ndarray:

@@ -173,7 +173,7 @@ def _mark(row: dict[str, str], skeletons: Skeletons | None, truth: Volume | None
     if row["lost_nm"] and skeletons is not None and truth is not None:
         selected["truth"] = _ids(*(str(truth_at(truth, skeletons, int(i), position)) for i in truths))
     lost = f"{float(row['lost_nm']):,.0f} nm" if row["lost_nm"] else f"{row['lost_vx']} voxels"
-    objects = f"truth {' and '.join(truths)}; segments {' and '.join(segments)}"
+    objects = f"truth {' and '.join(truths)}; segments {' and '.join(segments) or 'none'}"
     description = f"{row['kind']} {row['rank']}: {lost} lost; {objects}"
     return Mark(f"{row['kind']}-{row['rank']}", description, position, selected), row
 
