@@ -1,6 +1,8 @@
 """Boxes of voxels, the block grid that covers a volume, and the way between voxels and nanometres.
 
-Invariant: every triple is ordered z, y, x; a box includes its start and excludes its stop.
+Invariant: every triple is ordered z, y, x; a box includes its start and excludes its stop. An offset is the position
+of the CENTRE of a volume's first voxel (OME-NGFF and CellMap say so), hence voxel i of an axis covers
+[offset + (i - 1/2) size, offset + (i + 1/2) size). NISB and kimimaro put a node at index * size: the same convention.
 """
 
 from __future__ import annotations
@@ -10,10 +12,14 @@ from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
 
+import numpy as np
+
 from connectomake.errors import DataError
 
 Triple = tuple[int, int, int]
 TripleNm = tuple[float, float, float]
+
+FARTHEST_VX = 2**62  # beyond any volume
 
 
 @dataclass(frozen=True, order=True)
@@ -155,3 +161,14 @@ def to_triple_nm(values: Sequence[float]) -> TripleNm:
     """Turn any sequence of three numbers into a plain (z, y, x) tuple of floats, in nm."""
     z, y, x = (float(v) for v in values)
     return z, y, x
+
+
+def voxel_at(position_nm: np.ndarray, voxel_size_zyx_nm: Sequence[float], offset_zyx_nm: Sequence[float]) -> np.ndarray:
+    """Give the voxel (N, 3) int64 that holds each position (N, 3) z, y, x in nm; it may lie outside any volume."""
+    voxel = np.floor((np.asarray(position_nm) - offset_zyx_nm) / voxel_size_zyx_nm + 0.5)
+    return np.clip(voxel, -FARTHEST_VX, FARTHEST_VX).astype(np.int64)  # lest a position in metres overflow
+
+
+def position_of(voxel: np.ndarray, voxel_size_zyx_nm: Sequence[float], offset_zyx_nm: Sequence[float]) -> np.ndarray:
+    """Give the centre (N, 3) float64 in nm of each voxel (N, 3): the inverse of `voxel_at`."""
+    return np.asarray(voxel, np.float64) * voxel_size_zyx_nm + offset_zyx_nm

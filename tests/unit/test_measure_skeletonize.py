@@ -16,7 +16,8 @@ from scipy.spatial import cKDTree
 from connectomake.config.data import VolumeSource
 from connectomake.config.skeletons import SkeletonConfig
 from connectomake.errors import DataError, MissingPackageError
-from connectomake.measure.nodes import segment_at_nodes, voxel_at
+from connectomake.geometry import voxel_at
+from connectomake.measure.nodes import segment_at_nodes
 from connectomake.measure.skeletonize import skeletonize_labels, skeletons_of_volume
 from connectomake.measure.skeletonize import volume as skeletonize
 from connectomake.measure.skeletonize.grid import plan_trace

@@ -12,12 +12,12 @@ from skimage.metrics import variation_of_information as skimage_voi
 
 from connectomake.config.measure import MeasureConfig, VoxelMetric
 from connectomake.errors import DataError
-from connectomake.geometry import Box, Triple, TripleNm
+from connectomake.geometry import Box, Triple, TripleNm, position_of, voxel_at
 from connectomake.measure.adapted_rand import adapted_rand_error, adapted_rand_error_snemi
 from connectomake.measure.contingency import Contingency, contingency, contingency_of_arrays
 from connectomake.measure.dense_metrics import TABLE_METRICS, dense_metrics
 from connectomake.measure.label_volumes import reading_grid
-from connectomake.measure.nodes import position_of, segment_at_nodes, voxel_at
+from connectomake.measure.nodes import segment_at_nodes
 from connectomake.measure.pair_counts import MAX_CELLS, count_pairs
 from connectomake.measure.variation_of_information import variation_of_information
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from connectomake.errors import DataError, MissingDataError
-from connectomake.view.links import Files, find_contrast, served_at, truth_at, write_views
+from connectomake.view.links import Files, find_contrast, served_at, write_views
 from connectomake.view.routes import Site
 from connectomake.volumes.affinities import nearest_channels
 from connectomake.volumes.files import write_json
 from connectomake.volumes.ingest import open_raw
-from connectomake.volumes.skeletons import Skeletons, save_skeletons
+from connectomake.volumes.skeletons import Skeletons, label_under, save_skeletons
 from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import open_volume
 
@@ -181,9 +181,9 @@ def test_no_skeletons_make_no_layer(files, tmp_path):
 def test_truth_under_a_skeleton_outside_the_volume_is_none(files):
     truth = open_volume(files.volume.with_name("labels.zarr"))
     skeletons = Skeletons(np.empty((0, 2)), [3, 4], [[0.0, 0.0, 0.0], [90.0, -12.1, 402.0]])
-    assert truth_at(truth, skeletons, 3, (90, -16, 402)) == 0
-    assert truth_at(truth, skeletons, 4, (90, -16, 402)) == 1, "half a voxel from the first centre"
-    assert truth_at(truth, skeletons, 5, (90, -16, 402)) == 0
+    assert label_under(truth, skeletons, 3, (90, -16, 402)) is None
+    assert label_under(truth, skeletons, 4, (90, -16, 402)) == 1, "half a voxel from the first centre"
+    assert label_under(truth, skeletons, 5, (90, -16, 402)) is None
 
 
 def test_contrast_leaves_out_the_extremes(tmp_path, files):

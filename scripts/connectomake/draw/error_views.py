@@ -13,7 +13,7 @@ from connectomake.draw.planes import Layer, Plane, common_box, read_plane
 from connectomake.draw.slices import Layers, read_affinities, read_gray, stretch_contrast
 from connectomake.errors import DataError, MissingDataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple, to_triple_nm
-from connectomake.volumes.skeletons import Skeletons
+from connectomake.volumes.skeletons import Skeletons, label_under
 
 FIELD_VX, NARROWEST_NM, WIDEST_NM = 256, 1500.0, 2500.0
 NEAR = 0.06  # of the field: skeletons that come so near to a plane are shown in it
@@ -141,7 +141,7 @@ def _read_view(
     planes = _planes_at(voxel, box, np.rint(field_nm(raw.voxel_size_zyx_nm) / np.array(raw.voxel_size_zyx_nm)))
     labels = [read_plane(aligned["labels"], plane, ids=True) for plane in planes]
     truths = [read_plane(aligned["truth"], plane, ids=True) for plane in planes] if "truth" in aligned else []
-    truth_ids = _truth_ids(error, aligned.get("truth"), layers, skeletons)
+    truth_ids = _truth_ids(error, aligned.get("truth"), skeletons)
     if error.kind == "split":
         shown = [_seen(image, error.segment, plane, voxel) for image, plane in zip(labels, planes, strict=True)]
     elif error.kind == "missing" and truths:
@@ -188,26 +188,13 @@ def _seen(image: np.ndarray, ids: tuple[int, int], plane: Plane, voxel: np.ndarr
     return min(int(np.count_nonzero(part == i)) for i in ids)
 
 
-def _truth_ids(error: FoundError, truth: Layer | None, layers: Layers, skeletons: Skeletons | None) -> tuple[int, int]:
-    """Give the truth labels of the two that an error names: those ids or, of skeletons, the labels they run through.
-
-    A skeleton's id need not be its label: the label under its node nearest to the error is read.
-    """
+def _truth_ids(error: FoundError, truth: Layer | None, skeletons: Skeletons | None) -> tuple[int, int]:
+    """Give the truth labels of the two that an error names: those ids or, of skeletons, the labels they run through."""
     if truth is None or skeletons is None or error.lost_nm is None:
         return error.truth
-    first, second = (_label_under(i, error, truth, layers, skeletons) for i in error.truth)
+    under = [label_under(truth.volume, skeletons, i, error.position_zyx_nm) for i in error.truth]
+    first, second = (i if label is None else label for i, label in zip(error.truth, under, strict=True))
     return first, second
-
-
-def _label_under(skeleton: int, error: FoundError, truth: Layer, layers: Layers, skeletons: Skeletons) -> int:
-    nodes = skeletons.node_pos_nm[skeletons.node_skeleton_id == skeleton]
-    if not len(nodes):
-        return skeleton
-    node = nodes[np.argmin(((nodes - error.position_zyx_nm) ** 2).sum(axis=1))]
-    raw = layers.raw
-    voxel = np.floor((node - raw.offset_zyx_nm) / raw.voxel_size_zyx_nm + 0.5).astype(int) - truth.origin_zyx_vx
-    voxel = np.clip(voxel, 0, np.array(truth.volume.shape_zyx) - 1)
-    return int(truth.volume.read(Box(to_triple(voxel.tolist()), to_triple((voxel + 1).tolist())))[0, 0, 0])
 
 
 def edges_near(skeletons: Skeletons, skeleton: int | None, plane: Plane, layers: Layers) -> np.ndarray:

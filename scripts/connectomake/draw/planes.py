@@ -9,33 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Protocol
 
 import numpy as np
 
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
+from connectomake.volumes.volume import Readable
 
 MOST_PIXELS = 1024
-
-
-class Readable(Protocol):
-    """What drawing needs of a volume; `connectomake.volumes` has it."""
-
-    @property
-    def shape_zyx(self) -> Triple:
-        """Extent in voxels."""
-
-    @property
-    def voxel_size_zyx_nm(self) -> TripleNm:
-        """Extent of a voxel."""
-
-    @property
-    def offset_zyx_nm(self) -> TripleNm:
-        """Centre of the first voxel."""
-
-    def read(self, box: Box | None = None, channels: slice | None = None) -> np.ndarray:
-        """Give (Z, Y, X), or (C, Z, Y, X) where there is a channel axis."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from connectomake.draw.colours import NO_PARTNER, adopt_ids, match_truth, overlay
 from connectomake.draw.figure import add_axes_in, add_scale_bar, new_figure, show_image, write_text
-from connectomake.draw.planes import Layer, Plane, Readable, choose_planes, common_box, lay_over, read_plane
+from connectomake.draw.planes import Layer, Plane, choose_planes, common_box, lay_over, read_plane
+from connectomake.volumes.volume import Readable
 
 COLUMN_IN, GAP_IN, LEFT_IN, TOP_IN = 2.85, 0.08, 0.62, 0.72
 NARROWEST_IN, NAME_IN = 5.0, 0.36

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from connectomake.measure.nodes import voxel_at
+from connectomake.geometry import voxel_at
 
 Table = dict[str, np.ndarray]
 

@@ -1,9 +1,4 @@
-"""Find the voxel, and the segment, under each node of a skeleton.
-
-Invariant: `offset_zyx_nm` is the position of the CENTRE of a volume's first voxel (OME-NGFF and CellMap say so),
-hence voxel i of an axis covers [offset + (i - 1/2) size, offset + (i + 1/2) size). NISB and kimimaro put a node at
-index * size: the same convention.
-"""
+"""Find the voxel, and the segment, under each node of a skeleton."""
 
 from __future__ import annotations
 
@@ -16,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from connectomake.geometry import BlockGrid, Box, to_triple
+from connectomake.geometry import BlockGrid, Box, to_triple, voxel_at
 from connectomake.measure.label_volumes import BLOCK_VX, reading_grid, require_labels
 
 if TYPE_CHECKING:
@@ -24,19 +19,6 @@ if TYPE_CHECKING:
     from connectomake.volumes.volume import Volume
 
 log = logging.getLogger(__name__)
-
-FARTHEST_VX = 2**62  # beyond any volume
-
-
-def voxel_at(position_nm: np.ndarray, voxel_size_zyx_nm: Sequence[float], offset_zyx_nm: Sequence[float]) -> np.ndarray:
-    """Give the voxel (N, 3) int64 that holds each position (N, 3) z, y, x in nm; it may lie outside any volume."""
-    voxel = np.floor((np.asarray(position_nm) - offset_zyx_nm) / voxel_size_zyx_nm + 0.5)
-    return np.clip(voxel, -FARTHEST_VX, FARTHEST_VX).astype(np.int64)  # lest a position in metres overflow
-
-
-def position_of(voxel: np.ndarray, voxel_size_zyx_nm: Sequence[float], offset_zyx_nm: Sequence[float]) -> np.ndarray:
-    """Give the centre (N, 3) float64 in nm of each voxel (N, 3): the inverse of `voxel_at`."""
-    return np.asarray(voxel, np.float64) * voxel_size_zyx_nm + offset_zyx_nm
 
 
 def segment_at_nodes(

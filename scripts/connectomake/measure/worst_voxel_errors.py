@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from connectomake.errors import DataError
-from connectomake.geometry import Box, to_triple
+from connectomake.geometry import Box, position_of, to_triple
 from connectomake.log import progress
 from connectomake.measure.contingency import Contingency
 from connectomake.measure.error_table import Ranked, Table, error_table
 from connectomake.measure.label_volumes import BLOCK_VX, reading_grid
 from connectomake.measure.nearest import nearest_to_median
-from connectomake.measure.nodes import position_of
 from connectomake.measure.voxel_samples import REACH_VX, UNUSED, Sample, extent_of, sample_parts
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import numpy as np
 
 from connectomake.config.tune import VOXEL_CRITERIA, TuneConfig
 from connectomake.errors import ConfigError
-from connectomake.measure.nodes import clip_skeletons, voxel_at
+from connectomake.geometry import voxel_at
+from connectomake.measure.nodes import clip_skeletons
 from connectomake.measure.segmentation import require_same_grid
 from connectomake.volumes.files import read_json
 from connectomake.volumes.ingest import open_labels

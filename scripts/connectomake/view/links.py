@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -17,7 +16,7 @@ from connectomake.view.state import Mark, Scene, describe_mark, describe_whole, 
 from connectomake.volumes.affinities import nearest_channels
 from connectomake.volumes.files import read_json, replacing, write_json
 from connectomake.volumes.ingest import open_labels, open_raw
-from connectomake.volumes.skeletons import Skeletons, load_skeletons
+from connectomake.volumes.skeletons import Skeletons, label_under, load_skeletons
 from connectomake.volumes.store import read_attributes
 from connectomake.volumes.volume import Volume
 
@@ -115,20 +114,6 @@ def find_contrast(raw: Volume) -> tuple[float, float]:
     return float(low), float(high if high > low else low + 1)
 
 
-def truth_at(truth: Volume, skeletons: Skeletons, skeleton_id: int, position_zyx_nm: Sequence[float]) -> int:
-    """Give the truth label under the node of a skeleton that is nearest to a position; 0 where there is none.
-
-    Skeletons may be numbered in another way than labels.
-    """
-    nodes = skeletons.node_pos_nm[skeletons.node_skeleton_id == skeleton_id]
-    if not len(nodes):
-        return 0
-    nearest = nodes[np.linalg.norm(nodes - position_zyx_nm, axis=1).argmin()]
-    voxel = np.floor((nearest - truth.offset_zyx_nm) / truth.voxel_size_zyx_nm + 0.5).astype(np.int64)
-    box = Box(to_triple(voxel), to_triple(voxel + 1))
-    return int(truth.read(box).item()) if Box.of_shape(truth.shape_zyx).contains(box) else 0
-
-
 def _describe_scene(files: Files, results: Path, address: str) -> Scene:
     volume = read_json(files.volume)
     folder = served_at(files.volume.parent, results, address)
@@ -171,7 +156,7 @@ def _mark(row: dict[str, str], skeletons: Skeletons | None, truth: Volume | None
     truths, segments = _ids(row["truth_a"], row["truth_b"]), _ids(row["segment_a"], row["segment_b"])
     selected = {"labels": segments, "truth": truths, "skeletons": truths}
     if row["lost_nm"] and skeletons is not None and truth is not None:
-        selected["truth"] = _ids(*(str(truth_at(truth, skeletons, int(i), position)) for i in truths))
+        selected["truth"] = _ids(*(str(label_under(truth, skeletons, int(i), position) or 0) for i in truths))
     lost = f"{float(row['lost_nm']):,.0f} nm" if row["lost_nm"] else f"{row['lost_vx']} voxels"
     objects = f"truth {' and '.join(truths)}; segments {' and '.join(segments) or 'none'}"
     description = f"{row['kind']} {row['rank']}: {lost} lost; {objects}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from connectomake.errors import DataError, MissingDataError
+from connectomake.geometry import Box, to_triple, voxel_at
 from connectomake.volumes.files import replacing
 from connectomake.volumes.formats.stack import sort_naturally
 from connectomake.volumes.nisb import read_graph_pickle
+from connectomake.volumes.volume import Readable
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +147,27 @@ def load_skeletons(path: str | Path, *, swc_unit_nm: float = 1.0) -> Skeletons:
             f"the format of {path} is not known", expected="skeletons: .npz, .swc, a folder of .swc, or NISB's .pkl"
         )
     return _without_repeats(found, path)
+
+
+def label_under(
+    labels: Readable, skeletons: Skeletons, skeleton_id: int, position_zyx_nm: Sequence[float]
+) -> int | None:
+    """Give the label under the node of a skeleton that is nearest to a position.
+
+    Skeletons may be numbered in another way than labels.
+
+    Returns
+    -------
+    int or None
+        None where the skeleton has no node, or that node lies outside the volume.
+    """
+    nodes = skeletons.node_pos_nm[skeletons.node_skeleton_id == skeleton_id]
+    if not len(nodes):
+        return None
+    nearest = nodes[np.linalg.norm(nodes - position_zyx_nm, axis=1).argmin()]
+    voxel = voxel_at(nearest, labels.voxel_size_zyx_nm, labels.offset_zyx_nm)
+    box = Box(to_triple(voxel.tolist()), to_triple((voxel + 1).tolist()))
+    return int(labels.read(box).item()) if Box.of_shape(labels.shape_zyx).contains(box) else None
 
 
 def save_skeletons(path: Path, skeletons: Skeletons) -> None:

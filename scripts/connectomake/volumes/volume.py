@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -13,6 +14,25 @@ from connectomake.geometry import Box, Triple, TripleNm, to_triple, to_triple_nm
 from connectomake.volumes.axes import resolve_axes, resolve_offset, resolve_voxel_size
 from connectomake.volumes.formats import open_array
 from connectomake.volumes.formats.array import SPATIAL, FileArray
+
+
+class Readable(Protocol):
+    """What reading a part of a volume needs; `Volume` has it, and so may an array in memory."""
+
+    @property
+    def shape_zyx(self) -> Triple:
+        """Extent in voxels."""
+
+    @property
+    def voxel_size_zyx_nm(self) -> TripleNm:
+        """Extent of a voxel."""
+
+    @property
+    def offset_zyx_nm(self) -> TripleNm:
+        """Centre of the first voxel."""
+
+    def read(self, box: Box | None = None, channels: slice | None = None) -> np.ndarray:
+        """Give (Z, Y, X), or (C, Z, Y, X) where there is a channel axis."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from connectomake.config.skeletons import SkeletonConfig
-from connectomake.measure.nodes import keep_nodes, position_of
+from connectomake.geometry import position_of
+from connectomake.measure.nodes import keep_nodes
 from connectomake.measure.skeletonize.grid import TraceGrid
 from connectomake.measure.skeletonize.pieces import Pieces
 from connectomake.measure.skeletonize.prune import prune_branches
