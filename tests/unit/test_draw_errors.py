@@ -19,7 +19,7 @@ from connectomake.draw.slices import Layers
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm
 from connectomake.measure.contingency import contingency
-from connectomake.measure.gather_errors import COLUMNS
+from connectomake.measure.error_table import COLUMNS
 from connectomake.measure.nodes import segment_at_nodes
 from connectomake.measure.tables import write_table
 from connectomake.measure.worst_errors import find_errors

@@ -8,6 +8,19 @@ from pydantic import Field, PositiveInt, model_validator
 
 from connectomake.config.section import Section
 
+HIGHEST_IS_BEST = {
+    "nerl": True,
+    "nerl_inf": True,
+    "voi_sum": False,
+    "voxel_voi_sum": False,
+    "adapted_rand_error": False,
+    "average_precision_50": True,
+    "panoptic_quality_50": True,
+    "foreground_dice": True,
+    "mean_dice": True,
+}
+"""The numbers that results are ranked or settings chosen by, and whether high is good."""
+
 VoxelMetric = Literal["voi", "adapted_rand", "matching", "foreground", "classes", "clefts"]
 Backend = Literal["own", "funlib", "both"]
 

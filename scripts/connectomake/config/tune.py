@@ -9,23 +9,13 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, Field, PositiveInt, ValidationError, model_validator
 
 from connectomake.config.explain import fields_at, nearest
-from connectomake.config.measure import MeasureConfig, VoxelMetric
+from connectomake.config.measure import HIGHEST_IS_BEST, MeasureConfig, VoxelMetric
 from connectomake.config.section import Section
 from connectomake.errors import ConfigError
 
 BANIS_THRESHOLDS = tuple(1 / (1 + exp(-0.2 * k)) for k in range(-1, 12))
 """Those that BANIS tries: 0.45 to 0.90, sigmoid(0.2 k), closer together where affinities crowd near 1."""
 
-HIGHEST_IS_BEST = {
-    "nerl": True,
-    "nerl_inf": True,
-    "voi_sum": False,
-    "voxel_voi_sum": False,
-    "adapted_rand_error": False,
-    "average_precision_50": True,
-    "panoptic_quality_50": True,
-    "foreground_dice": True,
-}
 VOXEL_CRITERIA: dict[str, VoxelMetric] = {
     "voxel_voi_sum": "voi",
     "adapted_rand_error": "adapted_rand",
@@ -34,6 +24,7 @@ VOXEL_CRITERIA: dict[str, VoxelMetric] = {
     "foreground_dice": "foreground",
 }
 """Criteria over voxels, and the entry of `measure.voxel_metrics` that gives each."""
+CRITERIA = ("nerl", "nerl_inf", "voi_sum", *VOXEL_CRITERIA)
 _NERL_K = re.compile(r"nerl_[1-9][0-9]*")
 
 Number = TypeVar("Number", int, float)
@@ -41,10 +32,10 @@ Value = str | bool | int | float | None
 
 
 def _check_criterion(name: str) -> str:
-    if name not in HIGHEST_IS_BEST and not _NERL_K.fullmatch(name):
+    if name not in CRITERIA and not _NERL_K.fullmatch(name):
         raise ValueError(
-            f"there is no criterion {name!r}, {nearest(name, HIGHEST_IS_BEST)}; "
-            f"known: {', '.join(HIGHEST_IS_BEST)}, and nerl_K for each K of measure.ignored_merger_nodes"
+            f"there is no criterion {name!r}, {nearest(name, CRITERIA)}; "
+            f"known: {', '.join(CRITERIA)}, and nerl_K for each K of measure.ignored_merger_nodes"
         )
     return name
 

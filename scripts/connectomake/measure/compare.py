@@ -9,22 +9,23 @@ from typing import Any
 
 import numpy as np
 
+from connectomake.config.measure import HIGHEST_IS_BEST
 from connectomake.errors import DataError
 from connectomake.measure.spread import pooled_role, setting_of, values_of_settings
 from connectomake.measure.tables import write_table
 from connectomake.volumes.files import read_json, write_json
 
-BEST_IS_HIGHEST = {
-    "nerl": True,
-    "voi_sum": False,
-    "voxel_voi_sum": False,
-    "adapted_rand_error": False,
-    "average_precision_50": True,
-    "panoptic_quality_50": True,
-    "foreground_dice": True,
-    "mean_dice": True,
-}
-"""The leading numbers, and whether high is good."""
+LEADING = (
+    "nerl",
+    "voi_sum",
+    "voxel_voi_sum",
+    "adapted_rand_error",
+    "average_precision_50",
+    "panoptic_quality_50",
+    "foreground_dice",
+    "mean_dice",
+)
+"""The numbers by which the best setting is named."""
 
 Table = dict[str, list[Any]]
 
@@ -85,7 +86,7 @@ def best_settings(table: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any
     dict
         Number -> {`setting`, `mean`}, or None where no setting can be ranked by it.
     """
-    return {name: _best(table, name, highest) for name, highest in BEST_IS_HIGHEST.items() if name in table}
+    return {name: _best(table, name, HIGHEST_IS_BEST[name]) for name in LEADING if name in table}
 
 
 def write_comparison(

@@ -12,6 +12,14 @@ from connectomake.geometry import voxel_at
 
 Table = dict[str, np.ndarray]
 
+KINDS = ("split", "merge", "missing")
+IDS = ("truth_a", "truth_b", "segment_a", "segment_b")
+COLUMNS = (
+    *("kind", "rank", "z_nm", "y_nm", "x_nm", "z_vx", "y_vx", "x_vx"),
+    *IDS,
+    *("lost_nm", "lost_vx"),
+)
+
 
 @dataclass(frozen=True)
 class Ranked:
@@ -41,7 +49,7 @@ def error_table(
     }
     table |= {f"{axis}_nm": position[:, k] for k, axis in enumerate("zyx")}
     table |= {f"{axis}_vx": voxel[:, k] for k, axis in enumerate("zyx")}
-    for name in ("truth_a", "truth_b", "segment_a", "segment_b"):
+    for name in IDS:
         table[name] = np.concatenate([getattr(kind, name) for kind in kinds])
     lost = {unit: np.concatenate([kind.lost for kind in kinds])}
     return table | {f"lost_{u}": lost.get(u, np.full(len(position), np.nan)) for u in ("nm", "vx")}

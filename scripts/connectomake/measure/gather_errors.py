@@ -9,14 +9,9 @@ from math import inf
 from pathlib import Path
 
 from connectomake.errors import DataError, MissingDataError
+from connectomake.measure.error_table import COLUMNS, KINDS
 
 TextTable = dict[str, list[str]]
-
-COLUMNS = (
-    *("kind", "rank", "z_nm", "y_nm", "x_nm", "z_vx", "y_vx", "x_vx"),
-    *("truth_a", "truth_b", "segment_a", "segment_b", "lost_nm", "lost_vx"),
-)
-KINDS = ("split", "merge", "missing")
 
 
 def gather_errors(

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from connectomake.errors import DataError
-from connectomake.measure.error_table import Ranked, Table, error_table
+from connectomake.measure.error_table import KINDS, Ranked, Table, error_table
 from connectomake.measure.nearest import Forest, nearest_of_group, nearest_to_median
 from connectomake.volumes.skeletons import Skeletons
 
@@ -82,12 +82,8 @@ def find_errors(
         )
     runs = _Runs.along(skeletons, segment)
     gaps = _Gaps.within(runs)
-    found = {
-        "split": _worst_splits(runs, gaps, worst),
-        "merge": _worst_mergers(runs, worst),
-        "missing": _worst_missing(runs, gaps, worst),
-    }
-    return error_table(found, "nm", voxel_size_zyx_nm, offset_zyx_nm)
+    ranked = (_worst_splits(runs, gaps, worst), _worst_mergers(runs, worst), _worst_missing(runs, gaps, worst))
+    return error_table(dict(zip(KINDS, ranked, strict=True)), "nm", voxel_size_zyx_nm, offset_zyx_nm)
 
 
 @dataclass(frozen=True)
