@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import numpy as np
 from measure_peers import make_labels, make_skeletons, measure_by_graph, measure_by_scikit_image, read_one_by_one
-from processes import forget_peak, in_new_process, read_memory
+from processes import in_new_process, peak_above
 from tables import least_seconds, name_machine, seconds_of, show_head, show_row
 
 from connectomake.config.measure import MeasureConfig
@@ -59,10 +59,7 @@ def skeleton_memory(nodes):
     """Give the peak memory of measuring, beyond the arrays."""
     arrays = make_skeletons(nodes)
     skeleton_metrics(*make_skeletons(100))
-    before = read_memory("VmRSS")
-    forget_peak()
-    skeleton_metrics(*arrays)
-    return read_memory("VmHWM") - before
+    return peak_above(partial(skeleton_metrics, *arrays))
 
 
 def show_voxels(sides, threads):
@@ -94,10 +91,7 @@ def voxel_memory(side, way):
     """Give the peak memory of a way, beyond the two volumes."""
     labels = make_labels(side)
     way(*(np.ascontiguousarray(volume[:16, :16, :16]) for volume in labels))
-    before = read_memory("VmRSS")
-    forget_peak()
-    way(*labels)
-    return read_memory("VmHWM") - before
+    return peak_above(partial(way, *labels))
 
 
 def show_nodes(sides, threads):
@@ -139,10 +133,7 @@ def require_same_labels(volume, voxels):
 def node_memory(volume, position_nm, threads):
     """Give the peak memory of reading labels at nodes."""
     segment_at_nodes(volume, position_nm[:10])
-    before = read_memory("VmRSS")
-    forget_peak()
-    segment_at_nodes(volume, position_nm, threads=threads)
-    return read_memory("VmHWM") - before
+    return peak_above(partial(segment_at_nodes, volume, position_nm, threads=threads))
 
 
 def main():

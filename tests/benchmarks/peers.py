@@ -3,7 +3,7 @@
 import cc3d
 import numpy as np
 from numba import njit
-from processes import forget_peak, read_memory
+from processes import peak_above
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 from skimage.measure import label
@@ -108,10 +108,7 @@ def peak_beyond(work, side, clean=False, dtype=np.uint8):
     """Give the bytes that work(affinities) adds to what this process holds."""
     affinities = make_affinities(side, dtype, clean=clean)
     work(affinities[:, :4].copy())  # compiles
-    forget_peak()
-    before = read_memory("VmRSS")
-    work(affinities)
-    return read_memory("VmHWM") - before
+    return peak_above(lambda: work(affinities))
 
 
 def decode_as(settings, affinities):

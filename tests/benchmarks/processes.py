@@ -16,6 +16,14 @@ def peak_bytes(work, *arguments):
     return read_memory("VmHWM")
 
 
+def peak_above(work):
+    """Run something here and give what it adds at its peak to the memory of this process, in bytes."""
+    forget_peak()
+    before = read_memory("VmRSS")
+    work()
+    return read_memory("VmHWM") - before
+
+
 def read_memory(key):
     """Give a line of the process's status, in bytes: VmRSS = in use now, VmHWM = the peak."""
     with open("/proc/self/status") as lines:

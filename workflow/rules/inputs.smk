@@ -25,19 +25,17 @@ def phantom_folder(wildcards):
 
 def segmented(variant):
     """Give the volumes that are segmented: those not trained on, or all where there are no others."""
-    volumes = variant.settings["data"].volumes
-    return [name for name, source in volumes.items() if source.role != "train"] or list(volumes)
+    return variant.settings["data"].segmented
 
 
 def has_skeletons(variant, volume):
     """Tell whether a volume has skeletons to be measured against."""
-    source = variant.settings["data"].volumes[volume]
-    return source.phantom is not None or source.skeletons is not None
+    return variant.settings["data"].volumes[volume].has_skeletons
 
 
 def has_truth(variant, volume):
     """Tell whether a volume can be measured at all."""
-    return has_skeletons(variant, volume) or variant.settings["data"].volumes[volume].labels is not None
+    return has_skeletons(variant, volume) or variant.settings["data"].volumes[volume].has_labels
 
 
 def measured(variant):

@@ -188,7 +188,7 @@ def check_tuning_has_volumes(variant: Variant) -> None:
         raise ConfigError(f"experiment {variant.experiment}: {error}") from None
     volumes = cast(DataConfig, variant.settings["data"]).volumes
     truth = "labels" if tune.criterion in VOXEL_CRITERIA else "skeletons"
-    if not any(v.role == "validate" and (v.phantom or getattr(v, truth) is not None) for v in volumes.values()):
+    if not any(v.role == "validate" and getattr(v, f"has_{truth}") for v in volumes.values()):
         raise ConfigError(
             f"experiment {variant.experiment}: decode.tune chooses by {tune.criterion} on validation volumes",
             expected=f"a volume with role: validate and {truth} in config/data/{variant.presets['data']}.yaml",
@@ -206,10 +206,9 @@ def check_truth_for_metrics(variant: Variant) -> None:
         With the metric.
     """
     measure = cast(MeasureConfig, variant.settings["measure"])
-    volumes = cast(DataConfig, variant.settings["data"]).volumes.values()
-    measured = [volume for volume in volumes if volume.role != "train"] or volumes
+    data = cast(DataConfig, variant.settings["data"])
     named = [metric for metric in ("classes", "clefts") if metric in measure.voxel_metrics]
-    if named and not any(volume.phantom or volume.labels for volume in measured):
+    if named and not any(data.volumes[name].has_labels for name in data.segmented):
         raise ConfigError(
             f"experiment {variant.experiment}: measure.voxel_metrics: {named[0]} is measured against truth labels",
             expected=f"labels of a volume that is not trained on, in config/data/{variant.presets['data']}.yaml",

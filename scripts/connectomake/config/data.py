@@ -71,6 +71,16 @@ class VolumeSource(Section):
     swc_unit_nm: PositiveFloat = Field(1.0, description="nm per unit of length in SWC files")
     weight: PositiveFloat = Field(1.0, description="how often training draws from this volume, relative to the others")
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether there are truth labels."""
+        return self.phantom is not None or self.labels is not None
+
+    @property
+    def has_skeletons(self) -> bool:
+        """Whether there are truth skeletons, or will be."""
+        return self.phantom is not None or self.skeletons is not None
+
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
         """Refuse combinations of keys that cannot mean anything."""
@@ -103,3 +113,8 @@ class DataConfig(Section):
     skeletonize: SkeletonConfig = Field(
         default_factory=SkeletonConfig, description="how skeletons are traced in labels, for skeletons: from_labels"
     )
+
+    @property
+    def segmented(self) -> list[str]:
+        """The volumes that are segmented: those not trained on, or all where there are no others."""
+        return [name for name, source in self.volumes.items() if source.role != "train"] or list(self.volumes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +10,10 @@ import numpy as np
 
 from connectomake.draw.planes import Layer, Plane, common_box, read_plane
 from connectomake.draw.slices import Layers, read_affinities, read_gray, stretch_contrast
-from connectomake.errors import DataError, MissingDataError
+from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple, to_triple_nm
 from connectomake.volumes.skeletons import Skeletons, label_under
+from connectomake.volumes.text_tables import read_rows
 
 FIELD_VX, NARROWEST_NM, WIDEST_NM = 256, 1500.0, 2500.0
 NEAR = 0.06  # of the field: skeletons that come so near to a plane are shown in it
@@ -71,10 +71,7 @@ def read_errors(path: Path, worst: int) -> list[FoundError]:
     DataError
         When it is no table of errors.
     """
-    if not path.is_file():
-        raise MissingDataError(f"no table {path}")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows = read_rows(path, ("kind", "rank"), "errors")
     try:
         errors = [_parse(row) for row in rows]
     except (KeyError, TypeError, ValueError) as error:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from itertools import repeat
 from math import inf
 from pathlib import Path
 
-from connectomake.errors import DataError, MissingDataError
+from connectomake.errors import DataError
 from connectomake.measure.error_table import COLUMNS, KINDS
+from connectomake.volumes.text_tables import read_rows
 
 TextTable = dict[str, list[str]]
 
@@ -53,7 +53,7 @@ def gather_errors(
     rows = []
     for path, variant, volume, link in zip(errors, variants, volumes, links or repeat(None), strict=False):
         link_of = _read_links(link)
-        for row in _read_rows(path, COLUMNS):
+        for row in read_rows(path, COLUMNS, "errors"):
             found = {"variant": variant, "volume": volume} | {name: row[name] for name in COLUMNS}
             rows.append(found | {"link": link_of.get((row["kind"], row["rank"]), "")})
     rows.sort(key=_by_loss)
@@ -83,16 +83,5 @@ def _by_loss(row: dict[str, str]) -> tuple[int, float, float, int]:
 
 
 def _read_links(path: Path | None) -> dict[tuple[str, str], str]:
-    rows = [] if path is None else _read_rows(path, ("kind", "rank", "link"))
+    rows = [] if path is None else read_rows(path, ("kind", "rank", "link"), "links")
     return {(row["kind"], row["rank"]): row["link"] for row in rows}
-
-
-def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise MissingDataError(f"no table {path}")
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        missing = [name for name in columns if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(f"{path} lacks columns", expected=", ".join(columns), got=reader.fieldnames)
-        return list(reader)

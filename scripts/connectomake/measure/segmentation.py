@@ -86,7 +86,9 @@ def measure_segmentation(
     segmentation, volume = open_volume(store), read_json(volume_json)
     require_same_grid(segmentation, volume, str(volume_json))
     context = _context(segmentation, volume, store)
-    along = _along_skeletons(segmentation, skeletons, cfg, threads, context)
+    along, backends = _along_skeletons(segmentation, skeletons, cfg, threads)
+    if backends:
+        context["backends"] = backends
     numbers, errors = dict(along.numbers), along.errors
     if volume["labels"] is not None:
         truth = open_labels(volume_json)
@@ -133,48 +135,34 @@ def require_same_grid(segmentation: Volume, volume: Mapping[str, Any], source: s
 
 
 def _along_skeletons(
-    segmentation: Volume, file: Path | None, cfg: MeasureConfig, threads: int, context: dict[str, Any]
-) -> Measured:
-    """Measure along the skeletons of a file; without any, numbers are empty and tables have no rows."""
+    segmentation: Volume, file: Path | None, cfg: MeasureConfig, threads: int
+) -> tuple[Measured, dict[str, Any]]:
+    """Measure along the skeletons of a file, and compare backends where both are wanted.
+
+    Without skeletons, numbers are empty and tables have no rows.
+    """
     skeletons = load_skeletons(file) if file else _no_skeletons()
     voxel = {"voxel_size_zyx_nm": segmentation.voxel_size_zyx_nm, "offset_zyx_nm": segmentation.offset_zyx_nm}
     clipped = clip_skeletons(skeletons, segmentation.shape_zyx, **voxel)
     segment, _ = segment_at_nodes(segmentation, clipped.node_pos_nm, block_vx=cfg.block_vx, threads=threads)
-    numbers = skeleton_metrics(
-        clipped.edges,
-        clipped.node_skeleton_id,
-        clipped.node_pos_nm,
-        segment,
-        ignored_merger_nodes=cfg.ignored_merger_nodes,
-    )
+    arrays = clipped.edges, clipped.node_skeleton_id, clipped.node_pos_nm, segment
+    numbers = skeleton_metrics(*arrays, ignored_merger_nodes=cfg.ignored_merger_nodes)
     per_skeleton = numbers.pop("per_skeleton")
     errors = find_errors(clipped, segment, worst=cfg.worst_errors, **voxel)
     if not len(skeletons.node_skeleton_id):
-        return Measured({}, per_skeleton, errors)
+        return Measured({}, per_skeleton, errors), {}
+    backends = {}
     if cfg.backend != "own":
-        numbers = _second_opinion(numbers, clipped, segment, cfg, context)
+        theirs = funlib_metrics(*arrays, ignored_merger_nodes=cfg.ignored_merger_nodes)
+        if cfg.backend == "funlib":
+            numbers = theirs
+        else:
+            backends = compare_backends(numbers, theirs)
     outside = len(skeletons.node_skeleton_id) - len(clipped.node_skeleton_id)
     if outside:
         log.warning("%d skeleton nodes lie outside %s and do not count", outside, segmentation.source)
     counts = {"n_nodes": len(segment), "n_skeletons": len(per_skeleton["skeleton_id"]), "n_nodes_outside": outside}
-    return Measured(numbers | counts, per_skeleton, errors)
-
-
-def _second_opinion(
-    own: dict[str, Any], skeletons: Skeletons, segment: np.ndarray, cfg: MeasureConfig, context: dict[str, Any]
-) -> dict[str, Any]:
-    """Let funlib.evaluate compute the numbers; where both are wanted, keep ours, and note how they differ."""
-    theirs = funlib_metrics(
-        skeletons.edges,
-        skeletons.node_skeleton_id,
-        skeletons.node_pos_nm,
-        segment,
-        ignored_merger_nodes=cfg.ignored_merger_nodes,
-    )
-    if cfg.backend == "funlib":
-        return theirs
-    context["backends"] = compare_backends(own, theirs)
-    return own
+    return Measured(numbers | counts, per_skeleton, errors), backends
 
 
 def _voxel_errors(counts: Contingency, truth: Volume, segmentation: Volume, cfg: MeasureConfig, threads: int) -> Table:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from connectomake.errors import DataError
-from connectomake.measure.contingency import Contingency
+from connectomake.measure.node_pairs import NodePairs
 from connectomake.measure.variation_of_information import variation_of_information
 
 
@@ -62,60 +61,13 @@ def skeleton_metrics(
         When the arrays do not fit together.
     """
     _check(edges, node_skeleton_id, node_pos_nm, node_segment_id)
-    pairs = _Pairs.of_nodes(node_skeleton_id, node_segment_id)
+    pairs = NodePairs.of_nodes(node_skeleton_id, node_segment_id)
     path = _Path.of_edges(edges, node_pos_nm, pairs)
     merging, merged = pairs.merged(0)
     numbers = _counts(pairs, path, merging, merged) | _run_lengths(pairs, path, ignored_merger_nodes)
     split, merge = variation_of_information(pairs.table.without_truth(0))
     numbers |= {"voi_split": split, "voi_merge": merge, "voi_sum": split + merge}
     return numbers | {"per_skeleton": _per_skeleton(pairs, path, merging, merged)}
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """The (skeleton, segment) pairs that share nodes; s, g and pair are indices into the sorted ids and pairs."""
-
-    skeleton_id: np.ndarray
-    segment_id: np.ndarray
-    node_s: np.ndarray
-    node_g: np.ndarray
-    node_pair: np.ndarray
-    pair_s: np.ndarray
-    pair_g: np.ndarray
-    nodes: np.ndarray
-
-    @classmethod
-    def of_nodes(cls, node_skeleton_id: np.ndarray, node_segment_id: np.ndarray) -> _Pairs:
-        skeleton_id, node_s = np.unique(node_skeleton_id, return_inverse=True)
-        segment_id, node_g = np.unique(node_segment_id, return_inverse=True)
-        width = max(1, len(segment_id))
-        pair, node_pair, nodes = np.unique(node_s * width + node_g, return_inverse=True, return_counts=True)
-        return cls(skeleton_id, segment_id, node_s, node_g, node_pair, pair // width, pair % width, nodes)
-
-    @property
-    def table(self) -> Contingency:
-        return Contingency(self.skeleton_id[self.pair_s], self.segment_id[self.pair_g], self.nodes)
-
-    @cached_property
-    def node_is_background(self) -> np.ndarray:
-        return (self.segment_id == 0)[self.node_g]
-
-    @cached_property
-    def pair_is_background(self) -> np.ndarray:
-        return (self.segment_id == 0)[self.pair_g]
-
-    def merged(self, ignored_nodes: float) -> tuple[np.ndarray, np.ndarray]:
-        """Tell which pairs lie in a merging segment, and on which of them the path is lost.
-
-        Only pairs of more than `ignored_nodes` nodes make a segment merging. In it, the path is lost of every
-        skeleton that has such a pair in any merging segment, also where its own contact here is small: this coupling
-        is BANIS' and decides what the leaderboard's nerl_5 to nerl_100 mean.
-        """
-        large = self.nodes > ignored_nodes
-        merging = np.bincount(self.pair_g[large], minlength=len(self.segment_id))[self.pair_g] >= 2
-        skeleton_is_merged = np.zeros(len(self.skeleton_id), bool)
-        skeleton_is_merged[self.pair_s[large & merging]] = True
-        return merging, merging & skeleton_is_merged[self.pair_s]
 
 
 @dataclass(frozen=True)
@@ -133,7 +85,7 @@ class _Path:
     longest_nm: np.ndarray
 
     @classmethod
-    def of_edges(cls, edges: np.ndarray, node_pos_nm: np.ndarray, pairs: _Pairs) -> _Path:
+    def of_edges(cls, edges: np.ndarray, node_pos_nm: np.ndarray, pairs: NodePairs) -> _Path:
         u, v = np.asarray(edges, np.int64).reshape(-1, 2).T
         difference = np.asarray(node_pos_nm, np.float64)
         difference = difference[u] - difference[v]
@@ -157,7 +109,7 @@ class _Path:
         )
 
 
-def _run_lengths(pairs: _Pairs, path: _Path, ignored_merger_nodes: Sequence[int]) -> dict[str, float]:
+def _run_lengths(pairs: NodePairs, path: _Path, ignored_merger_nodes: Sequence[int]) -> dict[str, float]:
     """Give the expected run lengths.
 
     ERL = sum over skeletons of (their share of all path) * sum over segments of run^2 / their length = sum run^2 /
@@ -178,7 +130,7 @@ def _run_lengths(pairs: _Pairs, path: _Path, ignored_merger_nodes: Sequence[int]
     return numbers
 
 
-def _counts(pairs: _Pairs, path: _Path, merging: np.ndarray, merged: np.ndarray) -> dict[str, int]:
+def _counts(pairs: NodePairs, path: _Path, merging: np.ndarray, merged: np.ndarray) -> dict[str, int]:
     lost = path.is_run & merged[path.owner_pair]
     return {
         "n_splits": int(path.is_split.sum()),
@@ -190,7 +142,7 @@ def _counts(pairs: _Pairs, path: _Path, merging: np.ndarray, merged: np.ndarray)
     }
 
 
-def _per_skeleton(pairs: _Pairs, path: _Path, merging: np.ndarray, merged: np.ndarray) -> dict[str, np.ndarray]:
+def _per_skeleton(pairs: NodePairs, path: _Path, merging: np.ndarray, merged: np.ndarray) -> dict[str, np.ndarray]:
     """Give one row per skeleton id; n_splits, n_mergers (without segment 0) and n_omitted add up to the totals."""
     size = len(pairs.skeleton_id)
     correct_nm = np.where(merged, 0.0, path.run_nm)

@@ -15,6 +15,7 @@ import numpy as np
 from connectomake.errors import DataError
 from connectomake.measure.error_table import KINDS, Ranked, Table, error_table
 from connectomake.measure.nearest import Forest, nearest_of_group, nearest_to_median
+from connectomake.measure.node_pairs import NodePairs
 from connectomake.volumes.skeletons import Skeletons
 
 
@@ -99,15 +100,20 @@ class _Runs:
 
     @classmethod
     def along(cls, skeletons: Skeletons, node_segment_id: np.ndarray) -> _Runs:
-        skeleton_id, node_s = np.unique(skeletons.node_skeleton_id, return_inverse=True)
-        segment_id, node_g = np.unique(node_segment_id, return_inverse=True)
-        width = max(1, len(segment_id))
-        pair, node_pair = np.unique(node_s * width + node_g, return_inverse=True)
-        edges = skeletons.edges[node_s[skeletons.edges[:, 0]] == node_s[skeletons.edges[:, 1]]]
-        u, v = edges[node_pair[edges[:, 0]] == node_pair[edges[:, 1]]].T
+        pairs = NodePairs.of_nodes(skeletons.node_skeleton_id, node_segment_id)
+        first, second = skeletons.edges.T
+        edges = skeletons.edges[pairs.node_s[first] == pairs.node_s[second]]
+        u, v = edges[pairs.node_pair[edges[:, 0]] == pairs.node_pair[edges[:, 1]]].T
         length = np.linalg.norm(skeletons.node_pos_nm[u] - skeletons.node_pos_nm[v], axis=1)
-        run = np.bincount(node_pair[u], length, len(pair)).round(3)  # equal runs stay equal in any order of edges
-        return cls(skeletons.node_pos_nm, edges, node_pair, skeleton_id[pair // width], segment_id[pair % width], run)
+        run = np.bincount(pairs.node_pair[u], length, len(pairs.nodes))
+        return cls(
+            position=skeletons.node_pos_nm,
+            edges=edges,
+            node_pair=pairs.node_pair,
+            skeleton=pairs.skeleton_id[pairs.pair_s],
+            segment=pairs.segment_id[pairs.pair_g],
+            run_nm=run.round(3),  # equal runs stay equal in any order of edges
+        )
 
     @cached_property
     def is_background(self) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from connectomake.errors import DataError, MissingDataError
+from connectomake.errors import DataError
 from connectomake.geometry import Box, TripleNm, to_triple, to_triple_nm
 from connectomake.view.state import Mark, Scene, describe_mark, describe_whole, link
 from connectomake.volumes.affinities import nearest_channels
@@ -18,6 +17,7 @@ from connectomake.volumes.files import read_json, replacing, write_json
 from connectomake.volumes.ingest import open_labels, open_raw
 from connectomake.volumes.skeletons import Skeletons, label_under, load_skeletons
 from connectomake.volumes.store import read_attributes
+from connectomake.volumes.text_tables import read_rows
 from connectomake.volumes.volume import Volume
 
 MOST_SKELETONS = 200
@@ -82,7 +82,8 @@ def write_views(files: Files, state: Path, links: Path, *, results: Path, addres
         files, skeletons = replace(files, skeletons=None), None
     truth = open_labels(files.volume) if read_json(files.volume)["labels"] else None
     scene = _describe_scene(files, results, address)
-    marks = [_mark(row, skeletons, truth) for row in _read_errors(files.errors)]
+    errors = read_rows(files.errors, _NEEDED, "errors") if files.errors else []
+    marks = [_mark(row, skeletons, truth) for row in errors]
     whole = describe_whole(scene, [mark for mark, _ in marks], _longest(skeletons))
     write_json(state, whole)
     rows = [("whole", "0", link(client, whole))]
@@ -134,20 +135,6 @@ def _describe_scene(files: Files, results: Path, address: str) -> Scene:
         skeletons_url=f"{folder}/skeletons" if files.skeletons else None,
         affinity_channels=nearest_channels(offsets),
     )
-
-
-def _read_errors(path: Path | None) -> list[dict[str, str]]:
-    """Read the table of errors as text, which keeps ids that no float holds."""
-    if path is None:
-        return []
-    if not path.is_file():
-        raise MissingDataError(f"no table {path}")
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        missing = set(_NEEDED) - set(reader.fieldnames or ())
-        if missing:
-            raise DataError(f"{path} is no table of errors", expected="the columns " + ", ".join(sorted(missing)))
-        return list(reader)
 
 
 def _mark(row: dict[str, str], skeletons: Skeletons | None, truth: Volume | None) -> tuple[Mark, dict[str, str]]:
