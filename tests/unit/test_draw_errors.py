@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from array_volume import ArrayVolume
 
 from connectomake.draw.error_page import write_error_page
 from connectomake.draw.error_views import FoundError, edges_near, field_nm, read_errors, read_views
@@ -17,7 +19,7 @@ from connectomake.draw.errors import LOST, OBJECT, draw_errors
 from connectomake.draw.figure import save_figure
 from connectomake.draw.slices import Layers
 from connectomake.errors import DataError
-from connectomake.geometry import Box, Triple, TripleNm
+from connectomake.geometry import Box, Triple
 from connectomake.measure.contingency import contingency
 from connectomake.measure.error_table import COLUMNS
 from connectomake.measure.nodes import segment_at_nodes
@@ -37,26 +39,7 @@ BIG = 2**60 + 1
 PNG = b"\x89PNG"
 
 
-@dataclass
-class ArrayVolume:
-    """An array that counts the voxels read from it."""
-
-    array: np.ndarray
-    voxel_size_zyx_nm: TripleNm = VOXEL_NM
-    offset_zyx_nm: TripleNm = OFFSET_NM
-    reads: list[int] = field(default_factory=list)
-
-    @property
-    def shape_zyx(self) -> Triple:
-        z, y, x = self.array.shape[-3:]
-        return z, y, x
-
-    def read(self, box: Box | None = None, channels: slice | None = None) -> np.ndarray:
-        array = self.array if channels is None else self.array[channels]
-        assert Box.of_shape(self.shape_zyx).contains(box)
-        found = array[(..., *box.slices)]
-        self.reads.append(found.size)
-        return found
+in_memory = partial(ArrayVolume, voxel_size_zyx_nm=VOXEL_NM, offset_zyx_nm=OFFSET_NM)
 
 
 def make_truth() -> np.ndarray:
@@ -90,7 +73,7 @@ def layers() -> Layers:
     raw = np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)
     affinities = np.full((3, *SHAPE), 200, np.uint8)
     arrays = (raw, affinities, make_labels(), make_truth())
-    return Layers(*(ArrayVolume(array) for array in arrays))
+    return Layers(*(in_memory(array) for array in arrays))
 
 
 def split_at(voxel: Triple, **changes: object) -> FoundError:
@@ -129,7 +112,7 @@ def test_the_plane_shows_both_parts(layers: Layers) -> None:
 
 def test_only_planes_around_the_error_are_read() -> None:
     array = np.zeros((10, 600, 700), np.uint8)
-    big = Layers(ArrayVolume(array), labels=ArrayVolume(array))
+    big = Layers(in_memory(array), labels=in_memory(array))
     view = read_views([split_at((5, 10, 690))], big)[0]
     assert view.plane.box == Box((5, 0, 450), (6, 250, 700))  # moved into the volume, not cut
     assert big.raw.reads == [250 * 250]
@@ -205,7 +188,7 @@ def holed(layers: Layers) -> Layers:
     """Leave the second bar without a label from x 30 on."""
     labels = make_labels()
     labels[:, 15:30, 30:] = 0
-    return replace(layers, labels=ArrayVolume(labels))
+    return replace(layers, labels=in_memory(labels))
 
 
 def test_what_is_missing_is_shown_where_the_labels_have_a_hole(holed: Layers) -> None:

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
+from array_volume import ArrayVolume
 
 from connectomake.draw.figure import add_axes_in, new_figure
 from connectomake.draw.neurites import Bodies, choose_bodies, draw_bodies, measure_slopes, render_bodies, walk_rays
 from connectomake.draw.planes import Layer
-from connectomake.geometry import Box, Triple, TripleNm
+from connectomake.geometry import Box, TripleNm
 
-
-@dataclass
-class ArrayVolume:
-    array: np.ndarray
-    voxel_size_zyx_nm: TripleNm = (10.0, 10.0, 10.0)
-    offset_zyx_nm: TripleNm = (0.0, 0.0, 0.0)
-
-    @property
-    def shape_zyx(self) -> Triple:
-        z, y, x = self.array.shape
-        return z, y, x
-
-    def read(self, box: Box | None = None, channels: slice | None = None) -> np.ndarray:
-        return self.array[(box or Box.of_shape(self.shape_zyx)).slices]
+in_memory = partial(ArrayVolume, voxel_size_zyx_nm=(10.0, 10.0, 10.0))
 
 
 def walk_slowly(labels: np.ndarray, start: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -142,20 +130,20 @@ def test_the_longest_are_chosen_and_the_largest_left_out():
     labels[20, 20] = 2  # 30 voxels long
     labels[25, 25, :20] = 3
     labels[28, 28, :3] = 4
-    bodies = choose_bodies(Layer(ArrayVolume(labels), (0, 0, 0)), Box.of_shape(labels.shape), objects=2)
+    bodies = choose_bodies(Layer(in_memory(labels), (0, 0, 0)), Box.of_shape(labels.shape), objects=2)
     np.testing.assert_array_equal(np.unique(bodies.labels), [0, 2, 3])
     assert bodies.voxel_size_zyx_nm == (10.0, 10.0, 10.0)
 
 
 def test_a_single_huge_object_is_shown():
     labels = np.full((8, 8, 8), 5, np.uint16)
-    bodies = choose_bodies(Layer(ArrayVolume(labels), (0, 0, 0)), Box.of_shape(labels.shape))
+    bodies = choose_bodies(Layer(in_memory(labels), (0, 0, 0)), Box.of_shape(labels.shape))
     assert (bodies.labels == 5).all()
 
 
 def test_large_volumes_are_thinned_block_by_block():
     labels = np.broadcast_to(np.arange(600)[:, None, None] // 300 + 1, (600, 8, 9)).astype(np.int32)
-    layer = Layer(ArrayVolume(labels, (4.0, 10.0, 10.0)), (10, 20, 30))
+    layer = Layer(in_memory(labels, voxel_size_zyx_nm=(4.0, 10.0, 10.0)), (10, 20, 30))
     bodies = choose_bodies(layer, Box((110, 20, 30), (610, 28, 39)))
     assert bodies.labels.shape == (250, 8, 9)
     assert bodies.voxel_size_zyx_nm == (8.0, 10.0, 10.0)

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pytest
+from array_volume import ArrayVolume
 
 from connectomake.draw.planes import Layer, choose_planes, common_box, lay_over, read_plane
 from connectomake.errors import DataError
-from connectomake.geometry import Box, Triple, TripleNm
+from connectomake.geometry import Box
 
-
-@dataclass
-class ArrayVolume:
-    """An array that counts the voxels read from it."""
-
-    array: np.ndarray
-    voxel_size_zyx_nm: TripleNm = (10.0, 10.0, 10.0)
-    offset_zyx_nm: TripleNm = (0.0, 0.0, 0.0)
-    reads: list[int] = field(default_factory=list)
-
-    @property
-    def shape_zyx(self) -> Triple:
-        z, y, x = self.array.shape[-3:]
-        return z, y, x
-
-    def read(self, box: Box | None = None, channels: slice | None = None) -> np.ndarray:
-        box = box or Box.of_shape(self.shape_zyx)
-        assert Box.of_shape(self.shape_zyx).contains(box)
-        array = self.array if channels is None else self.array[channels]
-        found = array[(..., *box.slices)]
-        self.reads.append(found.size)
-        return found
+in_memory = partial(ArrayVolume, voxel_size_zyx_nm=(10.0, 10.0, 10.0))
 
 
 def test_planes_go_through_the_middle():
@@ -50,14 +30,14 @@ def test_more_slices_are_spread_evenly():
 
 
 def test_only_the_planes_are_read():
-    volume = ArrayVolume(np.zeros((40, 50, 60), np.uint8))
+    volume = in_memory(np.zeros((40, 50, 60), np.uint8))
     for plane in choose_planes(Box.of_shape(volume.shape_zyx)):
         read_plane(Layer(volume, (0, 0, 0)), plane)
     assert volume.reads == [50 * 60, 40 * 60, 40 * 50]
 
 
 def test_the_field_limits_what_is_read():
-    volume = ArrayVolume(np.zeros((40, 50, 60), np.uint8))
+    volume = in_memory(np.zeros((40, 50, 60), np.uint8))
     planes = choose_planes(Box.of_shape(volume.shape_zyx), field_vx=8)
     for plane in planes:
         read_plane(Layer(volume, (0, 0, 0)), plane)
@@ -67,7 +47,7 @@ def test_the_field_limits_what_is_read():
 
 def test_planes_hold_the_right_voxels_in_the_right_order():
     array = np.arange(3 * 4 * 5, dtype=np.int64).reshape(3, 4, 5)
-    layer = Layer(ArrayVolume(array), (0, 0, 0))
+    layer = Layer(in_memory(array), (0, 0, 0))
     xy, xz, yz = choose_planes(Box.of_shape(array.shape))
     np.testing.assert_array_equal(read_plane(layer, xy, ids=True), array[1])
     np.testing.assert_array_equal(read_plane(layer, xz, ids=True), array[:, 2])
@@ -78,7 +58,7 @@ def test_large_planes_shrink_by_mean_or_by_picking():
     array = np.zeros((1, 1500, 2), np.uint16)
     array[0, :, 0] = np.arange(1500)
     plane = choose_planes(Box.of_shape(array.shape))[0]
-    layer = Layer(ArrayVolume(array), (0, 0, 0))
+    layer = Layer(in_memory(array), (0, 0, 0))
     mean, ids = read_plane(layer, plane), read_plane(layer, plane, ids=True)
     assert plane.step_zyx == (1, 2, 1)
     assert mean.shape == ids.shape == (750, 2)
@@ -93,7 +73,7 @@ def test_a_shrunk_plane_reads_whole_steps():
 
 def test_channels_are_kept_and_chosen():
     array = np.arange(5 * 8).reshape(5, 2, 2, 2).astype(np.uint8)
-    volume = ArrayVolume(array)
+    volume = in_memory(array)
     plane = choose_planes(Box.of_shape((2, 2, 2)))[0]
     found = read_plane(Layer(volume, (0, 0, 0)), plane, channels=slice(1, 4))
     np.testing.assert_array_equal(found, array[1:4, 1])
@@ -101,8 +81,8 @@ def test_channels_are_kept_and_chosen():
 
 def test_layers_are_laid_over_by_their_offsets():
     whole = np.arange(6**3).reshape(6, 6, 6)
-    raw = ArrayVolume(whole, (40.0, 4.0, 4.0), (80.0, 0.0, 12.0))
-    part = ArrayVolume(whole[2:, 1:5, 3:], (40.0, 4.0, 4.0), (160.0, 4.0, 24.0))
+    raw = in_memory(whole, voxel_size_zyx_nm=(40.0, 4.0, 4.0), offset_zyx_nm=(80.0, 0.0, 12.0))
+    part = in_memory(whole[2:, 1:5, 3:], voxel_size_zyx_nm=(40.0, 4.0, 4.0), offset_zyx_nm=(160.0, 4.0, 24.0))
     layers = [lay_over(raw, raw, "raw"), lay_over(part, raw, "labels")]
     assert layers[1].origin_zyx_vx == (2, 1, 3)
     box = common_box(layers)
@@ -112,9 +92,9 @@ def test_layers_are_laid_over_by_their_offsets():
 
 
 def test_layers_that_do_not_fit_are_refused():
-    raw = ArrayVolume(np.zeros((4, 4, 4)))
+    raw = in_memory(np.zeros((4, 4, 4)))
     with pytest.raises(DataError, match="voxel sizes differ"):
-        lay_over(ArrayVolume(np.zeros((4, 4, 4)), (8.0, 8.0, 8.0)), raw, "labels")
-    away = lay_over(ArrayVolume(np.zeros((4, 4, 4)), offset_zyx_nm=(400.0, 0.0, 0.0)), raw, "labels")
+        lay_over(in_memory(np.zeros((4, 4, 4)), voxel_size_zyx_nm=(8.0, 8.0, 8.0)), raw, "labels")
+    away = lay_over(in_memory(np.zeros((4, 4, 4)), offset_zyx_nm=(400.0, 0.0, 0.0)), raw, "labels")
     with pytest.raises(DataError, match="do not overlap"):
         common_box([lay_over(raw, raw, "raw"), away])

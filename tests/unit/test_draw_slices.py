@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from array_volume import ArrayVolume
 from scipy import ndimage
 
 from connectomake.draw.figure import (
@@ -22,26 +23,12 @@ from connectomake.draw.figure import (
 from connectomake.draw.overview import draw_overview, summarise
 from connectomake.draw.slices import Layers, draw_slices, paint, read_rows, stretch_contrast
 from connectomake.errors import DataError
-from connectomake.geometry import Box, Triple, TripleNm
 from connectomake.volumes.affinities import nearest_channels
 
 VOXEL_NM = (30.0, 6.0, 6.0)
 
 
-@dataclass
-class ArrayVolume:
-    array: np.ndarray
-    voxel_size_zyx_nm: TripleNm = VOXEL_NM
-    offset_zyx_nm: TripleNm = (0.0, 0.0, 0.0)
-
-    @property
-    def shape_zyx(self) -> Triple:
-        z, y, x = self.array.shape[-3:]
-        return z, y, x
-
-    def read(self, box: Box | None = None, channels: slice | None = None) -> np.ndarray:
-        array = self.array if channels is None else self.array[channels]
-        return array[(..., *(box or Box.of_shape(self.shape_zyx)).slices)]
+in_memory = partial(ArrayVolume, voxel_size_zyx_nm=VOXEL_NM)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +44,7 @@ def layers() -> Layers:
     raw = np.clip(160 - 90 * walls + random.normal(0, 12, truth.shape), 0, 255).astype(np.uint8)
     labels = np.where(walls, 0, truth).astype(np.uint64) * 11
     affinities = np.stack([np.where(walls, 20, 240)] * 4).astype(np.uint8)
-    return Layers(ArrayVolume(raw), ArrayVolume(affinities), ArrayVolume(labels), ArrayVolume(truth))
+    return Layers(in_memory(raw), in_memory(affinities), in_memory(labels), in_memory(truth))
 
 
 @pytest.mark.parametrize(("width_nm", "length_nm"), [(1000, 200), (1600, 500), (3000, 1000), (64, 20), (15.1, 5)])
@@ -113,7 +100,7 @@ def test_only_raw_must_be_there(layers):
 def test_right_labels_leave_truth_pale_and_wrong_ones_make_it_vivid(layers):
     right = paint(read_rows(layers)[0])["truth (vivid where labels differ)"]
     merged = np.where(layers.labels.array > 0, 11, 0)
-    wrong = paint(read_rows(Layers(layers.raw, labels=ArrayVolume(merged), truth=layers.truth))[0])
+    wrong = paint(read_rows(Layers(layers.raw, labels=in_memory(merged), truth=layers.truth))[0])
     wrong = wrong["truth (vivid where labels differ)"]
     saturation = [np.ptp(image.astype(int), axis=2).mean() for image in (right, wrong)]
     assert saturation[1] > 2 * saturation[0]
@@ -123,7 +110,7 @@ def test_an_object_without_any_label_is_an_error(layers):
     truth = layers.truth.array
     lost = np.bincount(truth[8].ravel()).argmax()
     labels = np.where(truth == lost, 0, layers.labels.array)
-    row = read_rows(Layers(layers.raw, labels=ArrayVolume(labels), truth=layers.truth))[0]
+    row = read_rows(Layers(layers.raw, labels=in_memory(labels), truth=layers.truth))[0]
     image = paint(row)["truth (vivid where labels differ)"].astype(int)
     here = truth[8] == lost
     assert np.ptp(image, axis=2)[here].mean() > 2 * np.ptp(image, axis=2)[~here].mean()
@@ -135,21 +122,21 @@ def test_affinities_along_x_y_z_are_red_green_blue(layers):
     offsets = [[0, 0, -9], [0, 0, -1], [-1, 0, 0], [3, 3, 3], [0, 1, 0]]
     channels = nearest_channels(offsets)
     assert channels == (2, 4, 1)
-    row = read_rows(Layers(layers.raw, ArrayVolume(values), affinity_channels=channels))[0]
+    row = read_rows(Layers(layers.raw, in_memory(values), affinity_channels=channels))[0]
     assert (row.affinities == [10, 30, 20]).all()
 
 
 def test_other_affinities_become_gray(layers):
     values = np.stack([np.full((16, 64, 48), v, np.uint8) for v in (10, 30)])
     assert nearest_channels([[0, 0, 5], [0, 5, 0]]) == (0, 1)
-    row = read_rows(Layers(layers.raw, ArrayVolume(values), affinity_channels=(0, 1)))[0]
+    row = read_rows(Layers(layers.raw, in_memory(values), affinity_channels=(0, 1)))[0]
     assert row.affinities.shape == (64, 48)
     assert (row.affinities == 20).all()
 
 
 def test_nodes_are_dotted_where_they_lie(layers):
     offset = (300.0, 60.0, 0.0)
-    raw = ArrayVolume(layers.raw.array, VOXEL_NM, offset)
+    raw = in_memory(layers.raw.array, offset_zyx_nm=offset)
     voxels = np.array([[8, 10, 20], [2, 10, 20], [8, 0, 0]])
     figure = draw_slices(Layers(raw), "nodes", skeleton_pos_nm=voxels * VOXEL_NM + offset)
     dots = figure.axes[0].lines[0].get_xydata()
@@ -165,7 +152,7 @@ def test_contrast_is_stretched_over_all_images():
 
 def test_pictures_are_light_repeatable_and_not_blank(layers, tmp_path):
     random = np.random.default_rng(1)
-    noise = ArrayVolume(random.integers(0, 255, (8, 700, 700), dtype=np.uint8), (8.0, 8.0, 8.0))
+    noise = in_memory(random.integers(0, 255, (8, 700, 700), dtype=np.uint8), voxel_size_zyx_nm=(8.0, 8.0, 8.0))
     for name, limit in (("a", 400_000), ("b", 400_000)):
         save_figure(draw_slices(Layers(noise), "noise"), tmp_path / f"{name}.png", limit)
     data = (tmp_path / "a.png").read_bytes()
