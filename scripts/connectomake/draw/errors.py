@@ -35,6 +35,7 @@ from connectomake.volumes.skeletons import Skeletons
 
 COLUMN_IN, GAP_IN, LEFT_IN, TOP_IN, HEAD_IN, ROW_GAP_IN = 2.3, 0.07, 0.12, 0.80, 0.42, 0.16
 OBJECT, LOST = "#00b899", "#ec2f92"
+LETTER_IN = 0.085  # of the cost's font
 STRONG, PALE = 0.55, 0.15  # opacity
 NAMES = {"split": ("split", SPLIT), "merge": ("merger", MERGE), "missing": ("missing", INK)}
 
@@ -119,7 +120,7 @@ def _write_head(figure: Figure, view: View, top: float) -> None:
     """Write over a row what happened, what it cost, and where."""
     error = view.error
     name, colour = NAMES[error.kind]
-    cost = f"{error.lost_vx:,} voxels" if error.lost_nm is None else format_length(error.lost_nm)
+    cost = (f"{error.lost_vx:,} voxels" if error.lost_nm is None else format_length(error.lost_nm)) + " lost"
     who = "truth" if error.lost_nm is None else "skeleton"
     if error.kind == "split":
         story = f"{who} {error.truth[0]}: segment {error.segment[1]} is torn off segment {error.segment[0]}"
@@ -129,8 +130,9 @@ def _write_head(figure: Figure, view: View, top: float) -> None:
         story = f"segment {error.segment[0]}: {who} {error.truth[1]} is joined to {who} {error.truth[0]}"
     where = "  ".join(f"{axis} {v}" for axis, v in zip("zyx", error.voxel_zyx, strict=True))
     write_text(figure, LEFT_IN, top, f"{name} {error.rank}", fontsize=10, weight="bold", color=colour)
-    write_text(figure, LEFT_IN + 0.92, top, f"{cost} lost", fontsize=10, weight="bold")
-    write_text(figure, LEFT_IN + 2.35, top + 0.02, story, fontsize=8.5)
+    write_text(figure, LEFT_IN + 0.92, top, cost, fontsize=10, weight="bold")
+    story_in = LEFT_IN + max(2.35, 1.0 + LETTER_IN * len(cost))
+    write_text(figure, story_in, top + 0.02, story, fontsize=8.5)
     write_text(figure, LEFT_IN, top + 0.21, f"{view.plane.name} plane at voxel {where}", fontsize=8, color=FAINT)
 
 
