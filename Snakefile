@@ -1,7 +1,6 @@
 """Connectomake: from volumes of electron microscopy to measured segmentations.
 
 Where results live ({data} {split} {train} {predict} {decode} {measure} are ids: `preset`, or `preset@key=value,...`):
-
     results/synth/{synth}/seed{seed}/                                 generated volumes with their truth
     results/ingest/{data}/{volume}/volume.json                        what a volume is, and where it lies
     results/split/{data}/{split}/split.tsv                            which voxels are learnt from
@@ -30,6 +29,8 @@ include: "workflow/rules/goals.smk"
 include: "workflow/rules/synth.smk"
 include: "workflow/rules/ingest.smk"
 include: "workflow/rules/split.smk"
+include: "workflow/rules/autoconfig.smk"
+include: "workflow/rules/augment.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/decode.smk"

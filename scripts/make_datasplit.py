@@ -1,20 +1,22 @@
 """Divide the ingested volumes among training, validation, testing and prediction.
 
 in   volumes  volume.json of every volume
+     data     their data config: how sources are mixed in training
 out  table    split.tsv: one row per box of voxels, with its role
 """
 
 from pathlib import Path
 
+from connectomake.config.data import DataConfig
 from connectomake.config.split import SplitConfig
 from connectomake.stage import run
 
 
-def main(*, volumes: list[Path], table: Path, cfg: SplitConfig) -> None:
+def main(*, volumes: list[Path], table: Path, cfg: SplitConfig, data: DataConfig | None = None) -> None:
     """Write the table of boxes and roles."""
     from connectomake.split.datasplit import make_datasplit
 
-    make_datasplit(volumes, cfg, table)
+    make_datasplit(volumes, cfg, table, data)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ in   split       split.tsv
 out  checkpoint  model.ckpt: weights and everything that predicting needs
      metrics     metrics.csv: the course of the training
 Resumes from the last state in the run folder; ends with exit code 75 when it was asked to stop (SIGTERM, SIGUSR1).
+With train.devices or train.nodes above 1, torchrun or srun starts it once for each process.
 """
 
 import sys

@@ -113,15 +113,18 @@ def bind_flags(main: Callable[..., None], argv: Sequence[str]) -> Call:
         "--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
     )
     parser.add_argument("--log", type=Path, help="file that the log is also written to")
+    parser.add_argument("--record", type=Path, metavar="OUTPUT", help="output beside which is written what was run")
     given = vars(parser.parse_args(argv))
-    changes, log_file = given.pop("changes"), given.pop("log")
+    changes, log_file, record = (given.pop(name) for name in ("changes", "log", "record"))
+    if int(os.environ.get("RANK", 0)):  # of several processes that torchrun started, the first writes
+        log_file = record = None
     settings = [name for name in given if _model_of(hints[name]) is not None]
     for name in settings:
         given[name] = _read_settings(given[name])
     for change in changes:
         _apply_change(given, settings, change)
     given = {name: value for name, value in given.items() if value is not None}
-    return Call(stage, _convert_all(main, given, stage), [], log_file)
+    return Call(stage, _convert_all(main, given, stage), [record] if record else [], log_file)
 
 
 def _execute(main: Callable[..., None], call: Call) -> None:

@@ -6,18 +6,21 @@ import cc3d
 import edt
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion
 from scipy.spatial import cKDTree
 
 from connectomake.config.channels import NEAREST, name_offset
 from connectomake.config.decode import DecodeConfig
+from connectomake.config.targets import TargetsConfig
 from connectomake.decode import decode, split_panoptic
 from connectomake.decode.channels import Channels, to_destination
+from connectomake.geometry import Box
 from connectomake.measure.contingency import Contingency, count_pairs
 from connectomake.measure.variation_of_information import variation_of_information
 from connectomake.targets.affinity import affinities_of_labels
+from connectomake.targets.registry import Targets
 
 LONG = (*NEAREST, (3, 0, 0), (0, 4, 0), (0, 0, 4), (0, -2, 3))
 SHAPE_ZYX = (14, 18, 22)
@@ -149,3 +152,107 @@ def test_semantic(seed, dtype, method, with_instances):
         assert voi(parts, found) == 0
         found = split_panoptic(found)[0]
     np.testing.assert_array_equal(found, classes)
+
+
+def make_target_maps(labels, sections, dtype):
+    """Give what a perfect network would: the targets of a whole volume, of which all is known, with their channels."""
+    size_nm = (8.0, 8.0, 8.0)
+    cfg = TargetsConfig.model_validate({"affinity": None} | sections)
+    targets = Targets(cfg, size_nm)
+    before, after = targets.context
+    around = np.pad(labels.astype(np.int64), list(zip(before, after, strict=True)))  # background, known
+    values, mask = targets.make(around, Box(before, np.add(before, labels.shape)))
+    assert mask.all()
+    names, kinds = [c.name for c in targets.channels], [c.activation for c in targets.channels]
+    channels = Channels(tuple(names), tuple(c.offset_zyx_vx for c in targets.channels), 0, tuple(kinds))
+    if dtype == np.uint8:
+        signed = np.array([kind == "tanh" for kind in kinds])[:, None, None, None]
+        values = np.rint(np.where(signed, 127.5 * (values + 1), 255.0 * values))
+    return values.astype(dtype), channels
+
+
+stored = st.sampled_from([np.uint8, np.float16, np.float32])
+
+
+@few
+@given(seeds, st.sampled_from([0, 1.5]), stored, st.sampled_from(["affinity_cc", "mutex_watershed", "waterz"]))
+def test_affinity_target(seed, gap, dtype, decoder):
+    if decoder != "affinity_cc":
+        pytest.importorskip({"mutex_watershed": "mwatershed"}.get(decoder, decoder))
+    labels = make_cells(seed, gap)
+    maps, channels = make_target_maps(labels, {"affinity": {"offsets_zyx_vx": LONG}}, dtype)
+    assert voi(labels, decode(maps, DecodeConfig(decoder=decoder), channels=channels)) == 0
+
+
+@few
+@given(seeds, stored, st.sampled_from(["instance", "signed", "semantic", "contour"]))
+def test_binary_contour_and_distance_targets(seed, dtype, kind):
+    """Bricks that touch, by the borders between them; `semantic` knows none, and tells apart what does not touch."""
+    labels = make_boxes(seed)
+    sections = {"binary": {}, "contour": {}}
+    own = {"method": "binary_contour", "min_seed_vx": 1}
+    if kind != "contour":
+        # a voxel of the contour is 8 nm deep, the one behind it 16; of bricks 4 to 6 voxels wide 24 is the deepest
+        depth = {"instance": 0.55, "signed": np.tanh(0.75), "semantic": 0.1}[kind]
+        sections["distance"] = {"kind": kind} | ({} if kind == "instance" else {"scale_inside_nm": 16})
+        own = {"method": "binary_contour_distance", "seed_distance": depth, "min_seed_vx": 1}
+    if kind == "semantic":
+        labels = np.where(labels % 2, labels, 0)
+    maps, channels = make_target_maps(labels, sections, dtype)
+    cfg = DecodeConfig(decoder="seeded_watershed", seeded_watershed=own)
+    assert voi(labels, decode(maps, cfg, channels=channels)) == 0
+
+
+@few
+@given(seeds, stored, st.booleans())
+def test_classes_target(seed, dtype, exclusive):
+    labels = make_cells(seed, 1.5)
+    names = ("cell", "mito", "er")
+    classes = {"labels": {name: tuple(range(1 + n, 99, 4)) for n, name in enumerate(names)}, "exclusive": exclusive}
+    maps, channels = make_target_maps(labels, {"classes": classes}, dtype)
+    found = decode(maps, DecodeConfig(decoder="semantic"), channels=channels)
+    np.testing.assert_array_equal(found, np.select([labels % 4 == n for n in (1, 2, 3)], (1, 2, 3), 0))
+
+
+def middles_touch(parts, flows):
+    """Tell whether the middles of two parts are neighbours: the one thing that flows do not tell apart."""
+    middles = np.argwhere((parts > 0) & ~flows.any(axis=0))
+    pairs = cKDTree(middles).query_pairs(1, p=np.inf, output_type="ndarray")
+    of_middle = parts[tuple(middles.T)]
+    return bool((of_middle[pairs[:, 0]] != of_middle[pairs[:, 1]]).any())
+
+
+@few
+@given(seeds, st.sampled_from([0, 1.5]), stored)
+def test_flow_target(seed, gap, dtype):
+    labels = make_cells(seed, gap)
+    assume(not middles_touch(labels, make_target_maps(labels, {"flow": {}}, np.float32)[0]))
+    maps, channels = make_target_maps(labels, {"binary": {}, "flow": {}}, dtype)
+    cfg = DecodeConfig(decoder="flow", flow={"gather_vx": 1})
+    assert voi(labels, decode(maps, cfg, channels=channels)) == 0
+
+
+@few
+@given(seeds, stored)
+def test_flow_target_within_sections(seed, dtype):
+    """Section by section; across sections objects are joined by how much they overlap, which is no inverse."""
+    labels = make_cells(seed, 0)
+    maps, channels = make_target_maps(labels, {"binary": {}, "flow": {"planes": "2d"}}, dtype)
+    flows, _ = make_target_maps(labels, {"flow": {"planes": "2d"}}, np.float32)
+    cfg = DecodeConfig(decoder="flow", flow={"gather_vx": 1, "stitch_iou": 1})
+    alike = []
+    for z, found in enumerate(decode(maps, cfg, channels=channels)):
+        parts = cc3d.connected_components(labels[z], connectivity=4)
+        if not middles_touch(parts[None], flows[:, z : z + 1]):
+            alike.append(voi(parts, found) == 0)
+    assert all(alike)
+    assert len(alike) >= len(labels) / 2
+
+
+def test_flow_target_within_sections_of_upright_objects():
+    labels = np.repeat(make_cells(5, 0)[6:7], 9, axis=0)
+    labels = cc3d.connected_components(labels, connectivity=6)
+    labels[4] = np.where(labels[4] == labels[4].max(), 0, labels[4])
+    labels = cc3d.connected_components(labels, connectivity=6)
+    maps, channels = make_target_maps(labels, {"binary": {}, "flow": {"planes": "2d"}}, np.float32)
+    assert voi(labels, decode(maps, DecodeConfig(decoder="flow", flow={"gather_vx": 1}), channels=channels)) == 0

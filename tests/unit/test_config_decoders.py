@@ -109,7 +109,8 @@ def test_a_decoder_finds_the_channels_that_network_and_prediction_give(load):
         ("waterz", {"predict.channels": [0, 1, 3]}, "the affinities to the next voxel along z, y and x"),
         ("affinity_cc", {"train.targets.affinity.offsets_zyx_vx": [[2, 0, 0]]}, "along z, y and x"),
         ("seeded_watershed", {}, "channels named binary, contour and distance"),
-        ("semantic", {}, "at least one that is no affinity"),
+        ("flow", {}, "channels named binary and flow y, flow x"),
+        ("semantic", {}, "at least one that is a class"),
     ],
 )
 def test_a_decoder_without_its_channels_is_refused_before_anything_runs(load, decoder, override, problem):
@@ -123,7 +124,7 @@ def test_a_decoder_without_its_channels_is_refused_before_anything_runs(load, de
     assert "\n" not in said
 
 
-@pytest.mark.parametrize("preset", ["mutex_watershed", "waterz", "seeded_watershed", "semantic"])
+@pytest.mark.parametrize("preset", ["mutex_watershed", "waterz", "seeded_watershed", "flow", "semantic"])
 def test_the_presets_name_their_decoder(project: Path, preset):
     text = (project / f"config/decode/{preset}.yaml").read_text(encoding="utf-8")
     assert text.startswith("# yaml-language-server: $schema=../../workflow/schemas/decode.schema.json\n")

@@ -290,7 +290,7 @@ def test_blocks_for_validation_hold_a_patch(refuse: Refuse, load: Load) -> None:
 
 def test_windows_fit_the_network(refuse: Refuse, load: Load) -> None:
     assert load(override="predict.window_zyx_vx=[96,96,96]")
-    assert "expected multiples of [16, 16, 16]; got [96, 90, 96]" in refuse(override="predict.window_zyx_vx=[96,90,96]")
+    assert "[96, 90, 96] must be multiples of [16, 16, 16]" in refuse(override="predict.window_zyx_vx=[96,90,96]")
 
 
 def test_two_experiments_of_one_name_are_refused(refuse: Refuse) -> None:

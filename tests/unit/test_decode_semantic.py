@@ -53,7 +53,7 @@ def test_of_equal_probabilities_the_first_class_is_the_most_probable():
 def test_affinities_are_no_classes():
     channels = Channels(("affinity z+1", "mito"), ((1, 0, 0), None))
     assert decoded(config(), line([0.9, 0.9], [0.1, 0.9]), channels) == [0, 1]
-    with pytest.raises(ConfigError, match="at least one that is no affinity, which are not there"):
+    with pytest.raises(ConfigError, match="at least one that is a class, which are not there"):
         decode(np.zeros((3, 2, 2, 2), np.float32), config())
 
 

@@ -66,6 +66,9 @@ def test_names_are_told_apart():
     }
     table["note"] = np.array(["a", "b"])
     assert sort_columns(table) == (["train_loss_step", "val_loss"], ["valid/dice"], ["lr"])
+    names = ("train_loss", "train_loss dice", "validate_loss", "segmentation_nerl", "segmentation_threshold")
+    ours = sort_columns({name: np.ones(2) for name in names})
+    assert ours == (["train_loss", "train_loss dice", "validate_loss"], ["segmentation_nerl"], [])
 
 
 def test_best_step_skips_gaps():

@@ -1,17 +1,23 @@
-"""Networks: the original MedNeXt's numbers, the stem, the registry, and the file that describes itself."""
+"""Networks: the stem, the registry, and the file that describes itself."""
 
-import json
 import pickle
 from dataclasses import replace
-from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
-from connectomake.config.architectures import BasicUnetConfig, MedNextConfig
+from connectomake.config.architectures import ARCHITECTURES, BasicUnetConfig, MedNextConfig
+from connectomake.config.network import NetworkConfig
 from connectomake.errors import MissingDataError, ModelError
-from connectomake.models import build_model, get_architecture_builder, list_architectures, register_architecture
+from connectomake.models import (
+    build_model,
+    get_architecture_builder,
+    list_architectures,
+    print_available_architectures,
+    register_architecture,
+)
 from connectomake.models.checkpoint import (
     CheckpointMeta,
     describe_architecture,
@@ -19,44 +25,10 @@ from connectomake.models.checkpoint import (
     load_meta,
     save_checkpoint,
 )
-from connectomake.models.mednext import MedNext, convert_original_state
+from connectomake.models.network import SingleScale
 from connectomake.models.stem import depth_from_space, space_from_depth
 
-GOLDEN = Path(__file__).parents[3] / "shared/data/mednext"
-# Parameters of the original with 1 input, 2 outputs, kernels of 3, 5 and 7; one of them is its unused dummy_tensor.
-ORIGINAL_PARAMETERS = {
-    "S": (5_550_915, 5_980_547, 6_936_259),
-    "B": (10_526_307, 10_955_939, 11_911_651),
-    "M": (17_548_963, 18_260_835, 19_844_387),
-    "L": (61_779_267, 62_992_899, 65_692_611),
-}
 SMALL = BasicUnetConfig(filters=(4, 4, 4, 4, 4, 4), stem_factor=2)
-
-
-def count_parameters(network):
-    return sum(p.numel() for p in network.parameters())
-
-
-@pytest.mark.parametrize("size", ORIGINAL_PARAMETERS)
-def test_mednext_has_the_originals_parameters(size):
-    with torch.device("meta"):
-        counts = [count_parameters(build_model(MedNextConfig(size=size, kernel_size=k), 1, 2)) for k in (3, 5, 7)]
-    assert counts == [n - 1 for n in ORIGINAL_PARAMETERS[size]]
-
-
-@pytest.mark.parametrize("case", ["k3_ds", "k5_varied_exp", "k3_L_exp"])
-def test_mednext_equals_the_original(case):
-    if not GOLDEN.exists():
-        pytest.skip(f"no golden data in {GOLDEN}")
-    settings = json.loads((GOLDEN / "cases.json").read_text())[case]
-    stored = np.load(GOLDEN / f"{case}.npz")
-    state = {k.removeprefix("state/"): torch.from_numpy(stored[k]) for k in stored.files if k.startswith("state/")}
-    expansions = settings["exp_r"] if isinstance(settings["exp_r"], list) else [settings["exp_r"]] * 9
-    network = MedNext(1, 3, 4, settings["block_counts"], expansions, settings["kernel_size"])
-    network.load_state_dict(convert_original_state(state))
-    with torch.no_grad():
-        output = network(torch.from_numpy(stored["input"]))
-    torch.testing.assert_close(output, torch.from_numpy(stored["output_0"]), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("factor", [2, 4])
@@ -67,34 +39,47 @@ def test_stem_loses_nothing(factor):
     torch.testing.assert_close(space_from_depth(shuffled, factor), volume)
     # The channels of one place are the voxels of one block.
     torch.testing.assert_close(shuffled[0, : factor**3, 0, 0, 0], volume[0, 0, :factor, :factor, :factor].flatten())
+    images = volume[:, :, 0]
+    torch.testing.assert_close(depth_from_space(images, factor), functional.pixel_unshuffle(images, factor))
+    torch.testing.assert_close(space_from_depth(depth_from_space(images, factor), factor), images)
 
 
-@pytest.mark.parametrize(
-    "cfg",
-    [
-        SMALL,
-        BasicUnetConfig(filters=(4, 4, 4, 4, 4, 4)),
-        MedNextConfig(filters=2),
-        MedNextConfig(filters=2, stem_factor=2),
-    ],
-)
-def test_networks_keep_the_shape(cfg):
-    network = build_model(cfg, 2, 5).eval()
-    z, y, x = cfg.divisor_zyx
-    with torch.no_grad():
-        assert network(torch.zeros(1, 2, z, 2 * y, x)).shape == (1, 5, z, 2 * y, x)
-
-
-def test_registry_names_what_it_knows(monkeypatch):
-    assert list_architectures() == ["mednext", "monai_basic_unet3d"]
-    with pytest.raises(ModelError, match="mednext or monai_basic_unet3d"):
-        get_architecture_builder("unet")
+def test_registry_names_what_it_knows(monkeypatch, capsys):
+    assert list_architectures() == sorted(ARCHITECTURES)
+    with pytest.raises(ModelError, match="did you mean 'mednext'"):
+        get_architecture_builder("medneXt_")
     with pytest.raises(ModelError, match="already"):
-        register_architecture("mednext")(lambda cfg, i, o: torch.nn.Identity())
+        register_architecture("mednext")(lambda cfg, channels: SingleScale(torch.nn.Identity(), channels))
+    print_available_architectures()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list_architectures()
+    assert all(len(line.split()) > 3 for line in lines)
+
+
+def test_an_architecture_of_ones_own_is_built_and_saved_like_any(monkeypatch, tmp_path, meta):
     monkeypatch.setattr("connectomake.models.registry._BUILDERS", {})
-    builder = register_architecture("mine")(lambda cfg, i, o: torch.nn.Identity())
-    assert get_architecture_builder("mine") is builder
+    monkeypatch.setattr("connectomake.models.registry._SETTINGS", dict(ARCHITECTURES))
+
+    class MineConfig(NetworkConfig):
+        """One convolution."""
+
+        architecture: Literal["mine"] = "mine"
+        width: int = 3
+
+        @property
+        def shrink_zyx(self):
+            return 1, 1, 1
+
+    @register_architecture("mine", MineConfig)
+    def build(cfg, in_channels):
+        return SingleScale(torch.nn.Conv3d(in_channels, cfg.width, 3, padding=1), cfg.width)
+
+    assert get_architecture_builder("mine") is build
     assert "mine" in list_architectures()
+    network = build_model({"architecture": "mine", "width": 2, "in_channels": 1, "out_channels": 1})
+    assert network.get_model_info()["receptive_field_zyx"] == [3, 3, 3]
+    save_checkpoint(tmp_path / "model.ckpt", network, replace(meta, architecture=describe_architecture(network.cfg)))
+    assert load_checkpoint(tmp_path / "model.ckpt")[1].model == MineConfig(width=2)
 
 
 @pytest.fixture
@@ -137,7 +122,7 @@ def test_hash_tells_weights_and_meta_apart(tmp_path, meta):
 def test_checkpoint_of_another_architecture_is_refused(tmp_path, meta):
     network = build_model(SMALL, 1, 1)
     save_checkpoint(tmp_path / "unknown", network, replace(meta, architecture={"name": "unetr", "config": {}}))
-    with pytest.raises(ModelError, match="expected mednext or monai_basic_unet3d; got unetr"):
+    with pytest.raises(ModelError, match=r"expected fpn or mednext or .*; got unetr"):
         load_checkpoint(tmp_path / "unknown")
     other = describe_architecture(MedNextConfig(filters=2))
     save_checkpoint(tmp_path / "mixed", network, replace(meta, architecture=other))

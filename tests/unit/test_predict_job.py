@@ -45,6 +45,14 @@ def make_network():
     return nn.Sequential(nn.Conv3d(1, 3, 3, padding=1), nn.InstanceNorm3d(3), nn.GELU(), nn.Conv3d(3, 4, 1)).eval()
 
 
+class TakesMultiplesOf4:
+    stem_factor = 1
+
+    def check_patch(self, patch_zyx):
+        if any(side % 4 for side in patch_zyx):
+            raise ValueError(f"{list(patch_zyx)} must be multiples of [4, 4, 4]")
+
+
 def make_meta(**options):
     offsets = [(-1, 0, 0), (0, -1, 0), (0, 0, -1), (-9, 0, 0)]
     names = zip(NAMES, offsets, strict=True)
@@ -56,7 +64,7 @@ def make_meta(**options):
         "divisor_zyx": (4, 4, 4),
         "edge_convention": "source",
         "in_channels": 1,
-        "model": SimpleNamespace(stem_factor=1),
+        "model": TakesMultiplesOf4(),
         "hash": "0123abcd",
     }
     return SimpleNamespace(**{**given, **options})
@@ -318,7 +326,7 @@ def test_too_small_a_gpu_is_said(tmp_path, volume, loaded):
 
 
 def test_a_window_that_does_not_suit_the_network_is_refused(tmp_path, volume, caplog):
-    with pytest.raises(ConfigError, match=r"multiples of \(4, 4, 4\); got \(12, 18, 16\).*training, \(12, 16, 16\)"):
+    with pytest.raises(ConfigError, match=r"\[12, 18, 16\] must be multiples of \[4, 4, 4\].*training, \(12, 16, 16\)"):
         predict(volume, tmp_path / "a.zarr", change(CFG, window_zyx_vx=(12, 18, 16)))
     predict(volume, tmp_path / "a.zarr", change(CFG, window_zyx_vx=(12, 20, 16)))
     assert "trained with (12, 16, 16)" in caplog.text

@@ -5,11 +5,12 @@ import logging
 import numpy as np
 import pytest
 
+from connectomake.config.data import DataConfig
 from connectomake.config.split import SplitConfig
 from connectomake.errors import ConfigError, DataError, MissingDataError
 from connectomake.geometry import Box
 from connectomake.split.datasplit import join_boxes, make_datasplit
-from connectomake.split.table import SplitRow, read_split, write_split
+from connectomake.split.table import COLUMNS, SplitRow, read_split, write_split
 from connectomake.volumes.files import write_json
 
 
@@ -27,6 +28,15 @@ def describe(folder, name="a", role="train", shape=(60, 50, 40), weight=1.0, lab
 
 def divide(folder, volumes, **settings):
     return make_datasplit(volumes, SplitConfig(**settings), folder / "split.tsv")
+
+
+def describe_data(mix, **sources):
+    """Give a data config with volumes name=source; those called v... validate."""
+    volumes = {
+        name: {"raw": "x", "labels": "y", "role": "validate" if name[0] == "v" else "train", "source": source}
+        for name, source in sources.items()
+    }
+    return DataConfig.model_validate({"volumes": volumes, "mix": mix})
 
 
 def paint(rows, shape):
@@ -113,9 +123,85 @@ def test_what_cannot_be_split_is_refused(tmp_path):
         divide(tmp_path, [tmp_path / "absent.json"])
 
 
+def test_sources_and_their_shares_reach_the_table(tmp_path):
+    data = describe_data({"real": 0.1, "synthetic": 2 / 3}, a="real", b="real", c="synthetic", v="other")
+    volumes = [describe(tmp_path, name, "validate" if name == "v" else "train") for name in data.volumes]
+    rows = make_datasplit(volumes, SplitConfig(), tmp_path / "split.tsv", data)
+    assert [(row.source, row.share) for row in rows] == [
+        ("real", 0.1), ("real", 0.1), ("synthetic", 2 / 3), ("other", None)
+    ]  # fmt: skip
+    assert read_split(tmp_path / "split.tsv") == rows
+
+
+def test_volume_of_a_source_without_a_share_is_not_cut(tmp_path):
+    data = describe_data({"real": 1, "synthetic": 0}, a="real", c="synthetic")
+    volumes = [describe(tmp_path, name) for name in data.volumes]
+    rows = make_datasplit(volumes, SplitConfig(method="slab"), tmp_path / "split.tsv", data)
+    assert [(row.volume, row.role, row.share) for row in rows] == [
+        ("a", "train", 1), ("a", "validate", None), ("c", "train", 0)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mix", "message"),
+    [
+        ({"real": 1, "synthetic": 1, "syntetic": 1}, "no train volume has the source 'syntetic': did you mean 'synth"),
+        (
+            {"real": 1, "synthetic": 1, "other": 1},
+            "no train volume has the source 'other': sources of train volumes: r",
+        ),
+        ({"real": 1}, "train volume 'c' .* its source 'synthetic' is not in mix; sources in mix: real"),
+        ({"real": 0, "synthetic": 0}, "sum to a positive number"),
+        ({"real": -1, "synthetic": 2}, "greater than or equal to 0"),
+    ],
+)
+def test_mix_that_makes_no_sense_is_refused(mix, message):
+    with pytest.raises(ValueError, match=message):
+        describe_data(mix, a="real", c="synthetic", v="other")
+
+
+def test_volume_without_a_source_cannot_be_mixed():
+    with pytest.raises(ValueError, match=r"train volume 'b' .* it has no source; sources in mix: real"):
+        describe_data({"real": 1}, a="real", b="")
+
+
+def test_volume_that_the_data_config_does_not_know_is_refused(tmp_path):
+    data = describe_data({}, volume="real")
+    with pytest.raises(DataError, match="no volume 'volum'; did you mean 'volume'"):
+        make_datasplit([describe(tmp_path, "volum")], SplitConfig(), tmp_path / "split.tsv", data)
+
+
+def test_table_of_an_earlier_version_is_read(tmp_path):
+    cells = ["a", "train", "a.json", "0,0,0", "5,5,5", "2.5"]
+    (tmp_path / "split.tsv").write_text("\t".join(COLUMNS) + "\n" + "\t".join(cells) + "\n")
+    (row,) = read_split(tmp_path / "split.tsv")
+    assert (row.weight, row.source, row.share) == (2.5, "", None)
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ([("real", 1), ("real", 2)], "'b' has another share than its source 'real'"),
+        ([("real", 1), ("synthetic", None)], "cannot be mixed"),
+        ([("real", 0), ("synthetic", 0)], "positive sum"),
+    ],
+)
+def test_shares_that_cannot_be_mixed_are_refused(tmp_path, shares, message):
+    path, box = tmp_path / "split.tsv", Box.of_shape((5, 5, 5))
+    rows = [
+        SplitRow(name, "train", tmp_path / "x.json", box, source=source, share=share)
+        for name, (source, share) in zip("ab", shares, strict=True)
+    ]
+    write_split(path, rows)
+    with pytest.raises(DataError, match=message):
+        read_split(path)
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [
+        ("share", "-1"),
+        ("share", "x"),
         ("role", "trian"),
         ("weight", "0"),
         ("weight", "inf"),

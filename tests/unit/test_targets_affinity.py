@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 
 from connectomake.config.channels import name_offset
-from connectomake.config.targets import AffinityConfig, TargetsConfig
+from connectomake.config.targets import AffinityConfig, BinaryConfig, TargetsConfig
 from connectomake.decode.channels import to_destination, to_source
 from connectomake.errors import DataError
 from connectomake.geometry import Box
-from connectomake.targets.affinity import (
-    AffinityTarget,
-    affinities_of_labels,
-    erode_labels,
-)
+from connectomake.targets.affinity import AffinityTarget, affinities_of_labels
+from connectomake.targets.binary import BinaryTarget
+from connectomake.targets.erosion import erode_labels
 from connectomake.targets.registry import Targets
 
+NM = (8.0, 8.0, 8.0)
 OFFSETS = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (-1, 0, 0), (0, -2, 3), (4, 0, 0), (9, 0, 0)]
 
 
@@ -87,17 +86,21 @@ def test_conventions_store_one_edge_at_its_two_ends():
 
 
 def define_erosion(labels, rounds):
+    """Say it as the docstring does, voxel by voxel."""
     eroded = labels.copy()
     for done in range(max(rounds)):
         before = eroded.copy()
         for p in np.ndindex(labels.shape):
+            around = []
             for axis, step in itertools.product(range(3), (-1, 1)):
                 q = list(p)
                 q[axis] += step
-                if done >= rounds[axis] or not 0 <= q[axis] < labels.shape[axis] or before[p] in (0, -1):
-                    continue
-                if before[tuple(q)] not in (before[p], -1):
-                    eroded[p] = 0
+                if done < rounds[axis]:
+                    around.append(before[tuple(q)] if 0 <= q[axis] < labels.shape[axis] else -1)
+            if before[p] > 0 and {*around} - {-1, before[p]}:
+                eroded[p] = 0
+            elif before[p] > 0 and -1 in around:
+                eroded[p] = -1
     return eroded
 
 
@@ -109,7 +112,35 @@ def test_erosion_is_as_defined(rounds):
     np.testing.assert_array_equal(eroded, define_erosion(labels, rounds))
     np.testing.assert_array_equal(labels, before)
     assert (eroded != labels).any()
-    assert ((eroded == labels) | (eroded == 0)).all()
+    assert ((eroded == labels) | (eroded <= 0)).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("rounds", [(1, 1, 1), (0, 2, 1)])
+def test_nothing_unknown_can_change_what_erosion_calls_known(seed, rounds):
+    """Whatever stands in place of -1, and beyond the array, what is known stays as it is."""
+    rng = np.random.default_rng(seed)
+    truth = np.kron(rng.integers(0, 3, (3, 4, 4)), np.ones((4, 4, 4), int))
+    labels = np.where(rng.random(truth.shape) < 0.01, -1, truth)
+    inner = (slice(3, -3),) * 3
+    eroded = erode_labels(labels[inner], rounds)
+    other = np.where(labels == -1, rng.integers(0, 3, truth.shape), truth)
+    known = eroded != -1
+    np.testing.assert_array_equal(eroded[known], erode_labels(other, rounds)[inner][known])
+    assert known.mean() > 0.3
+
+
+@pytest.mark.parametrize("rounds", [(0, 0, 0), (1, 2, 0)])
+def test_foreground_is_what_erosion_leaves(rounds):
+    labels = np.kron(some_labels(8, (3, 3, 3)), np.ones((5, 5, 4), int))
+    patch = Box((2, 3, 0), (9, 11, 12))
+    target = BinaryTarget(BinaryConfig(erosion_zyx_vx=rounds), NM)
+    values, mask = target.make(labels, patch)
+    eroded = define_erosion(labels, rounds)[patch.slices]
+    np.testing.assert_array_equal(values[0], eroded > 0)
+    np.testing.assert_array_equal(mask[0], eroded != -1)
+    assert (values.dtype, mask.dtype) == (np.uint8, bool)
+    assert target.context == (rounds, rounds)
 
 
 def test_no_erosion_changes_nothing():
@@ -121,7 +152,9 @@ def test_no_erosion_changes_nothing():
 def test_context_is_enough_and_not_more(erosion):
     """Inside a patch with its context the target is that of the whole volume; with one voxel less it is not."""
     labels = np.kron(some_labels(6, (6, 6, 6), low=0), np.ones((7, 7, 7), int))
-    target = AffinityTarget(AffinityConfig(offsets_zyx_vx=[(1, 0, 0), (0, -3, 0), (0, 0, 3)], erosion_zyx_vx=erosion))
+    target = AffinityTarget(
+        AffinityConfig(offsets_zyx_vx=[(1, 0, 0), (0, -3, 0), (0, 0, 3)], erosion_zyx_vx=erosion), NM
+    )
     patch = Box((14, 14, 14), (24, 24, 24))  # ends where an object's border is 2 voxels past the longest edge
     whole = target.make(labels, Box.of_shape(labels.shape))
     before, after = target.context
@@ -140,10 +173,10 @@ def test_context_is_enough_and_not_more(erosion):
 
 def test_channels_and_their_names():
     cfg = TargetsConfig(affinity={"offsets_zyx_vx": [[1, 0, 0], [0, 10, 0], [0, -1, 2]]})
-    channels = Targets(cfg).channels
-    assert [c.name for c in channels] == ["affinity z+1", "affinity y+10", "affinity y-1 x+2"]
-    assert channels[1].as_dict() == {"name": "affinity y+10", "offset_zyx_vx": [0, 10, 0], "activation": "sigmoid"}
-    assert Targets(cfg).context == ((0, 1, 0), (1, 10, 2))
-    values, mask = Targets(cfg).make(some_labels(), Box.of_shape((6, 7, 8)))
+    targets = Targets(cfg, NM)
+    assert targets.channels == cfg.channels
+    assert [c.name for c in cfg.channels] == ["affinity z+1", "affinity y+10", "affinity y-1 x+2"]
+    assert targets.context == ((0, 1, 0), (1, 10, 2))
+    values, mask = targets.make(some_labels(), Box.of_shape((6, 7, 8)))
     assert values.shape == mask.shape == (3, 6, 7, 8)
     assert name_offset((0, 0, 1)) == "affinity x+1"

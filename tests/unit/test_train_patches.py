@@ -1,26 +1,22 @@
-"""Training patches: a function of their number alone, drawn as told, with their volume's affinities."""
+"""Training patches: a function of their number alone, turned with their labels, normalised, with exact affinities."""
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from connectomake.augment.orientation import Orientation
-from connectomake.config.augment import AugmentConfig, FlipConfig, NoiseConfig, RotateConfig
+from connectomake.config.augment import AffineConfig, AugmentConfig, FlipConfig, NoiseConfig, RotateConfig
+from connectomake.config.compose import read_preset
 from connectomake.config.train import TrainConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box
 from connectomake.targets.affinity import affinities_of_labels
 from connectomake.targets.registry import Targets
-from connectomake.train.loading import Batches
-from connectomake.train.patches import (
-    Normalisation,
-    TrainingPatches,
-    ValidationPatches,
-    check_sizes,
-    measure_grey_values,
-    tile_boxes,
-)
+from connectomake.train.normalisation import Normalisation, find_normalisation
+from connectomake.train.patches import TrainingPatches, ValidationPatches, check_sizes, tile_boxes
 from connectomake.train.volumes import LabelledBox
 
 OFFSETS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 7, 0), (0, 0, -5))
@@ -42,7 +38,7 @@ def make_box(shape=(40, 44, 60), seed=0, weight=1.0, name="a"):
 
 def patches_of(boxes, augment=None, **changes):
     cfg = settings(**changes)
-    return TrainingPatches(boxes, cfg, augment or AugmentConfig(), Targets(cfg.targets), PLAIN)
+    return TrainingPatches(boxes, cfg, augment or AugmentConfig(), Targets(cfg.targets, (8, 8, 8)), PLAIN)
 
 
 def test_patch_depends_on_its_number_and_seed_alone():
@@ -91,42 +87,53 @@ def test_places_are_all_reached():
     assert len(corners) == 2 * 3
 
 
-def test_volumes_are_drawn_by_size_and_weight():
-    small, large = make_box((16, 16, 32)), make_box((32, 32, 64))
-    chances = patches_of([small, large]).chances
-    assert chances.tolist() == pytest.approx([1 / 9, 8 / 9])
-    assert patches_of([make_box((16, 16, 32), weight=8.0), large]).chances.tolist() == pytest.approx([0.5, 0.5])
-    patches = patches_of([small, large])
-    drawn = [patches[i]["raw"][0, 0, 1, 0] - patches[i]["raw"][0, 0, 0, 0] == 32 for i in range(300)]
-    assert abs(np.mean(drawn) - 1 / 9) < 0.08
+@pytest.mark.parametrize("each", ["together", "each_volume"])
+def test_grey_values_are_normalised(each):
+    """Two volumes of other brightness: each by itself has mean 0 and sd 1, or both together have."""
+    dark, bright = make_box(), make_box(name="b", seed=1)
+    for box in (dark, bright):
+        np.random.default_rng(0).shuffle(box.raw.reshape(-1))
+    bright.raw[:] = 3 * bright.raw + 1e5
+    cfg = settings(normalise=each)
+    found = find_normalisation([dark, bright], cfg)
+    both = np.concatenate([dark.raw.ravel(), bright.raw.ravel()])
+    assert found.each == each
+    assert (found.mean, found.std) == pytest.approx((both.mean(dtype=float), both.std(dtype=float)), rel=1e-6)
+    targets = Targets(cfg.targets, (8, 8, 8))
+    for box in (dark, bright):
+        mean, std = (found.mean, found.std) if each == "together" else (box.raw.mean(), box.raw.std())
+        assert found.of_all([box])[0].mean == pytest.approx(mean, rel=1e-5)
+        plain = TrainingPatches([box], cfg, AugmentConfig(), targets, PLAIN)[0]["raw"]
+        ours = TrainingPatches([box], cfg, AugmentConfig(), targets, found)[0]["raw"]
+        np.testing.assert_allclose(ours, (plain - mean) / std, atol=1e-4)
+        validation = ValidationPatches([box], cfg, targets, found)[0]["raw"]
+        np.testing.assert_allclose(validation, (box.raw[:, :16, :16, :32] - mean) / std, atol=1e-4)
 
 
-def test_unlabelled_places_are_avoided():
-    box = make_box((16, 16, 320))
-    box.labels[:, :, 64:] = -1
-    shares = [patches_of([box])[i]["mask"].mean() for i in range(40)]
-    assert np.mean(np.array(shares) > 0.05) > 0.6  # 2 of 10 places know anything; each patch has 10 attempts
-
-
-def test_grey_values_are_normalised():
-    cfg = settings()
+def test_grey_values_may_be_told():
     box = make_box()
-    np.random.default_rng(0).shuffle(box.raw.reshape(-1))
-    measured = measure_grey_values([box], cfg)
-    assert measured.mean == pytest.approx(box.raw.mean(), rel=0.01)
-    assert measured.std == pytest.approx(box.raw.std(), rel=0.01)
-    patches = TrainingPatches([box], cfg, AugmentConfig(), Targets(cfg.targets), Normalisation(10.0, 4.0))
-    np.testing.assert_allclose(patches[0]["raw"], (patches_of([box])[0]["raw"] - 10) / 4, rtol=1e-5, atol=1e-4)
-    assert measure_grey_values([box], settings(raw_mean=0, raw_std=255)) == Normalisation(0, 255)
-    assert measure_grey_values([box], settings(raw_std=255)).std == 255
+    assert find_normalisation([box], settings(raw_mean=0, raw_std=255)) == Normalisation(0, 255)
+    assert find_normalisation([box], settings(raw_std=255)).std == 255
+
+
+def test_boxes_count_by_how_often_they_are_drawn_from():
+    boxes = [make_box(), make_box((16, 16, 32), name="b")]
+    for box, value in zip(boxes, (10, 50), strict=True):
+        box.raw[:] = value
+    mixed = [replace(b, source=b.name, share=s) for b, s in zip(boxes, (1.0, 3.0), strict=True)]
+    found = find_normalisation(mixed, settings())
+    assert found.mean == pytest.approx(40)
+    assert found.std == pytest.approx(np.sqrt(0.25 * 30**2 + 0.75 * 10**2))
 
 
 @pytest.mark.parametrize("value", [7.0, np.nan])
 def test_grey_values_without_contrast_are_refused(value):
     box = make_box()
     box.raw[:] = value
-    with pytest.raises(DataError, match="cannot be normalised"):
-        measure_grey_values([box], settings())
+    with pytest.raises(DataError, match="training data cannot be normalised"):
+        find_normalisation([box], settings())
+    with pytest.raises(DataError, match=r"volume a: the grey values .* cannot be normalised"):
+        Normalisation(0, 1, "each_volume").of(box)
 
 
 def test_volume_smaller_than_a_patch_is_refused():
@@ -135,6 +142,8 @@ def test_volume_smaller_than_a_patch_is_refused():
         check_sizes([make_box(), make_box((16, 30, 31), name="b")], settings())
     with pytest.raises(DataError, match="leave this volume out"):
         check_sizes([make_box((4, 30, 31))], settings())
+    with pytest.raises(DataError, match="smaller than a patch"):
+        patches_of([make_box((15, 30, 32))])
 
 
 def test_tiles_cover_a_volume():
@@ -151,57 +160,80 @@ def test_tiles_cover_a_volume():
 
 def test_validation_looks_at_the_same_places():
     cfg = settings(validate_patches=5)
-    patches = [ValidationPatches([make_box(), make_box(seed=1)], cfg, Targets(cfg.targets), PLAIN) for _ in range(2)]
+    patches = [
+        ValidationPatches([make_box(), make_box(seed=1)], cfg, Targets(cfg.targets, (8, 8, 8)), PLAIN) for _ in range(2)
+    ]
     assert len(patches[0]) == 5
     for i in range(5):
         np.testing.assert_array_equal(patches[0][i]["values"], patches[1][i]["values"])
     assert len({place[1] for place in patches[0].places}) > 1
-    few = ValidationPatches([make_box((16, 16, 40))], cfg, Targets(cfg.targets), PLAIN)
+    few = ValidationPatches([make_box((16, 16, 40))], cfg, Targets(cfg.targets, (8, 8, 8)), PLAIN)
     assert len(few) == 2
 
 
 def test_thin_validation_volume_is_unknown_beyond_its_border():
     cfg = settings()
     box = make_box((10, 16, 32))
-    sample = ValidationPatches([box], cfg, Targets(cfg.targets), PLAIN)[0]
+    sample = ValidationPatches([box], cfg, Targets(cfg.targets, (8, 8, 8)), PLAIN)[0]
     np.testing.assert_array_equal(sample["raw"][0, 10:], box.raw[0, :3:-1])
     assert not sample["mask"][:, 10:].any()
     assert not sample["mask"][0, 9].any()
     assert sample["mask"][1, :10, :15].all()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_are_the_patches_in_order_from_any_step(workers):
-    patches = patches_of([make_box()])
-    batches = list(Batches(patches, lambda: 2, 5, 2, workers))
-    assert len(batches) == 3
-    for step, batch in zip((2, 3, 4), batches, strict=True):
-        for k in range(2):
-            for name, value in patches[2 * step + k].items():
-                np.testing.assert_array_equal(batch[name][k].numpy(), value)
+@pytest.mark.parametrize("number", range(8))
+def test_flat_patches_know_the_sections_beside_them(number):
+    """A patch of one section has valid edges to the sections before and after, except at the volume's border."""
+    box = make_box((3, 44, 60))
+    offsets = ((1, 0, 0), (-1, 0, 0), (0, 1, 0))
+    cfg = settings(patch_zyx_vx=(1, 32, 32), targets={"affinity": {"offsets_zyx_vx": offsets}}, model={"dimensions": 2})
+    augment = AugmentConfig(flip=FlipConfig(axes="yx"), rotate=RotateConfig())
+    sample = TrainingPatches([box], cfg, augment, Targets(cfg.targets, (8, 8, 8)), PLAIN)[number]
+    assert sample["raw"].shape == (1, 1, 32, 32)
+    section = int(sample["raw"][0, 0, 0, 0]) // (44 * 60)
+    assert sample["mask"].mean((1, 2, 3)).tolist()[:2] == [section < 2, section > 0]
+    place = sample["raw"][0, 0].astype(int)
+    labels = box.labels.ravel()
+    for channel, step in enumerate((44 * 60, -44 * 60)):
+        if sample["mask"][channel].all():
+            same = (labels[place] == labels[place + step]) & (labels[place] > 0)
+            np.testing.assert_array_equal(sample["values"][channel, 0], same)
 
 
-def test_last_validation_batch_is_smaller():
-    cfg = settings(validate_patches=3)
-    patches = ValidationPatches([make_box()], cfg, Targets(cfg.targets), PLAIN)
-    assert [len(batch["raw"]) for batch in Batches(patches, lambda: 0, 2, 2, 0, 3)] == [2, 1]
+def test_partner_is_another_patch_of_the_same_shape(monkeypatch):
+    seen = []
+    monkeypatch.setattr("connectomake.train.patches.augment", lambda patch, cfg, rng: seen.append(patch))
+    for _ in range(2):
+        patches_of([make_box()], AugmentConfig(affine=AffineConfig(probability=1)))[0]
+    first, again = (patch.partner() for patch in seen)
+    assert first.raw.shape == seen[0].raw.shape
+    assert first.raw.shape > (1, 16, 16, 32)
+    assert (first.raw == again.raw).all()
+    assert (first.raw != seen[0].raw).any()
 
 
-def test_error_in_the_thread_reaches_the_training():
-    patches = patches_of([make_box((8, 8, 8))])  # too small: drawing a place fails
-    with pytest.raises(ValueError, match="high"):
-        next(iter(Batches(patches, lambda: 0, 5, 2, 0)))
+def test_patch_knows_what_its_grey_values_mean(monkeypatch):
+    seen = []
+    monkeypatch.setattr("connectomake.train.patches.augment", lambda patch, cfg, rng: seen.append(patch))
+    box = make_box()
+    cfg = settings()
+    for dtype in (np.uint8, np.float32):
+        inside = replace(box, raw=(box.raw % 255).astype(dtype))
+        TrainingPatches([inside], cfg, AugmentConfig(), Targets(cfg.targets, (8, 8, 8)), Normalisation(50.0, 10.0))[0]
+    assert [(patch.grey_range, patch.grey_black) for patch in seen] == [(25.5, -5.0), (0.1, -5.0)]
 
 
-def test_batches_that_nobody_wants_are_not_made():
-    made = []
-
-    class Counted:
-        def __getitem__(self, number):
-            made.append(number)
-            return {"raw": np.zeros(1)}
-
-    stream = iter(Batches(Counted(), lambda: 0, 1000, 1, 0))
-    next(stream)
-    stream.close()
-    assert len(made) <= 4
+def test_every_preset_of_augmentation_makes_patches():
+    """All parts together: what is drawn fits the targets' shape, and nothing becomes NaN."""
+    presets = sorted((Path(__file__).parents[2] / "config/augment").glob("*.yaml"))
+    assert len(presets) > 3
+    rng = np.random.default_rng(0)
+    box = replace(make_box(), raw=rng.integers(0, 255, (1, 40, 44, 60), np.uint8))
+    for preset in presets:
+        augment = AugmentConfig.model_validate(read_preset(preset))
+        sample = patches_of([box], augment)[1]
+        assert {name: value.shape for name, value in sample.items()} == {
+            "raw": (1, 16, 16, 32), "values": (5, 16, 16, 32), "mask": (5, 16, 16, 32)
+        }, preset  # fmt: skip
+        assert np.isfinite(sample["raw"]).all(), preset
+        assert sample["mask"].any(), preset

@@ -1,85 +1,39 @@
 """A training that is stopped, by whatever means, ends with the weights of one that was not."""
 
-import csv
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
+from small_training import (
+    AUGMENT,
+    SCRIPTS,
+    assert_same_result,
+    make_split,
+    make_volume,
+    read_rows,
+    settings,
+    stop_at_step,
+    train,
+    weights_of,
+)
 
 from connectomake.config.augment import AugmentConfig, FlipConfig, NoiseConfig
-from connectomake.config.train import TrainConfig
 from connectomake.errors import ConfigError, DataError, ModelError, ResumeMismatchError
-from connectomake.geometry import Box
 from connectomake.models.checkpoint import load_checkpoint
-from connectomake.split.table import SplitRow, read_split, write_split
+from connectomake.split.table import read_split, write_split
 from connectomake.train.module import Training
 from connectomake.train.run import train_model
 from connectomake.train.states import KeepState, list_states
-from connectomake.volumes.files import write_json
-from connectomake.volumes.store import write_store
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-AUGMENT = AugmentConfig(flip=FlipConfig(), noise=NoiseConfig())
-
-
-def settings(**changes):
-    values = {
-        "model": {"filters": [4, 4, 4, 4, 4, 4], "dropout": 0.1},
-        "patch_zyx_vx": [16, 16, 32],
-        "targets": {"affinity": {"offsets_zyx_vx": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}},
-        "batch": 1,
-        "max_steps": 12,
-        "validate_every_steps": 4,
-        "validate_patches": 2,
-        "checkpoint_every_steps": 3,
-        "precision": "float32",
-        "device": "cpu",
-    }
-    return TrainConfig.model_validate(values | changes)
-
-
-def make_volume(folder, name, role, seed, shape=(24, 32, 40), nm=(10.0, 10.0, 10.0)):
-    rng = np.random.default_rng(seed)
-    blocks = rng.integers(1, 5, [-(-n // 8) for n in shape], np.uint32)
-    labels = np.ascontiguousarray(np.kron(blocks, np.ones((8, 8, 8), np.uint32))[tuple(map(slice, shape))])
-    raw = (labels * 40 + rng.integers(0, 20, shape)).astype(np.uint8)
-    entries = {}
-    for part, array in (("raw", raw), ("labels", labels)):
-        write_store(folder / f"{part}.zarr", array, voxel_size_zyx_nm=nm, offset_zyx_nm=(0.0, 0.0, 0.0), attributes={})
-        box = [[0, 0, 0], list(shape)]
-        entries[part] = {"source": f"{part}.zarr", "axes": "zyx", "box_zyx_vx": box, "dtype": array.dtype.name}
-    common = {"shape_zyx": shape, "voxel_size_zyx_nm": nm, "offset_zyx_nm": (0, 0, 0), "settings": {}}
-    write_json(folder / "volume.json", {"name": name, "role": role, "weight": 1.0, **common, **entries})
-    return SplitRow(name, role, folder / "volume.json", Box.of_shape(shape))
 
 
 @pytest.fixture(scope="module")
 def split(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    rows = [make_volume(folder / role, role, role, seed) for seed, role in enumerate(("train", "validate"))]
-    write_split(folder / "split.tsv", rows)
-    return folder / "split.tsv"
-
-
-def train(split, folder, cfg=None):
-    return train_model(split, folder / "model.ckpt", folder / "metrics.csv", folder / "run", cfg or settings(), AUGMENT)
-
-
-def weights_of(folder):
-    network, meta = load_checkpoint(folder / "model.ckpt")
-    return network.state_dict(), meta
-
-
-def read_rows(path):
-    with path.open() as file:
-        return [{k: v for k, v in row.items() if k not in ("seconds", "steps_per_s")} for row in csv.DictReader(file)]
+    return make_split(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -89,25 +43,37 @@ def uninterrupted(split, tmp_path_factory):
     return folder
 
 
-def assert_same_result(folder, expected):
-    ours, theirs = weights_of(folder), weights_of(expected)
-    assert ours[1].hash == theirs[1].hash
-    for name, value in ours[0].items():
-        torch.testing.assert_close(value, theirs[0][name], rtol=0, atol=0)
-    assert read_rows(folder / "metrics.csv") == read_rows(expected / "metrics.csv")
+WAYS = {
+    "accumulate": {"accumulate": 3, "max_steps": 8},
+    "plain average": {
+        "model": {"architecture": "residual_unet", "filters": [4, 4, 4, 4, 4], "norm": "batch"},
+        "ema_decay": 0,
+        "swa_start": 0.3,
+        "max_steps": 8,
+    },
+    "plateau": {"schedule": {"shape": "plateau", "patience": 1, "factor": 0.5}, "validate_every_steps": 2},
+    "sgd": {"optimizer": {"name": "sgd", "learning_rate": 0.1}, "schedule": {"shape": "step", "milestones_steps": [6]}},
+    "bfloat16": {"precision": "bfloat16", "max_steps": 8},
+    "best": {"keep": "best", "keep_best": 2, "validate_every_steps": 2},
+    "deep supervision": {
+        "model": {"architecture": "mednext_custom", "filters": 4, "deep_supervision": True},
+        "patch_zyx_vx": [16, 16, 32],
+        "max_steps": 8,
+    },
+}
 
 
-def stop_at_step(monkeypatch, split, folder, step, cfg=None, number=signal.SIGTERM):
-    whole = KeepState.on_train_batch_start
-
-    def with_signal(self, trainer, *args):
-        if trainer.global_step == step:
-            os.kill(os.getpid(), number)
-        whole(self, trainer, *args)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(KeepState, "on_train_batch_start", with_signal)
-        assert not train(split, folder, cfg)
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_of_training_goes_on_where_it_was(split, tmp_path, monkeypatch, way):
+    cfg = settings(**WAYS[way])
+    assert train(split, tmp_path / "whole", cfg)
+    for step in (3, 7):
+        stop_at_step(monkeypatch, split, tmp_path / "parts", step, cfg)
+    assert train(split, tmp_path / "parts", cfg)
+    assert_same_result(tmp_path / "parts", tmp_path / "whole")
+    best = [sorted(path.name for path in (tmp_path / name / "run").glob("best/*")) for name in ("parts", "whole")]
+    assert best[0] == best[1]
+    assert len(best[0]) == cfg.keep_best
 
 
 @pytest.mark.parametrize("stop_before", [1, 4, 5, 9, 11])
@@ -170,8 +136,8 @@ def test_damaged_state_is_passed_over(split, uninterrupted, tmp_path, monkeypatc
 
 def test_other_settings_are_refused_by_name(split, tmp_path, monkeypatch):
     stop_at_step(monkeypatch, split, tmp_path, 2)
-    with pytest.raises(ResumeMismatchError, match=r"train.learning_rate was 0.002, is now 0.1"):
-        train(split, tmp_path, settings(learning_rate=0.1))
+    with pytest.raises(ResumeMismatchError, match=r"train.optimizer.learning_rate was 0.002, is now 0.1"):
+        train(split, tmp_path, settings(optimizer={"learning_rate": 0.1}))
     args = split, tmp_path / "m", tmp_path / "c", tmp_path / "run", settings()
     with pytest.raises(ResumeMismatchError, match=r"augment.flip.probability"):
         train_model(*args, AugmentConfig(flip=FlipConfig(probability=0.1), noise=NoiseConfig()))
@@ -214,6 +180,7 @@ def validation_losses(monkeypatch):
     losses = [0.5, 0.3, 0.4, 0.6, 0.2, 0.1]
 
     def score(self):
+        self.validated_channels = {}
         self.validated = {"validate_loss": losses[self.trainer.global_step // 2 - 1], "validate_accuracy": 0.5}
 
     monkeypatch.setattr(Training, "on_validation_epoch_end", score)
@@ -239,8 +206,10 @@ def test_patience_stops(split, tmp_path, validation_losses):
 
 
 def test_divergence_stops_before_it_is_saved(split, tmp_path):
-    cfg = settings(learning_rate=1e30, warmup=0, gradient_clip=None, checkpoint_every_steps=1)
-    with pytest.raises(ModelError, match=r"diverged at step .* lower train.learning_rate"):
+    cfg = settings(
+        optimizer={"learning_rate": 1e30}, schedule={"warmup": 0}, gradient_clip=None, checkpoint_every_steps=1
+    )
+    with pytest.raises(ModelError, match=r"diverged at step .* lower train.optimizer.learning_rate"):
         train(split, tmp_path, cfg)
     for state in list_states(tmp_path / "run/states"):
         weights = torch.load(state, weights_only=True)["state_dict"]
@@ -250,7 +219,7 @@ def test_divergence_stops_before_it_is_saved(split, tmp_path):
 
 def test_attempt_without_a_state_binds_nobody(split, tmp_path):
     with pytest.raises(ModelError, match="diverged"):
-        train(split, tmp_path, settings(learning_rate=1e30, warmup=0, gradient_clip=None))
+        train(split, tmp_path, settings(optimizer={"learning_rate": 1e30}, schedule={"warmup": 0}, gradient_clip=None))
     assert (tmp_path / "run/settings.json").exists()
     assert not list_states(tmp_path / "run/states")
     assert train(split, tmp_path)
@@ -280,7 +249,7 @@ def test_split_that_cannot_be_trained_on_is_refused(split, tmp_path):
     with pytest.raises(DataError, match="no box to train on"):
         train(tmp_path / "none.tsv", tmp_path / "a")
     write_split(tmp_path / "alone.tsv", rows[:1])
-    with pytest.raises(ConfigError, match="need a volume to validate on"):
+    with pytest.raises(ConfigError, match="keep: best: there is no volume to validate on"):
         train(tmp_path / "alone.tsv", tmp_path / "b", settings(keep="best"))
     assert train(tmp_path / "alone.tsv", tmp_path / "c")
     coarse = make_volume(tmp_path / "coarse", "coarse", "train", 0, nm=(40.0, 10.0, 10.0))

@@ -1,4 +1,4 @@
-"""What the targets and the report ask for, of each experiment. No rules."""
+"""What the targets, the report and a training ask for, of each experiment. No rules."""
 
 EXPERIMENT_FIGURES = ("metrics.tsv", "metrics.html", "metrics.png", "errors.html", "overview.png")
 
@@ -8,12 +8,19 @@ def curves(variant):
     return f"{RESULTS}/report/curves/{variant.chain('train')}/curves.png"
 
 
+def augmentations(variant):
+    """Give the path of the picture of a variant's augmentations; none where it has none."""
+    path = f"{RESULTS}/report/augmentations/{variant.chain('train')}/augmentations.png"
+    return [path] if variant.settings["augment"].names else []
+
+
 def report_of(*experiments):
     """Give everything that the page shows of some experiments."""
     shown = [variant for variant in VARIANTS if variant.experiment in experiments]
     figures = [f"{RESULTS}/report/{v.experiment}/{name}" for v in shown if measured(v) for name in EXPERIMENT_FIGURES]
     figures += [f"{RESULTS}/report/{variant.experiment}/settings.yaml" for variant in shown]
     figures += [curves(variant) for variant in shown]
+    figures += [path for variant in shown for path in augmentations(variant)]
     figures += [f"{RESULTS}/decode/{v.chain('decode')}/tune.png" for v in shown if v.settings["decode"].tune]
     figures += [
         f"{RESULTS}/report/slices/{v.chain('decode')}/{volume}/slices.png" for v in shown for volume in segmented(v)
@@ -46,3 +53,25 @@ def demo_page(wildcards):
     if "phantom" not in EXPERIMENTS:
         raise ValueError("snakemake demo runs the experiment phantom: leave out --config experiments=...")
     return f"{RESULTS}/report/report.html"
+
+
+def first_trained_by(preset):
+    """Give the first variant that trains with a preset, or with what was measured for it."""
+    return next(v for v in VARIANTS if v.presets["train"].removesuffix("_auto") == preset)
+
+
+def gpus_of(train):
+    """Give how many GPUs a training asks for."""
+    return train.devices * (train.device != "cpu")
+
+
+def validation_skeletons(wildcards):
+    """Name the skeletons that a training measures itself by, where it segments the volumes that it validates on."""
+    asked = INDEX["train", wildcards.train].settings["train"].validate_segmentation
+    if asked is None or asked.criterion != "nerl":
+        return []
+    variant = INDEX["data", wildcards.data]
+    roles = {name: source.role for name, source in variant.settings["data"].volumes.items()}
+    role = "validate" if "validate" in roles.values() else "train"  # of which the split cuts a part
+    names = [name for name in roles if roles[name] == role and has_skeletons(variant, name)]
+    return [f"{RESULTS}/ingest/{wildcards.data}/{name}/skeletons.npz" for name in names]

@@ -11,6 +11,12 @@ def folder_of(wildcards):
     return INDEX["data", wildcards.data].settings["data"].folder
 
 
+def sources(wildcards):
+    """Give what the data config that the wildcard `data` names says about the sources of its volumes."""
+    data = INDEX["data", wildcards.data].settings["data"]
+    return data.model_dump(mode="json", include={"volumes", "mix"})
+
+
 def file_of(path, wildcards):
     """Give the file or folder of a `file::dataset`."""
     return locate(path, folder_of(wildcards)).partition("::")[0]

@@ -23,6 +23,7 @@ rule make_datasplit:
         runtime=10,
     params:
         cfg=settings("split"),
+        data=sources,
         code=code("split"),
     message:
         "splitting {wildcards.data}"

@@ -1,43 +1,96 @@
-"""What happens to single sections on the way from the block to the image: lost, displaced, out of focus."""
+"""What happens to single sections on the way from the block to the image: lost, torn, smeared, out of focus."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
 
-from connectomake.augment.patch import Patch
-from connectomake.config.augment import BlurSectionsConfig, MissingSectionsConfig, SectionsConfig, ShiftSectionsConfig
+from connectomake.augment.grey import GreyScale
+from connectomake.augment.patch import UNKNOWN, Patch
+from connectomake.config.augment import (
+    BlurSectionsConfig,
+    MissingPartsConfig,
+    MissingSectionsConfig,
+    MotionBlurConfig,
+    SectionsConfig,
+)
 
-UNKNOWN = -1
 
+def lose_sections(patch: Patch, cfg: MissingSectionsConfig, rng: np.random.Generator, grey: GreyScale) -> None:
+    """Lose sections; both arrays are changed in place.
 
-def lose_sections(patch: Patch, cfg: MissingSectionsConfig, rng: np.random.Generator) -> None:
-    """Set sections to the mean grey value (0); the labels stay, so nothing shifts. `patch.raw` is changed in place."""
-    axis, chosen = draw_sections(patch, cfg, rng)
-    np.moveaxis(patch.raw, axis + 1, 1)[:, chosen] = 0
-
-
-def shift_sections(patch: Patch, cfg: ShiftSectionsConfig, rng: np.random.Generator) -> None:
-    """Displace sections inside their plane; what leaves on one side enters on the other.
-
-    Labels that follow become unknown (-1) where the image or they themselves are not continuous; so nothing is learnt
-    there. Both arrays are changed in place.
+    Filled sections keep their labels, so nothing shifts. With ``fill: delete`` the sections after them move up and so
+    do the labels, those after the patch too; what is then missing at the end is mirrored and unknown.
     """
     axis, chosen = draw_sections(patch, cfg, rng)
-    raw, labels = np.moveaxis(patch.raw, axis + 1, 1), np.moveaxis(patch.labels, axis, 0)
-    before = [b for a, b in enumerate(patch.before_zyx) if a != axis]
+    raw = np.moveaxis(patch.raw, axis + 1, 1)
+    if cfg.fill == "delete":
+        _delete(raw, np.moveaxis(patch.labels, axis, 0), chosen[: raw.shape[1] - 1], patch.before_zyx[axis])
+        return
     for section in chosen:
-        steps = rng.integers(-cfg.distance_vx, cfg.distance_vx + 1, 2)
-        raw[:, section] = np.roll(raw[:, section], steps, (1, 2))
-        if cfg.labels == "follow":
-            plane = labels[section + patch.before_zyx[axis]]
-            plane[:] = np.roll(plane, steps, (0, 1))
-            _forget(plane, steps[0], before[0], raw.shape[2])
-            _forget(plane.T, steps[1], before[1], raw.shape[3])
+        raw[:, section] = grey.fill(cfg.fill, rng)
 
 
-def blur_sections(patch: Patch, cfg: BlurSectionsConfig, rng: np.random.Generator) -> None:
-    """Blur sections inside their plane, each by its own amount; `patch.raw` is changed in place."""
+def _delete(raw: np.ndarray, labels: np.ndarray, chosen: np.ndarray, before: int) -> None:
+    """Take sections out of (C, N, ...) raw, and the same ones out of (M, ...) labels, which begin `before` earlier."""
+    count = raw.shape[1]
+    kept = np.delete(np.arange(count), chosen)
+    mirrored = np.pad(np.arange(kept.size), (0, chosen.size), mode="symmetric")
+    raw[:] = raw[:, kept[mirrored]]
+    labels[: labels.shape[0] - chosen.size] = np.delete(labels, chosen + before, axis=0)
+    labels[labels.shape[0] - chosen.size :] = UNKNOWN
+    labels[before + kept.size : before + count] = UNKNOWN
+
+
+def lose_parts(patch: Patch, cfg: MissingPartsConfig, rng: np.random.Generator, grey: GreyScale) -> None:
+    """Blank a rectangle of each section; `patch.raw` is changed in place, labels stay."""
+    axis, chosen = draw_sections(patch, cfg, rng)
+    raw = np.moveaxis(patch.raw, axis + 1, 1)
+    for section in chosen:
+        sides = [max(1, round(rng.uniform(*cfg.size) * n)) for n in raw.shape[2:]]
+        y, x = (int(rng.integers(0, n - side + 1)) for n, side in zip(raw.shape[2:], sides, strict=True))
+        raw[:, section, y : y + sides[0], x : x + sides[1]] = grey.fill(cfg.fill, rng)
+
+
+def smear_sections(patch: Patch, cfg: MotionBlurConfig, rng: np.random.Generator, grey: GreyScale) -> None:
+    """Smear sections, each along a line of its own direction; `patch.raw` is changed in place, labels stay."""
+    axis, chosen = draw_sections(patch, cfg, rng)
+    raw = np.moveaxis(patch.raw, axis + 1, 1)
+    for section in chosen:
+        line = line_kernel(cfg.length_vx, rng.uniform(0, np.pi))
+        for plane in raw[:, section]:
+            plane[:] = ndimage.convolve(plane, line)
+
+
+def line_kernel(length_vx: int, angle: float) -> np.ndarray:
+    """Draw a line of weights through the middle of a square.
+
+    Parameters
+    ----------
+    length_vx
+        How long it is.
+    angle
+        Radians; 0 = along x.
+
+    Returns
+    -------
+    ndarray of float32
+        (N, N) with N odd, sum 1; voxels between which the line passes share its weight.
+    """
+    reach = (length_vx - 1) / 2
+    half = int(np.ceil(reach))
+    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float64)
+    along = np.linspace(-reach, reach, 4 * length_vx + 1)
+    y, x = half + along * np.sin(angle), half + along * np.cos(angle)
+    low_y, low_x = (np.minimum(np.floor(c + 1e-9).astype(int), 2 * half - 1) for c in (y, x))
+    for dy in (0, 1):
+        for dx in (0, 1):
+            np.add.at(kernel, (low_y + dy, low_x + dx), abs(1 - dy - (y - low_y)) * abs(1 - dx - (x - low_x)))
+    return (kernel / kernel.sum()).astype(np.float32)
+
+
+def blur_sections(patch: Patch, cfg: BlurSectionsConfig, rng: np.random.Generator, grey: GreyScale) -> None:
+    """Blur sections inside their plane, each by its own amount; `patch.raw` is changed in place, labels stay."""
     axis, chosen = draw_sections(patch, cfg, rng)
     raw = np.moveaxis(patch.raw, axis + 1, 1)
     for section in chosen:
@@ -48,19 +101,14 @@ def blur_sections(patch: Patch, cfg: BlurSectionsConfig, rng: np.random.Generato
 def draw_sections(patch: Patch, cfg: SectionsConfig, rng: np.random.Generator) -> tuple[int, np.ndarray]:
     """Draw the axis that sections lie across (0 = z), and which sections of the patch something happens to.
 
-    Each section by itself with probability `cfg.share`; one of them where that gives none, so that `cfg.probability`
-    is the probability that something happens.
+    Either `cfg.count` of them, or each by itself with probability `cfg.share`; one of them where that gives none, so
+    that `cfg.probability` is the probability that something happens.
     """
     axis = 0 if cfg.axis == "z" else int(rng.integers(3))
-    count = patch.raw.shape[axis + 1]
-    chosen = np.flatnonzero(rng.random(count) < cfg.share)
-    spare = rng.integers(count)
+    sections = patch.raw.shape[axis + 1]
+    if cfg.count is not None:
+        count = min(int(rng.integers(cfg.count[0], cfg.count[1] + 1)), sections)
+        return axis, np.sort(rng.choice(sections, count, replace=False))
+    chosen = np.flatnonzero(rng.random(sections) < cfg.share)
+    spare = rng.integers(sections)
     return axis, chosen if chosen.size or cfg.share == 0 else np.array([spare])
-
-
-def _forget(plane: np.ndarray, step: int, before: int, length: int) -> None:
-    """Make the rows of a displaced plane of labels unknown that came, here or in the image, from the other side."""
-    if step > 0:
-        plane[: before + step] = UNKNOWN
-    elif step < 0:
-        plane[max(0, before + length + step) :] = UNKNOWN

@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from connectomake.config.targets import Offset, TargetsConfig
+if TYPE_CHECKING:
+    from connectomake.config.targets import TargetsConfig
+
+Offset = tuple[int, int, int]
+Activation = Literal["sigmoid", "tanh", "softmax", "identity"]
 
 NEAREST: tuple[Offset, ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
+@dataclass(frozen=True)
+class Channel:
+    """One channel of a network's output, and of the target that it learns.
+
+    Parameters
+    ----------
+    name
+        Unique within the network, such as ``affinity z+1``.
+    target
+        The target that it belongs to: a key of `TargetsConfig`.
+    offset_zyx_vx
+        Of affinities: the edge goes from a voxel to the one at this offset. None for channels of other targets.
+    activation
+        What turns the network's output (logits) into the quantity: ``sigmoid`` (0 to 1), ``tanh`` (-1 to 1),
+        ``softmax`` over the channels of its target, or ``identity``.
+    binary
+        Whether the target is 0 or 1; else any number in the activation's range.
+    """
+
+    name: str
+    target: str
+    offset_zyx_vx: Offset | None = None
+    activation: Activation = "sigmoid"
+    binary: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give plain data for a checkpoint or a store's attributes."""
+        value = asdict(self)
+        value["offset_zyx_vx"] = None if self.offset_zyx_vx is None else list(self.offset_zyx_vx)
+        return value
+
+
 class ChannelName(NamedTuple):
-    """What a channel is called; of affinities also the offset of its edges, z, y, x in voxels."""
+    """What a stored channel is called; of affinities also the offset of its edges, z, y, x in voxels."""
 
     name: str
     offset_zyx: Offset | None = None
@@ -30,7 +67,7 @@ def name_offset(offset_zyx: Sequence[int]) -> str:
 
 def name_channels(targets: TargetsConfig) -> list[ChannelName]:
     """Name the channels of a network that learns these targets, in order."""
-    return [ChannelName(name_offset(offset), offset) for offset in targets.affinity.offsets_zyx_vx]
+    return [ChannelName(channel.name, channel.offset_zyx_vx) for channel in targets.channels]
 
 
 def store_channels(channels: Sequence[ChannelName], stored: int | tuple[int, ...] | None) -> list[ChannelName]:

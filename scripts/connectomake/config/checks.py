@@ -96,21 +96,20 @@ def check_blocks_hold_patches(variant: Variant) -> None:
 
 
 def check_windows_fit_network(variant: Variant) -> None:
-    """Refuse windows that the network cannot halve as often as it has to.
+    """Refuse windows that the network cannot take.
 
     Raises
     ------
     ConfigError
-        Where a side of predict.window_zyx_vx is no multiple of what train.model needs.
+        Where a side of predict.window_zyx_vx is no multiple of what train.model needs, or not the only one it takes.
     """
     train, predict = cast(TrainConfig, variant.settings["train"]), cast(PredictConfig, variant.settings["predict"])
-    window, divisor = predict.window_zyx_vx, train.model.divisor_zyx
-    if window is not None and any(side % d for side, d in zip(window, divisor, strict=True)):
-        raise ConfigError(
-            f"experiment {variant.experiment}: predict.window_zyx_vx does not fit train.model",
-            expected=f"multiples of {list(divisor)}",
-            got=list(window),
-        )
+    if predict.window_zyx_vx is not None:
+        try:
+            train.model.check_patch(predict.window_zyx_vx)
+        except ValueError as error:
+            where = f"experiment {variant.experiment}: predict.window_zyx_vx does not fit train.model"
+            raise ConfigError(f"{where}: {error}") from None
 
 
 def check_phantoms_hold_patches(variant: Variant) -> None:
@@ -197,6 +196,27 @@ def check_tuning_has_volumes(variant: Variant) -> None:
         )
 
 
+def check_segmentation_has_volumes(variant: Variant) -> None:
+    """Refuse to validate by segmentation without volumes to segment.
+
+    Raises
+    ------
+    ConfigError
+        Where train.validate_segmentation is set, and there is neither a labelled validate volume nor a split that
+        cuts one.
+    """
+    train, split = cast(TrainConfig, variant.settings["train"]), cast(SplitConfig, variant.settings["split"])
+    data = cast(DataConfig, variant.settings["data"])
+    labelled = any(v.role == "validate" and v.has_labels for v in data.volumes.values())
+    if train.validate_segmentation is not None and split.method == "role" and not labelled:
+        raise ConfigError(
+            f"experiment {variant.experiment}: train.validate_segmentation segments validation volumes",
+            expected=f"a volume with role: validate and labels in config/data/{variant.presets['data']}.yaml, or "
+            "split.method: slab or blocks",
+            got=", ".join(f"{name}: {volume.role}" for name, volume in data.volumes.items()),
+        )
+
+
 def check_truth_for_metrics(variant: Variant) -> None:
     """Refuse metrics of classes or clefts where no volume that is measured has truth labels to measure them against.
 
@@ -225,5 +245,6 @@ CHECKS: tuple[Callable[[Variant], None], ...] = (
     check_phantoms_hold_patches,
     check_decoder_reads_channels,
     check_tuning_has_volumes,
+    check_segmentation_has_volumes,
     check_truth_for_metrics,
 )

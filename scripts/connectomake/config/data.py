@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, PositiveFloat, model_validator
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, model_validator
 
+from connectomake.config.explain import nearest
 from connectomake.config.section import Section
 from connectomake.config.skeletons import SkeletonConfig
 
@@ -69,7 +70,10 @@ class VolumeSource(Section):
         description="order of the array's axes, as in zyx, xyz, czyx or xyzc; by default what the file says, else zyx",
     )
     swc_unit_nm: PositiveFloat = Field(1.0, description="nm per unit of length in SWC files")
-    weight: PositiveFloat = Field(1.0, description="how often training draws from this volume, relative to the others")
+    weight: PositiveFloat = Field(
+        1.0, description="how often training draws from a voxel of this volume, relative to the others of its source"
+    )
+    source: str = Field("", description="kind of data that it belongs to, such as real or synthetic; see `mix`")
 
     @property
     def has_labels(self) -> bool:
@@ -110,6 +114,11 @@ class DataConfig(Section):
         "", description="what to do when the folder does not exist, such as where to download it; shown in the error"
     )
     volumes: dict[str, VolumeSource] = Field(min_length=1, description="the volumes by name")
+    mix: dict[str, NonNegativeFloat] = Field(
+        default_factory=dict,
+        description="source -> weight: the share of the training patches that come from its volumes is its weight over "
+        "the sum, whatever their size; of a source with weight 0 nothing is read; {} = all voxels count alike",
+    )
     skeletonize: SkeletonConfig = Field(
         default_factory=SkeletonConfig, description="how skeletons are traced in labels, for skeletons: from_labels"
     )
@@ -118,3 +127,26 @@ class DataConfig(Section):
     def segmented(self) -> list[str]:
         """The volumes that are segmented: those not trained on, or all where there are no others."""
         return [name for name, source in self.volumes.items() if source.role != "train"] or list(self.volumes)
+
+    @model_validator(mode="after")
+    def _check_mix(self) -> Self:
+        """Refuse a mix of other sources than those of the train volumes, and one that gives nothing."""
+        if not self.mix:
+            return self
+        sources = {name: volume.source for name, volume in self.volumes.items() if volume.role == "train"}
+        for source in self.mix:
+            if source not in sources.values():
+                raise ValueError(
+                    f"mix: no train volume has the source {source!r}: "
+                    f"{nearest(source, set(sources.values()) - {''}, 'sources of train volumes')}"
+                )
+        for name, source in sources.items():
+            if source not in self.mix:
+                got = f"its source {source!r} is not in mix" if source else "it has no source"
+                raise ValueError(
+                    f"mix: how often shall the train volume {name!r} be drawn from? {got}; "
+                    f"{nearest(source, self.mix, 'sources in mix')}"
+                )
+        if not sum(self.mix.values()) > 0:
+            raise ValueError(f"mix: the weights must sum to a positive number, got {dict(self.mix)}")
+        return self

@@ -12,6 +12,7 @@ from connectomake.config.channels import ChannelName
 from connectomake.config.decoders import (
     READS,
     SHARED,
+    FlowDecoderConfig,
     MutexWatershedConfig,
     SeededWatershedConfig,
     SemanticConfig,
@@ -36,12 +37,12 @@ class DecodeConfig(Section):
 
     effort: ClassVar[frozenset[str]] = frozenset({"jobs"})
 
-    decoder: Literal["affinity_cc", "mutex_watershed", "waterz", "seeded_watershed", "semantic"] = Field(
+    decoder: Literal["affinity_cc", "mutex_watershed", "waterz", "seeded_watershed", "flow", "semantic"] = Field(
         "affinity_cc",
         description="how: affinity_cc = connected components of the edges to the nearest voxels (in blocks too); "
         "mutex_watershed = long-range affinities decide what must stay apart (package mwatershed); waterz = watershed "
-        "and agglomeration (package waterz); seeded_watershed = on foreground, contour and distance maps; semantic = "
-        "classes of voxels, and their components",
+        "and agglomeration (package waterz); seeded_watershed = on foreground, contour and distance maps; flow = along "
+        "the flows to the middle of objects; semantic = classes of voxels, and their components",
     )
     threshold: float = Field(
         0.5,
@@ -84,6 +85,7 @@ class DecodeConfig(Section):
     seeded_watershed: SeededWatershedConfig = Field(
         default_factory=SeededWatershedConfig, description="settings of decoder: seeded_watershed"
     )
+    flow: FlowDecoderConfig = Field(default_factory=FlowDecoderConfig, description="settings of decoder: flow")
     semantic: SemanticConfig = Field(default_factory=SemanticConfig, description="settings of decoder: semantic")
     tune: TuneConfig | None = Field(
         None,

@@ -35,6 +35,9 @@ _IDLE_IN_METHOD = {
     "binary_contour_distance": {"sampling_zyx"},
 }
 
+_NO_CLASSES = {"background", "contour", "distance", "flow", "descriptor"}
+"""First words of the channels that other targets have, and what is left by classes that exclude one another."""
+
 
 class MutexWatershedConfig(Section):
     """Mutex watershed: edge after edge, the surest first, joins two objects or forbids that they are ever joined."""
@@ -131,11 +134,31 @@ class SeededWatershedConfig(Section):
         return self
 
 
+class FlowDecoderConfig(Section):
+    """Voxels that flow to the same place are one object (Cellpose); of flows in space, or within sections."""
+
+    foreground: Probability = Field(0.5, description="an object is where the foreground (binary) is above this")
+    least_length: float = Field(
+        0.2, ge=0, le=1, description="a voxel whose vector is shorter than this (0 to 1) is an end of ways"
+    )
+    gather_vx: int = Field(
+        2, ge=1, description="ends of ways within so many voxels of each other along each axis belong to one object"
+    )
+    stitch_iou: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="for flows within sections: objects of neighbouring sections are one where they share at least "
+        "this part of the voxels of both (0 to 1)",
+    )
+
+
 class SemanticConfig(Section):
     """Classes of voxels, and the objects of some of the classes."""
 
     classes: tuple[str, ...] = Field(
-        (), description="channels that are classes, in this order; [] = all channels that are no affinities"
+        (),
+        description="channels that are classes, in this order; [] = all channels of classes but background, and binary",
     )
     method: Literal["argmax", "threshold"] = Field(
         "threshold",
@@ -175,12 +198,21 @@ def _find_mutex(cfg: DecodeConfig, channels: Sequence[ChannelName]) -> tuple[int
     return tuple(lengths) if has_long and find_nearest(channels) else None
 
 
+def _may_be_class(channel: ChannelName) -> bool:
+    return channel.offset_zyx is None and channel.name.split()[0] not in _NO_CLASSES
+
+
 def _find_classes(cfg: DecodeConfig, channels: Sequence[ChannelName]) -> tuple[int, ...] | None:
     own = cfg.semantic
-    names = own.classes or tuple(channel.name for channel in channels if channel.offset_zyx is None)
+    names = own.classes or tuple(channel.name for channel in channels if _may_be_class(channel))
     if not names or not {*own.instances, *own.class_threshold} <= set(names):
         return None
     return find_named(channels, names)
+
+
+def _find_flow(cfg: DecodeConfig, channels: Sequence[ChannelName]) -> tuple[int, ...] | None:
+    in_section = ("flow y", "flow x")
+    return find_named(channels, ("binary", "flow z", *in_section)) or find_named(channels, ("binary", *in_section))
 
 
 _NEAREST = "the affinities to the next voxel along z, y and x"
@@ -193,7 +225,8 @@ READS: dict[str, tuple[str, Find]] = {
         "channels named binary, contour and distance (those in the name of its method)",
         lambda cfg, channels: find_named(channels, cfg.seeded_watershed.channels),
     ),
-    "semantic": ("the channels that semantic names, or at least one that is no affinity", _find_classes),
+    "flow": ("channels named binary and flow y, flow x (and flow z, of flows in space)", _find_flow),
+    "semantic": ("the channels that semantic names, or at least one that is a class", _find_classes),
 }
 
 _SIZE = frozenset({"min_size_vx", "remove_small"})
@@ -204,11 +237,12 @@ SHARED: dict[str, frozenset[str]] = {
     "mutex_watershed": _SIZE | _FILL,
     "waterz": _SIZE | _FILL,
     "seeded_watershed": _SIZE,
+    "flow": _SIZE,
     "semantic": _SIZE,
 }
 
 
-OWN_BYTES_PER_VOXEL = {"mutex_watershed": 450, "waterz": 600, "seeded_watershed": 60}
+OWN_BYTES_PER_VOXEL = {"mutex_watershed": 450, "waterz": 600, "seeded_watershed": 60, "flow": 20}
 """What a decoder takes beyond maps and labels, as measured; the mutex watershed with six channels."""
 
 

@@ -32,8 +32,8 @@ class PredictConfig(Section):
     )
     activation: Literal["sigmoid", "scaled_sigmoid"] = Field(
         "sigmoid",
-        description="from logits to 0-1: sigmoid(x), or sigmoid(0.2 x), which keeps confident predictions apart in 8 "
-        "bits (BANIS)",
+        description="of sigmoid channels, from logits to 0-1: sigmoid(x), or sigmoid(0.2 x), which keeps confident "
+        "predictions apart in 8 bits (BANIS); other channels are activated as they were trained",
     )
     channels: PositiveInt | tuple[Channel, ...] | None = Field(
         None, description="channels to store: a number = the first ones, a list = these (from 0), null = all"

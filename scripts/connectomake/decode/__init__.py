@@ -3,6 +3,7 @@
 from connectomake.decode.affinity_cc import decode_affinity_cc
 from connectomake.decode.agglomeration import decode_waterz
 from connectomake.decode.components import affinity_cc3d
+from connectomake.decode.flow import decode_flow
 from connectomake.decode.mutex_watershed import decode_mutex_watershed
 from connectomake.decode.registry import decode, get_decoder, list_decoders, register_decoder
 from connectomake.decode.seeded_watershed import decode_seeded_watershed
@@ -13,6 +14,7 @@ __all__ = [
     "affinity_cc3d",
     "decode",
     "decode_affinity_cc",
+    "decode_flow",
     "decode_mutex_watershed",
     "decode_seeded_watershed",
     "decode_semantic",

@@ -31,11 +31,17 @@ class Channels:
         Of affinities: the offset of the edge, in voxels; None for other channels.
     edge_offset
         0: channel c at voxel p is the edge p -- p + offset[c]; 1: the edge p - offset[c] -- p.
+    activations
+        What each channel went through before it was stored (see `maps.as_floats`); by default sigmoid.
     """
 
     names: tuple[str, ...]
     offsets_zyx: tuple[Triple | None, ...]
     edge_offset: int = 0
+    activations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "activations", self.activations or ("sigmoid",) * len(self.names))
 
     @classmethod
     def of_nearest(cls, edge_offset: int = 0) -> Channels:
@@ -50,7 +56,7 @@ class Channels:
         ----------
         attributes
             `offsets_zyx_vx`: one triple (or None) for each channel; `edge_convention`: 'source' or 'destination';
-            `channels`: their names, by default made from the offsets.
+            `channels`: their names, by default made from the offsets; `activations`: by default sigmoid.
         source
             What to call the store in errors.
 
@@ -71,7 +77,7 @@ class Channels:
         names = attributes.get("channels") or [
             name_offset(offset) if offset else f"channel {c}" for c, offset in enumerate(offsets)
         ]
-        return cls(tuple(names), offsets, CONVENTIONS.index(convention))
+        return cls(tuple(names), offsets, CONVENTIONS.index(convention), tuple(attributes.get("activations", ())))
 
     def listed(self) -> list[ChannelName]:
         """Give name and offset of each channel, as the settings know them."""
@@ -79,9 +85,9 @@ class Channels:
 
     def pick(self, indices: Sequence[int]) -> Channels:
         """Describe some of the channels, in the order asked for."""
-        return Channels(
-            tuple(self.names[c] for c in indices), tuple(self.offsets_zyx[c] for c in indices), self.edge_offset
-        )
+        names = tuple(self.names[c] for c in indices)
+        offsets = tuple(self.offsets_zyx[c] for c in indices)
+        return Channels(names, offsets, self.edge_offset, tuple(self.activations[c] for c in indices))
 
     def nearest(self) -> tuple[Triple, int]:
         """Find the channels of the edges to the next voxel along z, y and x.

@@ -28,10 +28,23 @@ def check_maps(maps: NDArray, channels: Channels) -> None:
         raise DataError("maps have a type that cannot be decoded", expected="bool, uint8 or a float", got=maps.dtype)
 
 
-def as_floats(maps: NDArray, dtype: DTypeLike = np.float32) -> NDArray:
-    """Copy maps as floats: uint8 divided by 255, false and true as 0 and 1, NaN as 0 (with a warning in the log)."""
+def as_floats(maps: NDArray, dtype: DTypeLike = np.float32, *, activation: str = "sigmoid") -> NDArray:
+    """Copy maps as floats, NaN as 0 (with a warning in the log).
+
+    Parameters
+    ----------
+    maps
+        Of any shape; uint8, bool or floats.
+    dtype
+        The type wanted.
+    activation
+        What the maps went through before they were stored as uint8: 0 to 255 is -1 to 1 after ``tanh``, else 0 to 1.
+    """
     values = maps.astype(dtype)
-    if maps.dtype == np.uint8:
+    if maps.dtype == np.uint8 and activation == "tanh":
+        values /= 127.5
+        values -= 1
+    elif maps.dtype == np.uint8:
         values /= 255
     elif maps.dtype.kind == "f":
         unknown = np.isnan(values)

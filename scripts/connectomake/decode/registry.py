@@ -33,7 +33,8 @@ def decode(maps: NDArray, cfg: DecodeConfig, *, channels: Channels | None = None
     Parameters
     ----------
     maps
-        (C, Z, Y, X) what a network gave; floats in 0..1, bool, or uint8 standing for value / 255. Not changed.
+        (C, Z, Y, X) what a network gave; floats in 0..1 (-1..1 after tanh), bool, or uint8 standing for value / 255
+        (value / 127.5 - 1). Not changed.
     cfg
         The decoder and its settings.
     channels

@@ -37,7 +37,8 @@ def decode_seeded_watershed(maps: NDArray, cfg: DecodeConfig, *, channels: Chann
     """
     check_maps(maps, channels)
     own = cfg.seeded_watershed
-    named = {name: as_floats(values) for name, values in zip(channels.names, maps, strict=True)}
+    kinds = zip(channels.names, maps, channels.activations, strict=True)
+    named = {name: as_floats(values, activation=activation) for name, values, activation in kinds}
     foreground = find_foreground(named, own)
     seeds = find_seeds(named, own)
     if not seeds.any():

@@ -19,6 +19,8 @@ from connectomake.errors import DataError
 STEP_NAMES = ("step", "global_step", "steps")
 RATE_NAMES = ("steps_per_s", "steps_per_second", "steps/s", "it/s")
 CLOCK_NAMES = ("elapsed_s", "seconds", "time_s", "wall_s", "time")
+SCORE_NAMES = ("val", "segmentation")
+THRESHOLD = "segmentation_threshold"  # at which a segmentation was best: no score
 SMOOTHED = 40  # the line is smoothed over about a fortieth of its length
 WIDTH_IN, MAIN_IN, SMALL_IN, LEFT_IN, TOP_IN, GAP_IN = 7.4, 2.9, 0.85, 0.75, 0.62, 0.28
 
@@ -30,8 +32,8 @@ def draw_curves(metrics: Path, title: str) -> Figure:
     ----------
     metrics
         `metrics.csv`: one row per logged event, most fields empty. Columns with ``loss`` in their names are losses,
-        those with ``val`` too are of validation; other ``val`` columns are scores; ``lr`` or ``learning_rate`` is the
-        learning rate.
+        those with ``val`` too are of validation; other ``val`` columns, and those of ``segmentation``, are scores;
+        ``lr`` or ``learning_rate`` is the learning rate.
     title
         The heading; the speed is added where the log tells it.
 
@@ -79,7 +81,7 @@ def sort_columns(table: Table) -> tuple[list[str], list[str], list[str]]:
     numeric = [name for name in table if has_numbers(table, name)]
     numeric = [name for name in numeric if not (name.endswith("_epoch") and name[: -len("epoch")] + "step" in table)]
     losses = [name for name in numeric if "loss" in name.lower()]
-    scores = [name for name in numeric if name.lower().startswith("val") and name not in losses]
+    scores = [name for name in numeric if name.lower().startswith(SCORE_NAMES) and name not in (*losses, THRESHOLD)]
     rates = [
         name
         for name in numeric

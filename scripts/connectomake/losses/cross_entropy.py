@@ -1,60 +1,80 @@
-"""Binary cross-entropy, plain and with the classes of each channel balanced."""
+"""Cross-entropies: what the truth costs, in nats, under what the network says. Each gives 0 where nothing is known."""
 
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn import functional
 
-LARGEST_WEIGHT = 10.0
-SPACE = (0, 2, 3, 4)
-
-
-def bce(logits: torch.Tensor, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Average the cross-entropy over all known voxels of all channels, as BANIS does.
-
-    Parameters
-    ----------
-    logits
-        (N, C, Z, Y, X) float.
-    values
-        (N, C, Z, Y, X) float, 0 or 1.
-    mask
-        (N, C, Z, Y, X) float, 1 where the value is known, else 0.
-
-    Returns
-    -------
-    Tensor
-        A number; 0 where nothing is known.
-    """
-    return _weighted(logits, values, mask)
+from connectomake.losses.seen import Seen
 
 
-def balanced_bce(logits: torch.Tensor, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Average the cross-entropy so that in each channel of the batch the rarer class counts as much as the other.
+def bce(seen: Seen, *, positive_weight: float) -> torch.Tensor:
+    """Average the binary cross-entropy over all known voxels of all channels, as BANIS does.
 
-    Its weight is the ratio of the two classes' voxels, at most 10. After the recipe banis+ of PyTorch Connectomics,
-    which limits the weight of rare positives only; of affinities it is the zeros that are rare.
+    That of torch's BCEWithLogitsLoss.
 
     Parameters
     ----------
-    logits, values, mask
-        As for `bce`.
-
-    Returns
-    -------
-    Tensor
-        A number; 0 where nothing is known.
+    seen
+        Sigmoid channels; values 0 to 1.
+    positive_weight
+        How often a positive voxel counts.
     """
-    with torch.no_grad():
-        positive = (values * mask).sum(SPACE, keepdim=True)
-        negative = mask.sum(SPACE, keepdim=True) - positive
-        for_positive = (negative / positive.clamp(min=1)).clamp(1, LARGEST_WEIGHT)
-        for_negative = (positive / negative.clamp(min=1)).clamp(1, LARGEST_WEIGHT)
-        weights = mask * torch.lerp(for_negative, for_positive, values)
-    return _weighted(logits, values, weights)
+    weight = None if positive_weight == 1 else seen.logits.new_full((), positive_weight)
+    losses = functional.binary_cross_entropy_with_logits(
+        seen.logits, seen.values, weight=seen.mask, pos_weight=weight, reduction="sum"
+    )
+    return seen.average(losses)
 
 
-def _weighted(logits: torch.Tensor, values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    # Weights inside the loss: a masked voxel's gradient is exactly 0, whatever its logit.
-    total = binary_cross_entropy_with_logits(logits, values, weight=weights, reduction="sum")
-    return total / weights.sum().clamp(min=1)
+def balanced_bce(seen: Seen, *, largest_weight: float) -> torch.Tensor:
+    """Average the binary cross-entropy so that in each channel the rarer class counts as much as the other.
+
+    After the recipe banis+ of PyTorch Connectomics, which limits the weight of rare positives only; of affinities it
+    is the zeros that are rare. There, the channels' means are added, and not divided by the weights.
+
+    Parameters
+    ----------
+    seen
+        Sigmoid channels; values 0 to 1.
+    largest_weight
+        Of the rarer class, relative to the other.
+    """
+    weights = seen.balance(seen.values, largest_weight)
+    losses = functional.binary_cross_entropy_with_logits(seen.logits, seen.values, weight=weights, reduction="sum")
+    return seen.average(losses, weights)
+
+
+def focal(seen: Seen, *, gamma: float, positive_weight: float) -> torch.Tensor:
+    """Average the cross-entropy, less of what is right already (Lin et al. 2017), over all known voxels.
+
+    That of MONAI's FocalLoss, without its alpha.
+
+    Parameters
+    ----------
+    seen
+        Sigmoid channels; values 0 or 1.
+    gamma
+        Exponent of the probability of the wrong answer that each voxel is weighted by; 0 = plain cross-entropy.
+    positive_weight
+        How often a positive voxel counts.
+    """
+    from monai.losses.focal_loss import sigmoid_focal_loss
+
+    weights = seen.mask if positive_weight == 1 else seen.mask * (1 + (positive_weight - 1) * seen.values)
+    return seen.average(sigmoid_focal_loss(seen.logits, seen.values, gamma) * weights)
+
+
+def cross_entropy(seen: Seen) -> torch.Tensor:
+    """Average the cross-entropy of the softmax over the channels, over the voxels whose channels are all known.
+
+    That of torch's CrossEntropyLoss, for one-hot truth.
+
+    Parameters
+    ----------
+    seen
+        All channels of a softmax; values one-hot.
+    """
+    known = seen.mask.amin(1)
+    losses = functional.cross_entropy(seen.logits, seen.values, reduction="none") * known
+    return seen.average(losses, known)

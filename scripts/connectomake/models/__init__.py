@@ -4,7 +4,14 @@ from connectomake.models.registry import (
     build_model,
     get_architecture_builder,
     list_architectures,
+    print_available_architectures,
     register_architecture,
 )
 
-__all__ = ["build_model", "get_architecture_builder", "list_architectures", "register_architecture"]
+__all__ = [
+    "build_model",
+    "get_architecture_builder",
+    "list_architectures",
+    "print_available_architectures",
+    "register_architecture",
+]

@@ -16,13 +16,12 @@ from typing import Any
 from zipfile import is_zipfile
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from connectomake.config.architectures import ModelConfig, NetworkConfig
-from connectomake.errors import MissingDataError, ModelError
+from connectomake.config.network import NetworkConfig
+from connectomake.errors import ConfigError, MissingDataError, ModelError
 from connectomake.geometry import Triple, TripleNm, to_triple, to_triple_nm
-from connectomake.models.registry import build_model, list_architectures
+from connectomake.models.registry import build_model, list_architectures, read_settings
 from connectomake.volumes.files import replacing
 
 FORMAT = "connectomake checkpoint 1"
@@ -39,9 +38,10 @@ class CheckpointMeta:
     in_channels
         Channels of the volume.
     channels
-        For each output channel ``{"name", "offset_zyx_vx", "activation"}``.
+        For each output channel what `connectomake.config.channels.Channel` holds, as plain data.
     normalisation
-        ``{"mean", "std"}``: the network takes (raw - mean) / std as float32.
+        ``{"mean", "std", "each"}``: the network takes (raw - mean) / std as float32. ``each`` = ``each_volume``: those
+        of the volume at hand are measured, mean and std are those of the training data and only told.
     voxel_size_zyx_nm
         Of the training data, in nm.
     window_zyx
@@ -59,7 +59,7 @@ class CheckpointMeta:
     architecture: dict[str, Any]
     in_channels: int
     channels: list[dict[str, Any]]
-    normalisation: dict[str, float]
+    normalisation: dict[str, Any]
     voxel_size_zyx_nm: TripleNm
     window_zyx: Triple
     divisor_zyx: Triple
@@ -85,11 +85,14 @@ class CheckpointMeta:
                 hint="use the version of Connectomake that made it, or register the architecture",
             )
         try:
-            return TypeAdapter(ModelConfig).validate_python(config)
-        except ValidationError as error:
-            raise ModelError(
-                f"the settings of the checkpoint's {name} cannot be read: {error.errors()[0]['msg']}", got=config
-            ) from error
+            return read_settings({"architecture": name} | config)
+        except ConfigError as error:
+            raise ModelError(f"the settings of the checkpoint's {name} cannot be read: {error}") from error
+
+    @property
+    def targets_of_channels(self) -> list[str]:
+        """The target of each output channel."""
+        return [channel.get("target", "") for channel in self.channels]
 
 
 def describe_architecture(model_cfg: NetworkConfig) -> dict[str, Any]:
@@ -146,7 +149,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> tuple[nn.
         It is no checkpoint of Connectomake, is damaged, or is of an architecture that is not known here.
     """
     meta, weights = _read(Path(path))
-    network = build_model(meta.model, meta.in_channels, len(meta.channels))
+    network = build_model(meta.model, meta.in_channels, len(meta.channels), meta.targets_of_channels)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
-
-
-class ShuffledNetwork(nn.Module):
-    """Space to depth, a network, depth to space.
-
-    Parameters
-    ----------
-    network
-        From ``in_channels * factor**3`` to ``out_channels * factor**3`` channels.
-    factor
-        By how much each side shrinks inside.
-    """
-
-    def __init__(self, network: nn.Module, factor: int) -> None:
-        super().__init__()
-        self.network = network
-        self.factor = factor
-
-    def forward(self, volume: torch.Tensor) -> torch.Tensor:
-        """Map (N, C, Z, Y, X) to (N, C', Z, Y, X); sides must be multiples of `factor` times the network's divisor."""
-        return space_from_depth(self.network(depth_from_space(volume, self.factor)), self.factor)
 
 
 def depth_from_space(volume: torch.Tensor, factor: int) -> torch.Tensor:
-    """Turn blocks of factor^3 voxels into channels: (N, C, Z, Y, X) to (N, C f^3, Z/f, Y/f, X/f)."""
-    n, c, z, y, x = volume.shape
-    f = factor
-    blocks = volume.reshape(n, c, z // f, f, y // f, f, x // f, f)
-    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(n, c * f**3, z // f, y // f, x // f)
+    """Turn blocks of factor^3 voxels (factor^2 pixels) into channels: (N, C, Z, Y, X) to (N, C f^3, Z/f, Y/f, X/f)."""
+    n, channels, *sides = volume.shape
+    axes = len(sides)
+    blocks = volume.reshape(n, channels, *(part for side in sides for part in (side // factor, factor)))
+    inside, outside = range(3, 2 * axes + 2, 2), range(2, 2 * axes + 2, 2)
+    return blocks.permute(0, 1, *inside, *outside).reshape(
+        n, channels * factor**axes, *(side // factor for side in sides)
+    )
 
 
 def space_from_depth(volume: torch.Tensor, factor: int) -> torch.Tensor:
-    """Turn groups of factor^3 channels into blocks of voxels: the inverse of `depth_from_space`."""
-    n, c, z, y, x = volume.shape
-    f = factor
-    blocks = volume.reshape(n, c // f**3, f, f, f, z, y, x)
-    return blocks.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(n, c // f**3, z * f, y * f, x * f)
+    """Turn groups of factor^3 channels (factor^2 of images) into blocks of voxels: undo `depth_from_space`."""
+    n, channels, *sides = volume.shape
+    axes = len(sides)
+    blocks = volume.reshape(n, channels // factor**axes, *[factor] * axes, *sides)
+    pairs = (place for axis in range(axes) for place in (axes + 2 + axis, 2 + axis))
+    return blocks.permute(0, 1, *pairs).reshape(n, channels // factor**axes, *(side * factor for side in sides))

@@ -61,8 +61,8 @@ def predict_blocks(
     checkpoint
         The trained network, with all that is needed to use it.
     store
-        Where the (C, Z, Y, X) uint8 probabilities go; made if need be, shared by all jobs. Its ledger lies in
-        ``store/ledger``.
+        Where the (C, Z, Y, X) uint8 values of `SlidingWindow.predict` go; made if need be, shared by all jobs. Its
+        ledger lies in ``store/ledger``.
     cfg
         The settings of the stage.
     job, jobs
@@ -144,7 +144,7 @@ class BlockWork:
         return reflect_pad(raw if raw.ndim == 4 else raw[None], inside, hull)
 
     def compute(self, block: int, raw: np.ndarray) -> np.ndarray:
-        """Give the (C, Z, Y, X) uint8 probabilities of a block."""
+        """Give the (C, Z, Y, X) uint8 values of a block."""
         core = self.plan.blocks[block]
         where = f"block {block} (from {core.start_zyx} to {core.stop_zyx}, z, y, x) of {self.volume.source}"
         try:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from connectomake.config.channels import Channel
 from connectomake.config.predict import PredictConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import BlockGrid, Box, Triple, to_triple
 from connectomake.predict.sliding import Recipe
 from connectomake.predict.windows import WindowGrid
+from connectomake.volumes.grey_values import measure_grey_values
 from connectomake.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ class Plan:
     windows, blocks
         The grids on the volume.
     recipe
-        From raw values to probabilities.
+        From raw values to probabilities, or what else the channels hold.
     settings
         All that decides the result, as plain data: what the ledger holds, and what becomes the store's attributes.
     """
@@ -63,12 +66,22 @@ def plan_prediction(volume: Volume, meta: CheckpointMeta, cfg: PredictConfig) ->
     ConfigError
         The window does not suit the network, or a channel is asked for that it does not have.
     DataError
-        The volume has another number of channels than those trained on.
+        The volume has another number of channels than those trained on; or each volume is to be normalised by itself,
+        and the grey values of this one are all equal, or not finite.
     """
     window_zyx = choose_window(meta, cfg)
     channels = choose_channels(meta, cfg)
     check_input(volume, meta)
     kept = [meta.channels[c] for c in channels]
+    mean, std = find_normalisation(volume, meta)
+    recipe = Recipe(
+        mean=mean,
+        std=std,
+        channels=channels,
+        activation=cfg.activation,
+        blending=cfg.blending,
+        outputs=tuple(describe_channel(channel) for channel in meta.channels),
+    )
     settings = {
         "volume": {
             "fingerprint": fingerprint(volume),
@@ -82,6 +95,8 @@ def plan_prediction(volume: Volume, meta: CheckpointMeta, cfg: PredictConfig) ->
         "offsets_zyx_vx": [c["offset_zyx_vx"] for c in kept],
         "edge_convention": meta.edge_convention,
         "activation": cfg.activation,
+        "activations": list(recipe.activations),
+        "normalisation": {"mean": mean, "std": std},
         "window_zyx_vx": window_zyx,
         "overlap": cfg.overlap,
         "blending": cfg.blending,
@@ -89,13 +104,6 @@ def plan_prediction(volume: Volume, meta: CheckpointMeta, cfg: PredictConfig) ->
         "block_zyx_vx": cfg.block_zyx_vx,
         "chunk_zyx_vx": cfg.chunk_zyx_vx,
     }
-    recipe = Recipe(
-        mean=meta.normalisation["mean"],
-        std=meta.normalisation["std"],
-        channels=channels,
-        activation=cfg.activation,
-        blending=cfg.blending,
-    )
     windows = WindowGrid(volume.shape_zyx, window_zyx, cfg.overlap)
     return Plan(windows, BlockGrid(volume.shape_zyx, cfg.block_zyx_vx), recipe, settings)
 
@@ -106,16 +114,16 @@ def choose_window(meta: CheckpointMeta, cfg: PredictConfig) -> Triple:
     Raises
     ------
     ConfigError
-        The network halves its input more often than the window can be halved.
+        The network cannot take such a window.
     """
     window = to_triple(cfg.window_zyx_vx or meta.window_zyx)
-    if any(w % d for w, d in zip(window, meta.divisor_zyx, strict=True)):
+    try:
+        meta.model.check_patch(window)
+    except ValueError as error:
         raise ConfigError(
-            "predict.window_zyx_vx does not suit the network",
-            expected=f"multiples of {tuple(meta.divisor_zyx)}",
-            got=window,
+            f"predict.window_zyx_vx does not suit the network: {error}",
             hint=f"leave it out to use that of the training, {tuple(meta.window_zyx)}",
-        )
+        ) from error
     if window != to_triple(meta.window_zyx):
         log.warning("windows of %s voxels, but the network was trained with %s", window, tuple(meta.window_zyx))
     return window
@@ -139,6 +147,26 @@ def choose_channels(meta: CheckpointMeta, cfg: PredictConfig) -> tuple[int, ...]
             got=cfg.channels,
         )
     return tuple(wanted)
+
+
+def describe_channel(channel: Mapping[str, Any]) -> Channel:
+    """Read a channel of a checkpoint; those of older ones say neither target nor whether they are binary."""
+    return Channel(channel["name"], channel.get("target", "output"), activation=channel["activation"])
+
+
+def find_normalisation(volume: Volume, meta: CheckpointMeta) -> tuple[float, float]:
+    """Give what becomes 0 and 1: of the training, or of this volume where each is normalised by itself.
+
+    Raises
+    ------
+    DataError
+        The volume's grey values are all equal, or not finite.
+    """
+    if meta.normalisation.get("each") == "each_volume":
+        mean, std = measure_grey_values(volume)
+        log.info("%s is normalised by itself: mean %g, sd %g", volume.source, mean, std)
+        return mean, std
+    return meta.normalisation["mean"], meta.normalisation["std"]
 
 
 def check_input(volume: Volume, meta: CheckpointMeta) -> None:

@@ -11,13 +11,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import nn
 
+from connectomake.config.channels import Channel
 from connectomake.errors import ModelError
 from connectomake.geometry import Box
+from connectomake.models.activation import activate
 from connectomake.models.arithmetic import choose_memory_format
 from connectomake.predict.windows import WindowGrid, blending_weights
 
@@ -28,7 +31,7 @@ LOGIT_SCALE = {"sigmoid": 1.0, "scaled_sigmoid": 0.2}  # the latter as in BANIS
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a window of raw values becomes probabilities.
+    """How a window of raw values becomes probabilities, or what else the channels hold.
 
     Parameters
     ----------
@@ -37,9 +40,11 @@ class Recipe:
     channels
         The network's output channels that are kept, in this order.
     activation
-        ``sigmoid`` or ``scaled_sigmoid`` (0.2 x, as in BANIS).
+        Of sigmoid channels: ``sigmoid`` or ``scaled_sigmoid`` (0.2 x, as in BANIS).
     blending
         Name of the weights (`blending_weights`).
+    outputs
+        All channels of the network; none = all are sigmoid channels.
     """
 
     mean: float
@@ -47,6 +52,37 @@ class Recipe:
     channels: tuple[int, ...]
     activation: str = "sigmoid"
     blending: str = "gaussian"
+    outputs: tuple[Channel, ...] = ()
+
+    @cached_property
+    def needed(self) -> tuple[int, ...]:
+        """The output channels that those kept are made of: these, and the others of their softmax; each once."""
+        if not self.outputs:
+            return self.channels
+        soft = {self.outputs[c].target for c in self.channels if self.outputs[c].activation == "softmax"}
+        others = [c for c, o in enumerate(self.outputs) if o.activation == "softmax" and o.target in soft]
+        return tuple(sorted({*self.channels, *others})) if others else self.channels
+
+    @cached_property
+    def meanings(self) -> tuple[Channel, ...]:
+        """What the channels that are needed are."""
+        return tuple(self.outputs[c] if self.outputs else Channel(str(c), "output") for c in self.needed)
+
+    @cached_property
+    def activations(self) -> tuple[str, ...]:
+        """What was applied to each channel kept, ``scaled_sigmoid`` told apart; by this, stored values are read."""
+        named = dict(zip(self.needed, (channel.activation for channel in self.meanings), strict=True))
+        return tuple(self.activation if named[c] == "sigmoid" else named[c] for c in self.channels)
+
+    def apply(self, logits: torch.Tensor) -> torch.Tensor:
+        """Turn the logits of the channels needed, (C, Z, Y, X) float32, modified, into the values of those kept."""
+        scale = LOGIT_SCALE[self.activation]
+        if scale != 1:
+            for logit, channel in zip(logits, self.meanings, strict=True):
+                if channel.activation == "sigmoid":
+                    logit.mul_(scale)
+        values = activate(logits[None], self.meanings)[0]
+        return values if self.needed == self.channels else values[[self.needed.index(c) for c in self.channels]]
 
 
 class SlidingWindow:
@@ -82,13 +118,13 @@ class SlidingWindow:
         self._memory_format = choose_memory_format(network)
         self._network = network.to(memory_format=self._memory_format)  # type: ignore[call-overload]
         self._weights = torch.from_numpy(blending_weights(grid.window_zyx, recipe.blending)).to(device)
-        self._channels = torch.tensor(recipe.channels, device=device)
+        self._needed = torch.tensor(recipe.needed, device=device)
 
     @torch.inference_mode()
     def predict(
         self, raw: np.ndarray, at: Box, core: Box, on_window: Callable[[], object] = lambda: None
     ) -> np.ndarray:
-        """Compute the blended probabilities of a block.
+        """Compute the blended values of a block.
 
         Parameters
         ----------
@@ -104,7 +140,8 @@ class SlidingWindow:
         Returns
         -------
         np.ndarray
-            (channels, Z, Y, X) uint8 over `core`: round(255 p).
+            (channels, Z, Y, X) uint8 over `core`: round(255 p) of what lies between 0 and 1, round(127.5 (v + 1)) of
+            tanh, which lies between -1 and 1; identity is cut off at 0 and 1.
 
         Raises
         ------
@@ -150,7 +187,7 @@ class SlidingWindow:
 
     def _checked(self, logits: torch.Tensor) -> torch.Tensor:
         """Refuse an output that is no tensor of the window's shape with all channels asked for."""
-        window, channels = self.grid.window_zyx, max(self.recipe.channels) + 1
+        window, channels = self.grid.window_zyx, max(self.recipe.needed) + 1
         shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         if isinstance(shape, str) or len(shape) != 5 or shape[2:] != window or shape[1] < channels:
             expected = f"(N, at least {channels} channels, {', '.join(map(str, window))})"
@@ -163,11 +200,10 @@ class SlidingWindow:
         The product is rounded before it is added: a fused multiply-add, which compilers use in some places and not in
         others, would make a voxel's last bits depend on where in the block it lies.
         """
-        probabilities = logits.index_select(0, self._channels).float()
-        probabilities = probabilities.mul_(LOGIT_SCALE[self.recipe.activation]).sigmoid_().mul_(self._weights)
+        weighted = self.recipe.apply(logits.index_select(0, self._needed).float()).mul_(self._weights)
         common = window.intersect(core)
         there, here = self._slices(common, core), self._slices(common, window)
-        values[:, *there] += probabilities[:, *here]
+        values[:, *there] += weighted[:, *here]
         weight[there] += self._weights[here]
 
     def _finish(self, values: torch.Tensor, weight: torch.Tensor) -> np.ndarray:
@@ -175,6 +211,11 @@ class SlidingWindow:
         values /= weight
         if bool(torch.isnan(values.sum())):
             raise ModelError("the network's output holds NaN", hint=self._nan_hint())
+        for channel, activation in zip(values, self.recipe.activations, strict=True):
+            if activation == "tanh":
+                channel.add_(1).div_(2)
+            elif activation == "identity":
+                channel.clamp_(0, 1)
         return values.mul_(255).round_().to(torch.uint8).cpu().numpy()
 
     def _nan_hint(self) -> str:

@@ -10,16 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
+from connectomake.config.data import DataConfig
+from connectomake.config.explain import nearest
 from connectomake.config.split import SplitConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import BlockGrid, Box, to_triple
-from connectomake.split.table import ROLES, SplitRow, write_split
+from connectomake.split.table import ROLES, SplitRow, check_shares, write_split
 from connectomake.volumes.files import read_json
 
 log = logging.getLogger(__name__)
 
 
-def make_datasplit(volume_jsons: Sequence[Path], cfg: SplitConfig, out: Path) -> list[SplitRow]:
+def make_datasplit(
+    volume_jsons: Sequence[Path], cfg: SplitConfig, out: Path, data: DataConfig | None = None
+) -> list[SplitRow]:
     """Write the table that says which box of which volume has which role.
 
     Parameters
@@ -30,6 +34,8 @@ def make_datasplit(volume_jsons: Sequence[Path], cfg: SplitConfig, out: Path) ->
         How to divide.
     out
         The table to write.
+    data
+        Says of which source each volume is, and how sources are mixed; by default nothing is mixed.
 
     Returns
     -------
@@ -43,7 +49,7 @@ def make_datasplit(volume_jsons: Sequence[Path], cfg: SplitConfig, out: Path) ->
     ConfigError
         Volumes shall be divided although some have the role validate.
     """
-    rows = [_read_volume(path) for path in volume_jsons]
+    rows = [_mix(_read_volume(path), data) for path in volume_jsons]
     repeated = [name for name, count in Counter(row.volume for row in rows).items() if count > 1]
     if repeated:
         raise DataError(f"two volumes are called {repeated[0]!r}", hint="give each volume its own name")
@@ -51,6 +57,7 @@ def make_datasplit(volume_jsons: Sequence[Path], cfg: SplitConfig, out: Path) ->
         raise DataError(
             "no volume to train on", expected="role: train", got=", ".join(f"{r.volume}: {r.role}" for r in rows)
         )
+    check_shares(rows, "the data config")
     if cfg.method != "role":
         rows = _divide(rows, cfg)
     for role in ROLES:
@@ -77,8 +84,27 @@ def _read_volume(path: Path) -> SplitRow:
     return SplitRow(name, role, path, box, float(weight))
 
 
+def _mix(row: SplitRow, data: DataConfig | None) -> SplitRow:
+    """Say of which source a volume is and, where it is trained on and sources are mixed, what share that has.
+
+    Raises
+    ------
+    DataError
+        The data config does not know the volume.
+    """
+    if data is None:
+        return row
+    if row.volume not in data.volumes:
+        raise DataError(
+            f"the data config has no volume {row.volume!r}",
+            hint=nearest(row.volume, data.volumes),
+        )
+    source = data.volumes[row.volume].source
+    return replace(row, source=source, share=data.mix.get(source) if row.role == "train" else None)
+
+
 def _divide(rows: Sequence[SplitRow], cfg: SplitConfig) -> list[SplitRow]:
-    """Keep a part of every train volume for validation."""
+    """Keep a part of every train volume for validation; a volume of a source without a share is left alone."""
     taken = [row.volume for row in rows if row.role == "validate"]
     if taken:
         raise ConfigError(
@@ -92,7 +118,7 @@ def _divide(rows: Sequence[SplitRow], cfg: SplitConfig) -> list[SplitRow]:
     rng = np.random.default_rng(cfg.seed)
     divided = []
     for row in rows:
-        if row.role != "train":
+        if row.role != "train" or row.share == 0:
             divided.append(row)
             continue
         train, validate = cut(row.box, cfg, rng)
@@ -104,7 +130,7 @@ def _divide(rows: Sequence[SplitRow], cfg: SplitConfig) -> list[SplitRow]:
                 hint="make split.block_zyx_vx smaller, or name a validate volume",
             )
         divided += [replace(row, box=box) for box in train]
-        divided += [replace(row, box=box, role="validate") for box in validate]
+        divided += [replace(row, box=box, role="validate", share=None) for box in validate]
     return divided
 
 

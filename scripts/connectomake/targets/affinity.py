@@ -2,7 +2,8 @@
 
 Channel c at voxel p is the edge p -> p + offset[c] (the "source" convention). It is 1 where both ends carry the same
 label that is neither 0 (background) nor -1 (unknown), else 0. It is known where both ends are, in the array and not -1.
-After BANIS (its `comp_affinities`) and Lee et al. 2017 (long-range affinities).
+After BANIS (its `comp_affinities`) and Lee et al. 2017 (long-range affinities). Read by the decoders affinity_cc,
+mutex_watershed and waterz.
 """
 
 from __future__ import annotations
@@ -12,13 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
-from connectomake.config.channels import name_offset
 from connectomake.config.targets import AffinityConfig
 from connectomake.errors import DataError
-from connectomake.geometry import Box, Triple, to_triple
-from connectomake.targets.channels import Channel
-
-UNKNOWN = -1
+from connectomake.geometry import Box, Triple, TripleNm, to_triple
+from connectomake.targets.erosion import erode_labels
+from connectomake.targets.target import UNKNOWN
 
 
 class AffinityTarget:
@@ -28,16 +27,14 @@ class AffinityTarget:
     ----------
     cfg
         Offsets and erosion.
+    voxel_size_zyx_nm
+        Not looked at.
     """
 
-    def __init__(self, cfg: AffinityConfig) -> None:
+    def __init__(self, cfg: AffinityConfig, voxel_size_zyx_nm: TripleNm) -> None:
+        self.channels = cfg.channels
         self.offsets_zyx = [to_triple(offset) for offset in cfg.offsets_zyx_vx]
         self.erosion_zyx = to_triple(cfg.erosion_zyx_vx)
-
-    @property
-    def channels(self) -> list[Channel]:
-        """One channel for each offset."""
-        return [Channel(name_offset(offset), offset) for offset in self.offsets_zyx]
 
     @property
     def context(self) -> tuple[Triple, Triple]:
@@ -83,7 +80,7 @@ def affinities_of_labels(
         )
     box = Box.of_shape(labels.shape) if box is None else box
     shape = (len(offsets_zyx), *box.shape_zyx)
-    values, mask = np.zeros(shape, np.uint8), np.zeros(shape, np.bool_)
+    values, mask = np.empty(shape, np.uint8), np.empty(shape, np.bool_)
     steps = np.asarray(offsets_zyx, np.int64).reshape(-1, 3)
     signed = np.ascontiguousarray(labels, np.int64)
     _compare(signed, steps, np.asarray(box.start_zyx, np.int64), values, mask)
@@ -92,83 +89,34 @@ def affinities_of_labels(
 
 @njit(cache=True, nogil=True)
 def _compare(labels: np.ndarray, offsets: np.ndarray, start: np.ndarray, values: np.ndarray, mask: np.ndarray) -> None:
-    """Fill values and mask (C, Z, Y, X) of the box of labels that begins at `start`."""
+    """Write values and mask (C, Z, Y, X) of the box of labels that begins at `start`.
+
+    Section by section, so that labels are read from memory once; and row by row, over slices that begin at 0, because
+    an index that might be negative keeps the compiler from comparing several voxels at once (4 times faster).
+    """
     channels, nz, ny, nx = values.shape
     lz, ly, lx = labels.shape
-    for c in range(channels):
-        dz, dy, dx = offsets[c, 0], offsets[c, 1], offsets[c, 2]
-        first = max(0, -(start[2] + dx))
-        last = min(nx, lx - start[2] - dx)
-        for z in range(nz):
-            pz = z + start[0]
-            if not 0 <= pz + dz < lz:
-                continue
-            for y in range(ny):
-                py = y + start[1]
-                if not 0 <= py + dy < ly:
-                    continue
-                near = labels[pz, py, start[2] :]
-                far = labels[pz + dz, py + dy]
-                for x in range(first, last):
-                    a = near[x]
-                    b = far[x + start[2] + dx]
-                    mask[c, z, y, x] = (a != -1) & (b != -1)
-                    values[c, z, y, x] = (a == b) & (a != 0) & (a != -1)
-
-
-def erode_labels(labels: np.ndarray, erosion_zyx: Sequence[int]) -> np.ndarray:
-    """Make every object thinner: voxels near another label become background.
-
-    Each of max(erosion_zyx) rounds turns the voxels into background that have another label, or background, beside
-    them on an axis whose number of rounds is not used up. Unknown voxels (-1) neither vanish nor make others vanish,
-    nor does the border of the array. The inter-object erosion of Lee et al. 2017, by steps of one voxel.
-
-    Parameters
-    ----------
-    labels
-        (Z, Y, X) integer; not changed.
-    erosion_zyx
-        Voxels to take off each side along each axis.
-
-    Returns
-    -------
-    ndarray
-        (Z, Y, X) int64; the labels themselves where nothing is to be eroded.
-    """
-    if not any(erosion_zyx):
-        return labels
-    eroded = np.ascontiguousarray(labels, np.int64)
-    for done in range(max(erosion_zyx)):
-        before = eroded
-        eroded = before.copy()
-        _erode_once(before, eroded, np.asarray([done < rounds for rounds in erosion_zyx]))
-    return eroded
-
-
-@njit(cache=True, nogil=True)
-def _erode_once(before: np.ndarray, after: np.ndarray, axes: np.ndarray) -> None:
-    """Set a voxel of `after` to 0 where a neighbour along one of `axes` (3,) bool carries another known label."""
-    nz, ny, nx = before.shape
     for z in range(nz):
-        for y in range(ny):
-            for x in range(nx):
-                label = before[z, y, x]
-                if label == 0 or label == -1:
+        for c in range(channels):
+            dz, dy, dx = offsets[c]
+            qz = start[0] + z + dz
+            first = min(nx, max(0, -(start[2] + dx)))
+            stop = max(first, min(nx, lx - start[2] - dx))
+            for y in range(ny):
+                qy = start[1] + y + dy
+                value, known = values[c, z, y], mask[c, z, y]
+                if not (0 <= qz < lz and 0 <= qy < ly):
+                    value[:], known[:] = 0, False
                     continue
-                border = False
-                if axes[0]:
-                    border |= z > 0 and _differs(before[z - 1, y, x], label)
-                    border |= z < nz - 1 and _differs(before[z + 1, y, x], label)
-                if axes[1]:
-                    border |= y > 0 and _differs(before[z, y - 1, x], label)
-                    border |= y < ny - 1 and _differs(before[z, y + 1, x], label)
-                if axes[2]:
-                    border |= x > 0 and _differs(before[z, y, x - 1], label)
-                    border |= x < nx - 1 and _differs(before[z, y, x + 1], label)
-                if border:
-                    after[z, y, x] = 0
+                value[:first], known[:first] = 0, False
+                value[stop:], known[stop:] = 0, False
+                near = labels[start[0] + z, start[1] + y, start[2] + first : start[2] + stop]
+                far = labels[qz, qy, start[2] + dx + first : start[2] + dx + stop]
+                _compare_row(near, far, value[first:stop], known[first:stop])
 
 
 @njit(cache=True, nogil=True)
-def _differs(neighbour: int, label: int) -> bool:
-    return neighbour != label and neighbour != -1
+def _compare_row(near: np.ndarray, far: np.ndarray, value: np.ndarray, known: np.ndarray) -> None:
+    for x in range(len(value)):
+        known[x] = (near[x] != UNKNOWN) & (far[x] != UNKNOWN)
+        value[x] = (near[x] == far[x]) & (near[x] > 0)

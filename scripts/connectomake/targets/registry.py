@@ -10,13 +10,26 @@ from typing import Any
 
 import numpy as np
 
+from connectomake.config.channels import Channel
 from connectomake.config.targets import TargetsConfig
-from connectomake.geometry import Box, Triple, to_triple
+from connectomake.geometry import Box, Triple, TripleNm, to_triple
 from connectomake.targets.affinity import AffinityTarget
-from connectomake.targets.channels import Channel, Target
+from connectomake.targets.binary import BinaryTarget
+from connectomake.targets.classes import ClassesTarget
+from connectomake.targets.contour import ContourTarget
+from connectomake.targets.descriptors import DescriptorTarget
+from connectomake.targets.distance import DistanceTarget
+from connectomake.targets.flow import FlowTarget
+from connectomake.targets.target import Target, crop_to_context
 
-TARGETS: dict[str, Callable[[Any], Target]] = {
+TARGETS: dict[str, Callable[[Any, TripleNm], Target]] = {
     "affinity": AffinityTarget,
+    "binary": BinaryTarget,
+    "contour": ContourTarget,
+    "distance": DistanceTarget,
+    "flow": FlowTarget,
+    "descriptors": DescriptorTarget,
+    "classes": ClassesTarget,
 }
 
 
@@ -27,10 +40,12 @@ class Targets:
     ----------
     cfg
         Which targets, and their settings.
+    voxel_size_zyx_nm
+        Of the labels, in nm: distances are measured in nm.
     """
 
-    def __init__(self, cfg: TargetsConfig) -> None:
-        self.parts = [TARGETS[name](getattr(cfg, name)) for name in type(cfg).model_fields]
+    def __init__(self, cfg: TargetsConfig, voxel_size_zyx_nm: TripleNm) -> None:
+        self.parts = [TARGETS[name](getattr(cfg, name), voxel_size_zyx_nm) for name in cfg.names]
 
     @property
     def channels(self) -> list[Channel]:
@@ -46,5 +61,7 @@ class Targets:
 
     def make(self, labels: np.ndarray, patch: Box) -> tuple[np.ndarray, np.ndarray]:
         """Compute values and mask of all channels; see `Target.make`."""
-        made = [part.make(labels, patch) for part in self.parts]
+        made = [part.make(*crop_to_context(labels, patch, part.context)) for part in self.parts]
+        if len(made) == 1:
+            return made[0]
         return np.concatenate([values for values, _ in made]), np.concatenate([mask for _, mask in made])

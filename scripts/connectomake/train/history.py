@@ -6,36 +6,29 @@ import csv
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
+from connectomake.config.train import TrainConfig
 from connectomake.log import SECONDS_BETWEEN_LINES, format_seconds
-from connectomake.train.states import KeepState, diverged
+from connectomake.train.processes import sum_in_place, world
+from connectomake.train.states import KeepState
 from connectomake.volumes.files import replacing
 
 log = logging.getLogger(__name__)
 
 LOG_EVERY_STEPS = 10
-COLUMNS = (
-    "step",
-    "seconds",
-    "steps_per_s",
-    "learning_rate",
-    "train_loss",
-    "validate_loss",
-    "validate_accuracy",
-)
 
 
 class History(pl.Callback):
-    """Writes a row every 10 steps (the mean loss since the last one), and one for each validation.
+    """Writes a row every 10 steps (the mean losses since the last one), and one for each validation.
 
     After an interruption what was written beyond the state that training goes on from is taken back, so no step is
-    there twice.
+    there twice. Only the first process writes.
 
     Parameters
     ----------
@@ -43,81 +36,113 @@ class History(pl.Callback):
         Holds ``metrics.csv`` and ``tensorboard/``.
     clock
         Knows how long the training has taken.
+    columns
+        Of ``metrics.csv``.
     """
 
-    def __init__(self, folder: Path, clock: KeepState) -> None:
-        self.file, self.folder, self.clock = folder / "metrics.csv", folder / "tensorboard", clock
-        self._loss, self._count = 0.0, 0
+    def __init__(self, folder: Path, clock: KeepState, columns: Sequence[str]) -> None:
+        self.file, self.folder, self.clock, self.columns = (
+            folder / "metrics.csv",
+            folder / "tensorboard",
+            clock,
+            columns,
+        )
+        self._sums: torch.Tensor | None = None
+        self._batches, self._steps = 0, 0
         self._began = 0.0
+        self._board: Any = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the sum that the next row's mean is made of."""
-        return {"loss": float(self._loss), "count": self._count}
+        """Give the sums that the next row's means are made of; equal shares of them to each process."""
+        sums = None if self._sums is None else (sum_in_place(self._sums.clone()) / world()).cpu()
+        return {"sums": sums, "batches": self._batches, "steps": self._steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-        self._loss, self._count = state_dict["loss"], state_dict["count"]
+        self._sums, self._batches, self._steps = state_dict["sums"], state_dict["batches"], state_dict["steps"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Take back the rows of steps that will be made again."""
-        from torch.utils.tensorboard import SummaryWriter
-
-        cut_table(self.file, trainer.global_step)
-        self._board = SummaryWriter(str(self.folder), purge_step=trainer.global_step + 1)
         self._began = time.monotonic()
+        if self._sums is not None:
+            self._sums = self._sums.to(pl_module.device)
+        if trainer.is_global_zero:
+            from torch.utils.tensorboard import SummaryWriter
+
+            cut_table(self.file, trainer.global_step, self.columns)
+            self._board = SummaryWriter(str(self.folder), purge_step=trainer.global_step + 1)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Add up the loss; write a row where it is time.
-
-        Raises
-        ------
-        ModelError
-            The loss is not finite. On a GPU it is looked at with each row only, since looking makes the GPU wait.
-        """
-        loss, step = outputs["loss"].detach(), trainer.global_step
-        self._loss, self._count = self._loss + loss, self._count + 1
-        row = step % LOG_EVERY_STEPS == 0 or step == trainer.max_steps
-        if (row or loss.device.type == "cpu") and not bool(torch.isfinite(loss)):
-            raise diverged(step, float(loss))
-        if row:
-            self._write_mean(trainer)
+        """Add up the losses; write a row where it is time."""
+        losses = torch.stack(list(pl_module.trained.values()))
+        self._sums = losses if self._sums is None else self._sums + losses
+        self._batches += 1
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        self._steps += 1
+        if trainer.global_step % LOG_EVERY_STEPS == 0 or trainer.global_step == trainer.max_steps:
+            self._write_means(trainer, pl_module, self._sums)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Write the scores of the validation."""
-        self._write(trainer.global_step, pl_module.validated)
+        """Write the scores of the validation; those of each channel to TensorBoard only."""
+        if not trainer.is_global_zero:
+            return
+        self._write(trainer.global_step, pl_module.validated, pl_module.validated_channels)
         told = ", ".join(f"{name} {value:.4f}" for name, value in pl_module.validated.items())
         log.info("step %d: %s", trainer.global_step, told)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Write what is left."""
-        if self._count:
-            self._write_mean(trainer)
+        if self._sums is not None:
+            self._write_means(trainer, pl_module, self._sums)
 
     def teardown(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         """Close TensorBoard's file."""
-        if hasattr(self, "_board"):
+        if self._board is not None:
             self._board.close()
 
-    def _write_mean(self, trainer: pl.Trainer) -> None:
+    def _write_means(self, trainer: pl.Trainer, module: Any, sums: torch.Tensor) -> None:
         now = time.monotonic()
+        means = (sum_in_place(sums) / (self._batches * world())).tolist()
         values = {
-            "steps_per_s": self._count / max(now - self._began, 1e-9),
+            "steps_per_s": self._steps / max(now - self._began, 1e-9),
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            "train_loss": float(self._loss) / self._count,
+            **{f"train_{name}": mean for name, mean in zip(module.trained, means, strict=True)},
         }
-        self._write(trainer.global_step, values)
-        self._loss, self._count, self._began = 0.0, 0, now
+        if trainer.is_global_zero:
+            self._write(trainer.global_step, values, {})
+        self._sums, self._batches, self._steps, self._began = None, 0, 0, now
 
-    def _write(self, step: int, values: Mapping[str, float]) -> None:
+    def _write(self, step: int, values: Mapping[str, float], board_only: Mapping[str, float]) -> None:
         row = {"step": step, "seconds": f"{self.clock.seconds:.1f}", **{name: f"{v:.6g}" for name, v in values.items()}}
         new = not self.file.exists()
         with self.file.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
             if new:
                 writer.writeheader()
             writer.writerow(row)
-        for name, value in values.items():
+        for name, value in {**values, **board_only}.items():
             self._board.add_scalar(name, value, step)
+
+
+def name_columns(cfg: TrainConfig, losses: Sequence[str]) -> list[str]:
+    """Name the columns of metrics.csv.
+
+    Parameters
+    ----------
+    cfg
+        The training.
+    losses
+        Names of its losses: ``loss``, and its parts.
+    """
+    channels = cfg.targets.channels
+    names = ["step", "seconds", "steps_per_s", "learning_rate"]
+    names += [f"{role}_{loss}" for role in ("train", "validate") for loss in losses]
+    names += ["validate_accuracy"] * any(channel.binary for channel in channels)
+    names += ["validate_error"] * any(not channel.binary for channel in channels)
+    if cfg.validate_segmentation is not None:
+        names += [f"segmentation_{cfg.validate_segmentation.criterion}", "segmentation_threshold"]
+    return names
 
 
 class Progress(pl.Callback):
@@ -130,23 +155,26 @@ class Progress(pl.Callback):
         """Start counting from the step that was reached."""
         self._first = trainer.global_step
         self._began = self._said = time.monotonic()
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and trainer.is_global_zero:
             from tqdm import tqdm
 
             self._bar = tqdm(total=trainer.max_steps, initial=self._first, unit=" steps", dynamic_ncols=True)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the bar, or say something once a minute."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
         now = time.monotonic()
         if self._bar is not None:
             self._bar.update()
-        elif now - self._said >= SECONDS_BETWEEN_LINES:
+        elif now - self._said >= SECONDS_BETWEEN_LINES and trainer.is_global_zero:
             self._said = now
             made, left = trainer.global_step - self._first, trainer.max_steps - trainer.global_step
             rate = made / (now - self._began)
             log.info(
                 "step %d/%d, loss %.4f, %.3g steps/s, at most %s left",
-                trainer.global_step, trainer.max_steps, float(outputs["loss"]), rate, format_seconds(left / rate),
+                trainer.global_step, trainer.max_steps, float(pl_module.trained["loss"]), rate,
+                format_seconds(left / rate),
             )  # fmt: skip
 
     def teardown(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
@@ -155,12 +183,12 @@ class Progress(pl.Callback):
             self._bar.close()
 
 
-def cut_table(path: Path, last_step: int) -> None:
+def cut_table(path: Path, last_step: int, columns: Sequence[str]) -> None:
     """Remove the rows after a step from metrics.csv, and a row that was not written to its end."""
     if not path.exists():
         return
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
-    kept = [row for row in rows[1:] if len(row) == len(COLUMNS) and row[0].isdigit() and int(row[0]) <= last_step]
+    kept = [row for row in rows[1:] if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= last_step]
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *kept])
+        csv.writer(file, lineterminator="\n").writerows([columns, *kept])

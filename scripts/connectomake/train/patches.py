@@ -7,39 +7,28 @@ before or after an interruption.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from connectomake.augment.orientation import Orientation, draw_orientation
+from connectomake.augment.patch import Patch
+from connectomake.augment.placement import Placement, draw_placement
 from connectomake.augment.registry import augment
 from connectomake.config.augment import AugmentConfig
 from connectomake.config.train import TrainConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, to_triple
-from connectomake.targets.affinity import UNKNOWN
+from connectomake.targets.classes import check_classes
 from connectomake.targets.registry import Targets
-from connectomake.train.volumes import LabelledBox
+from connectomake.train.mixing import mix_boxes
+from connectomake.train.normalisation import Normalisation
+from connectomake.train.sampling import draw_box, draw_place, find_values, keep_labelled
+from connectomake.train.volumes import LabelledBox, reach
 
-LEAST_KNOWN = 0.1
-ATTEMPTS = 10
-MEASURED_PATCHES = 64
-_MEASURE, _TRAIN = 0, 1  # tell the generators of the two apart
+NOTHING: Triple = (0, 0, 0)
+LOOKED_AT = 16
+_TRAIN, _PARTNER = 1, 1  # parts of the seed: what is drawn
 
 Sample = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Grey values to network input: (raw - mean) / std."""
-
-    mean: float
-    std: float
-
-    def apply(self, raw: np.ndarray) -> None:
-        """Normalise float32 grey values in place."""
-        raw -= np.float32(self.mean)
-        raw /= np.float32(self.std)
 
 
 class TrainingPatches:
@@ -48,7 +37,7 @@ class TrainingPatches:
     Parameters
     ----------
     boxes
-        Where patches come from; one of n voxels and weight w is chosen with a probability proportional to n w.
+        Where patches come from: `mix_boxes` says how often from which. Those without any label are left out.
     cfg, augment_cfg
         Settings.
     targets
@@ -59,7 +48,7 @@ class TrainingPatches:
     Raises
     ------
     DataError
-        A box is smaller than a patch.
+        A box is smaller than a patch, a volume has nothing to learn from, or a class that shall be learnt is in none.
     """
 
     def __init__(
@@ -70,9 +59,15 @@ class TrainingPatches:
         targets: Targets,
         normalisation: Normalisation,
     ) -> None:
-        self.boxes, self.cfg, self.augment_cfg, self.targets = boxes, cfg, augment_cfg, targets
-        self.normalisation = normalisation
-        self.chances = chances_of(boxes)
+        check_sizes(boxes, cfg)
+        self.boxes = keep_labelled(boxes, cfg.sampling)
+        if cfg.targets.classes is not None:
+            check_classes(cfg.targets.classes, find_values(self.boxes, cfg.targets.classes.labels.values()))
+        self.cfg, self.augment_cfg, self.targets = cfg, augment_cfg, targets
+        self.mixture = mix_boxes(self.boxes)
+        self.normalisations = normalisation.of_all(self.boxes)
+        self.patch_zyx = to_triple(cfg.patch_zyx_vx)
+        self.context = targets.context if cfg.read_context else (NOTHING, NOTHING)
 
     def __getitem__(self, index: int) -> Sample:
         """Make patch `index`.
@@ -80,23 +75,57 @@ class TrainingPatches:
         Returns
         -------
         dict
-            ``raw`` (C, Z, Y, X) float32; ``values`` (C', Z, Y, X) uint8 and ``mask`` (C', Z, Y, X) bool of the targets.
+            ``raw`` (C, Z, Y, X) float32; ``values`` (C', Z, Y, X) uint8 or float32 and ``mask`` (C', Z, Y, X) bool of
+            the targets.
         """
         rng = np.random.default_rng((self.cfg.seed, _TRAIN, index))
-        patch_zyx = to_triple(self.cfg.patch_zyx_vx)
-        box = self.boxes[rng.choice(len(self.boxes), p=self.chances)]
-        orientation = draw_orientation(
-            rng, self.augment_cfg.flip, self.augment_cfg.rotate, box.voxel_size_zyx_nm, patch_zyx
-        )
-        before, after = self.targets.context if self.cfg.read_context else ((0, 0, 0), (0, 0, 0))
-        in_source = orientation.context_in_source(before, after)
-        for _ in range(ATTEMPTS):  # sparsely labelled volumes are unknown nearly everywhere
-            patch = box.read(draw_box(rng, box.shape_zyx, patch_zyx), *in_source)
-            if np.mean(patch.labels[patch.box.slices] != UNKNOWN) >= LEAST_KNOWN:
-                break
-        self.normalisation.apply(patch.raw)
+        chosen = self.mixture.draw(rng)
+        box = self.boxes[chosen]
+        placement = draw_placement(rng, self.augment_cfg, box.voxel_size_zyx_nm, self.patch_zyx, *self.context)
+        place, labels = draw_place(rng, box, self.patch_zyx, placement.label_margin, self.cfg.sampling)
+        patch = self.read_patch(index, chosen, place, placement, labels)
         augment(patch, self.augment_cfg, rng)
-        return make_sample(patch.raw, patch.labels, orientation, Box.of_shape(patch_zyx).shift(before), self.targets)
+        return make_sample(placement.apply(patch), self.targets)
+
+    def read_patch(self, index: int, chosen: int, place: Box, placement: Placement, labels: np.ndarray) -> Patch:
+        """Read what a placement needs of a patch.
+
+        Parameters
+        ----------
+        index
+            Number of the patch, which the patch to mix it with is a function of.
+        chosen
+            Which of the boxes it is in.
+        place
+            Where, in voxels of that box.
+        placement
+            How it will be laid.
+        labels
+            (Z, Y, X) signed integers, those in the place and the placement's `label_margin`.
+        """
+        return Patch(
+            self._read_raw(chosen, reach(place, *placement.margin)),
+            labels,
+            to_triple(np.subtract(placement.label_margin[0], placement.margin[0]).tolist()),
+            *self.normalisations[chosen].scale(self.boxes[chosen].raw.dtype),
+            lambda: self._read_partner(index, placement),
+        )
+
+    def volume_of(self, index: int) -> str:
+        """Name the volume that patch `index` is from."""
+        return self.boxes[self.mixture.draw(np.random.default_rng((self.cfg.seed, _TRAIN, index)))].name
+
+    def _read_raw(self, chosen: int, around: Box) -> np.ndarray:
+        raw = self.boxes[chosen].read_raw(around)
+        self.normalisations[chosen].apply(raw)
+        return raw
+
+    def _read_partner(self, index: int, placement: Placement) -> Patch:
+        """Read a second patch for patch `index`, from anywhere, with raw of the same shape."""
+        rng = np.random.default_rng((self.cfg.seed, _TRAIN, index, _PARTNER))
+        chosen = self.mixture.draw(rng)
+        around = reach(draw_box(rng, self.boxes[chosen].shape_zyx, self.patch_zyx), *placement.margin)
+        return Patch(self._read_raw(chosen, around), self.boxes[chosen].read_labels(around), NOTHING)
 
 
 class ValidationPatches:
@@ -113,9 +142,10 @@ class ValidationPatches:
     def __init__(
         self, boxes: Sequence[LabelledBox], cfg: TrainConfig, targets: Targets, normalisation: Normalisation
     ) -> None:
-        self.targets, self.normalisation = targets, normalisation
+        self.targets = targets
         patch_zyx = to_triple(cfg.patch_zyx_vx)
-        places = [(box, tile) for box in boxes for tile in tile_boxes(box.shape_zyx, patch_zyx)]
+        measured = zip(boxes, normalisation.of_all(boxes), strict=True)
+        places = [(box, tile, n) for box, n in measured for tile in tile_boxes(box.shape_zyx, patch_zyx)]
         chosen = np.linspace(0, len(places) - 1, min(cfg.validate_patches, len(places))).round().astype(int)
         self.places = [places[i] for i in chosen]
 
@@ -124,29 +154,40 @@ class ValidationPatches:
 
     def __getitem__(self, index: int) -> Sample:
         """Make patch `index`; see `TrainingPatches`."""
-        box, tile = self.places[index]
-        before, after = self.targets.context
-        patch = box.read(tile, before, after)
-        self.normalisation.apply(patch.raw)
-        return make_sample(patch.raw, patch.labels, Orientation(), patch.box, self.targets)
+        box, tile, normalisation = self.places[index]
+        patch = box.read(tile, *self.targets.context)
+        normalisation.apply(patch.raw)
+        return make_sample(patch, self.targets)
 
 
-def make_sample(raw: np.ndarray, labels: np.ndarray, orientation: Orientation, patch: Box, targets: Targets) -> Sample:
-    """Turn a patch and its labels, then compute the targets; `patch` is its place in the turned labels."""
-    values, mask = targets.make(np.ascontiguousarray(orientation.apply(labels)), patch)
-    return {"raw": np.ascontiguousarray(orientation.apply(raw)), "values": values, "mask": mask}
+def make_sample(patch: Patch, targets: Targets) -> Sample:
+    """Compute the targets of a patch, and give them with its grey values."""
+    values, mask = targets.make(np.ascontiguousarray(patch.labels, np.int64), patch.box)
+    return {"raw": np.ascontiguousarray(patch.raw), "values": values, "mask": mask}
 
 
-def chances_of(boxes: Sequence[LabelledBox]) -> np.ndarray:
-    """Give the probability of each box to be drawn from: proportional to its voxels times its weight."""
-    shares = np.array([Box.of_shape(box.shape_zyx).size * box.weight for box in boxes], float)
-    return shares / shares.sum()
+def check_known(patches: TrainingPatches) -> None:
+    """Refuse targets of which nothing is known in the first patches: such a training would go on, and learn nothing.
 
+    As a rule one patch is made, and the training makes it again.
 
-def draw_box(rng: np.random.Generator, shape_zyx: Sequence[int], patch_zyx: Sequence[int]) -> Box:
-    """Draw a place for a patch, all equally likely."""
-    start = [int(rng.integers(0, side - patch + 1)) for side, patch in zip(shape_zyx, patch_zyx, strict=True)]
-    return Box.of_shape(patch_zyx).shift(start)
+    Raises
+    ------
+    DataError
+        Names the first such channel.
+    """
+    unknown = np.ones(len(patches.targets.channels), bool)
+    for index in range(LOOKED_AT):
+        unknown &= ~patches[index]["mask"].any((1, 2, 3))
+        if not unknown.any():
+            return
+    channel = patches.targets.channels[int(unknown.argmax())]
+    raise DataError(
+        f"nothing is known of channel {channel.name!r} in the first {LOOKED_AT} patches",
+        expected=f"labels from which train.targets.{channel.target} follows",
+        got="labels that leave it open in every voxel",
+        hint="a larger patch, read_context: true, other settings of this target, or other volumes",
+    )
 
 
 def tile_boxes(shape_zyx: Triple, patch_zyx: Triple) -> list[Box]:
@@ -178,32 +219,3 @@ def check_sizes(boxes: Sequence[LabelledBox], cfg: TrainConfig) -> None:
                 got=list(box.shape_zyx),
                 hint=f"a patch of {fits} fits" if min(fits) > 0 else "leave this volume out",
             )
-
-
-def measure_grey_values(boxes: Sequence[LabelledBox], cfg: TrainConfig) -> Normalisation:
-    """Take mean and standard deviation from the settings, or measure them on random patches of the training data.
-
-    Raises
-    ------
-    DataError
-        All grey values are equal, or some are not finite.
-    """
-    if cfg.raw_mean is not None and cfg.raw_std is not None:
-        return Normalisation(cfg.raw_mean, cfg.raw_std)
-    rng = np.random.default_rng((cfg.seed, _MEASURE))
-    count, total, squares = 0, 0.0, 0.0
-    none = (0, 0, 0)
-    for index in rng.choice(len(boxes), MEASURED_PATCHES, p=chances_of(boxes)):
-        raw = boxes[index].read(draw_box(rng, boxes[index].shape_zyx, cfg.patch_zyx_vx), none, none).raw
-        count, total = count + raw.size, total + float(raw.sum(dtype=np.float64))
-        squares += float(np.square(raw, dtype=np.float64).sum())
-    mean = total / count
-    std = float(np.sqrt(max(0.0, squares / count - mean**2)))
-    if not np.isfinite(std) or std <= 1e-6 * max(1.0, abs(mean)):
-        raise DataError(
-            "the grey values of the training data cannot be normalised",
-            expected="finite values that differ",
-            got=f"mean {mean:g}, sd {std:g}",
-            hint="check raw of the train volumes",
-        )
-    return Normalisation(mean if cfg.raw_mean is None else cfg.raw_mean, std if cfg.raw_std is None else cfg.raw_std)

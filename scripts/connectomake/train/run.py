@@ -4,50 +4,45 @@ from __future__ import annotations
 
 import logging
 import shutil
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.plugins.environments import ClusterEnvironment
+from torch import nn
 
 from connectomake.blocks import SETTINGS_FILE, fix_settings
 from connectomake.config.augment import AugmentConfig
+from connectomake.config.channels import Channel
 from connectomake.config.train import TrainConfig
 from connectomake.errors import ConfigError, DataError
-from connectomake.geometry import to_triple
 from connectomake.models import build_model
-from connectomake.models.arithmetic import choose_device, choose_dtype
-from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, save_checkpoint
+from connectomake.models.checkpoint import load_tensors
+from connectomake.models.initial_weights import load_initial_weights
 from connectomake.split.table import SplitRow, read_split
 from connectomake.targets.registry import Targets
-from connectomake.train.history import History, Progress
+from connectomake.train.description import describe_training, save_network, settings_of
+from connectomake.train.finite import Watch
+from connectomake.train.history import History, Progress, name_columns
 from connectomake.train.loading import PatchData
-from connectomake.train.module import Training
-from connectomake.train.patches import (
-    Normalisation,
-    TrainingPatches,
-    ValidationPatches,
-    check_sizes,
-    measure_grey_values,
-)
+from connectomake.train.module import Segment, Training
+from connectomake.train.normalisation import Normalisation, find_normalisation
+from connectomake.train.patches import TrainingPatches, ValidationPatches, check_known
+from connectomake.train.processes import first_does, joined_processes, rank
+from connectomake.train.segmentation_score import SegmentationScore, read_skeletons
 from connectomake.train.selection import Selection
-from connectomake.train.states import Interrupted, KeepState, Signals, list_states, read_newest_state
+from connectomake.train.states import Interrupted, KeepState, Signals, find_newest_state, list_states
+from connectomake.train.trainer import PRECISIONS, choose_arithmetic, make_trainer, quiet_lightning
 from connectomake.train.volumes import LabelledBox, open_boxes
+from connectomake.train.workers import explain_dead_workers
 from connectomake.volumes.files import replacing
 
 log = logging.getLogger(__name__)
 
-STATES = "states"
-# They change how long a training takes, or where it ends, but no step of it.
-FREE = frozenset(
-    {"max_minutes", "device", "precision", "workers", "memory_gb", "checkpoint_every_steps", "checkpoint_every_min"}
-)
-# Warnings that nobody here can act on: Lightning 2.6 with torch 2.13, and its wish for a worker per core.
-LIGHTNINGS_OWN = (".*LeafSpec.*", ".*does not have many workers.*")
-PRECISIONS = {torch.float32: "32-true", torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed"}
+STATES, BEST = "states", "best"
 
 
 def train_model(
@@ -61,6 +56,8 @@ def train_model(
 ) -> bool:
     """Train a model; the same call after an interruption goes on from the last state.
 
+    Where several processes train together, each makes this call; the first writes.
+
     Parameters
     ----------
     split
@@ -68,11 +65,11 @@ def train_model(
     checkpoint, metrics
         The files to write when the training is finished.
     run_folder
-        States, history and settings of the training, kept between attempts.
+        States, history, best checkpoints and settings of the training, kept between attempts.
     cfg, augment
         Settings.
     threads
-        Cores to compute with.
+        Cores to compute with, of all processes of this node together.
 
     Returns
     -------
@@ -84,33 +81,63 @@ def train_model(
     ------
     ResumeMismatchError
         `run_folder` holds a training with other settings or data.
+    ConfigError
+        The settings do not fit the data, the machine, or how the training was started.
     DataError
         The volumes cannot be trained on: too small, of different kinds, without contrast.
     ModelError
         The training diverged.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(max(1, threads // cfg.devices))
+    cfg = _shorten(cfg) if cfg.fast_dev_run else cfg
+    with joined_processes(cfg) as environment:
+        if rank():
+            logging.disable(logging.WARNING)  # the first tells
+        return _train(split, checkpoint, metrics, run_folder, cfg, augment, environment)
+
+
+def _train(
+    split: Path,
+    checkpoint: Path,
+    metrics: Path,
+    run_folder: Path,
+    cfg: TrainConfig,
+    augment: AugmentConfig,
+    environment: ClusterEnvironment,
+) -> bool:
     rows = read_split(split)
-    boxes, validation = (open_boxes(rows, role, cfg.memory_gb) for role in ("train", "validate"))
+    # Of the validation volumes little is read, and seldom: all memory is for training.
+    boxes, validation = open_boxes(rows, "train", cfg.memory_gb / cfg.devices), open_boxes(rows, "validate", 0)
     _check(boxes, validation, cfg)
-    normalisation, targets = measure_grey_values(boxes, cfg), Targets(cfg.targets)
-    training = TrainingPatches(boxes, cfg, augment, targets, normalisation)
+    normalisation, targets = find_normalisation(boxes, cfg), Targets(cfg.targets, boxes[0].voxel_size_zyx_nm)
+    patches = TrainingPatches(boxes, cfg, augment, targets, normalisation)
+    check_known(patches)
     data = PatchData(
-        training, ValidationPatches(validation, cfg, targets, normalisation), cfg.batch, cfg.max_steps, cfg.workers
-    )
-    module, precision = _build(cfg, boxes[0].channels, len(targets.channels))
-    _claim(run_folder, _settings_of(rows, cfg, augment))
-    with Signals() as signals:
-        selection = _fit(module, data, cfg, precision, run_folder, signals)
-    if selection is None:
+        patches,
+        ValidationPatches(validation, cfg, targets, normalisation),
+        cfg.batch, cfg.max_steps, cfg.workers, cfg.accumulate,
+    )  # fmt: skip
+    meta = describe_training(cfg, augment, rows, boxes[0], targets.channels, normalisation)
+    first_does(lambda: _claim(run_folder, settings_of(rows, cfg, augment)))
+    state = first_does(lambda: find_newest_state(run_folder / STATES))
+    network, dtype = _build(cfg, boxes[0].channels, targets.channels, fresh=state is None)
+    segment = _prepare_segmentation(rows, validation, cfg, normalisation, targets.channels)
+    module = Training(network, cfg, targets.channels, dtype != torch.float16, Watch(run_folder), segment)
+    selection = Selection(cfg, run_folder / BEST, partial(save_network, meta=meta))
+    if not _fit(module, data, selection, state, run_folder, partial(make_trainer, cfg, dtype, environment)):
         return False
-    if cfg.keep == "best":
-        module.result.load_state_dict(selection.weights)
-    meta = _describe(cfg, augment, rows, boxes[0], targets, normalisation, selection)
-    save_checkpoint(checkpoint, module.result, meta)
-    with replacing(metrics) as temporary:
-        shutil.copyfile(run_folder / "metrics.csv", temporary)
+    if rank() == 0:
+        if cfg.keep != "last":
+            module.result.load_state_dict(selection.weights)
+        save_network(checkpoint, module.result, selection.found, meta=meta)
+        with replacing(metrics) as temporary:
+            shutil.copyfile(run_folder / "metrics.csv", temporary)
     return True
+
+
+def _shorten(cfg: TrainConfig) -> TrainConfig:
+    """Give the settings of a trial: one step and one validation."""
+    return cfg.model_copy(update={"max_steps": 1, "validate_every_steps": 1, "patience": None})
 
 
 def _claim(run_folder: Path, settings: dict[str, Any]) -> None:
@@ -121,79 +148,81 @@ def _claim(run_folder: Path, settings: dict[str, Any]) -> None:
 
 
 def _fit(
-    module: Training, data: PatchData, cfg: TrainConfig, precision: str, run_folder: Path, signals: Signals
-) -> Selection | None:
-    """Train from the newest state to the end; None where a signal came before that."""
-    states = run_folder / STATES
-    keep = KeepState(states, cfg.checkpoint_every_steps, cfg.checkpoint_every_min, cfg.max_minutes, signals)
-    selection = Selection(cfg.keep == "best", cfg.patience)
-    module.time_share = lambda: keep.time_share
-    found = read_newest_state(states)
-    if found is not None and found[1]["callbacks"][keep.state_key]["finished"]:
-        module.load_state_dict(found[1]["state_dict"])
-        selection.load_state_dict(found[1]["callbacks"][selection.state_key])
-        return selection
-    if found is not None:
-        log.info("training goes on from %s", found[0])
-    callbacks = [selection, History(run_folder, keep), Progress(), keep]
-    trainer = _make_trainer(cfg, precision, len(data.validation) > 0, callbacks)
-    try:
-        with warnings.catch_warnings():
-            for message in LIGHTNINGS_OWN:
-                warnings.filterwarnings("ignore", message=message)
-            trainer.fit(module, datamodule=data, ckpt_path=found[0] if found else None, weights_only=True)
-    except Interrupted as stop:
-        log.warning("interrupted by %s; the same command goes on from there", stop)
-        return None
-    return selection
+    module: Training,
+    data: PatchData,
+    selection: Selection,
+    state: Path | None,
+    run_folder: Path,
+    make: Callable[[bool, Sequence[pl.Callback]], pl.Trainer],
+) -> bool:
+    """Train from a state to the end, and tell whether it was reached: a signal may come before."""
+    with Signals() as signals:
+        keep = KeepState(run_folder / STATES, module.cfg, signals)
+        module.time_share = lambda: keep.time_share
+        if state is not None:
+            found = load_tensors(state)
+            if found["callbacks"][keep.state_key]["finished"]:
+                module.on_load_checkpoint(found)
+                module.load_state_dict(found["state_dict"])
+                selection.load_state_dict(found["callbacks"][selection.state_key])
+                return True
+            log.info("training goes on from %s", state)
+        history = History(run_folder, keep, name_columns(module.cfg, module.loss_names))
+        trainer = make(len(data.validation) > 0, [selection, history, Progress(), keep])
+        try:
+            with quiet_lightning(), explain_dead_workers():
+                trainer.fit(module, datamodule=data, ckpt_path=state, weights_only=True)
+        except Interrupted as stop:
+            log.warning("interrupted by %s; the same command goes on from there", stop)
+            return False
+    return True
 
 
-def _make_trainer(cfg: TrainConfig, precision: str, validates: bool, callbacks: list[pl.Callback]) -> pl.Trainer:
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its tips and tables
-    device = choose_device(cfg.device)
-    return pl.Trainer(
-        accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
-        # Told, not guessed: in a Slurm job Lightning would take over signals and requeueing, which are the workflow's.
-        plugins=[LightningEnvironment()],
-        precision=precision,  # type: ignore[arg-type]
-        max_steps=cfg.max_steps,
-        max_epochs=-1,
-        val_check_interval=cfg.validate_every_steps,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        limit_val_batches=1.0 if validates else 0,
-        benchmark=device.type == "cuda",
-        callbacks=callbacks,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-
-
-def _build(cfg: TrainConfig, in_channels: int, out_channels: int) -> tuple[Training, str]:
-    """Build the network with the weights that the seed gives, and choose its arithmetic."""
+def _build(
+    cfg: TrainConfig, in_channels: int, channels: Sequence[Channel], fresh: bool
+) -> tuple[nn.Module, torch.dtype]:
+    """Build the network with the weights that the seed gives, or those asked for, and choose its arithmetic."""
     torch.manual_seed(cfg.seed)
-    network = build_model(cfg.model, in_channels, out_channels)
-    device = choose_device(cfg.device)
-    dtype = choose_dtype(cfg.precision, device, network)
-    if dtype == torch.float16 and device.type == "cpu":
-        raise ConfigError("train.precision float16 needs a GPU", hint="use auto, bfloat16 or float32")
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
+    network = build_model(cfg.model, in_channels, len(channels), [channel.target for channel in channels])
+    if fresh and cfg.initial_weights is not None:
+        load_initial_weights(network, cfg.initial_weights)
+    dtype = choose_arithmetic(cfg, network)
     count = sum(p.numel() for p in network.parameters())
-    log.info("%s: %s parameters, %s on %s", cfg.model.architecture, f"{count:,}", PRECISIONS[dtype], device.type)
-    return Training(network, cfg, fused=dtype != torch.float16), PRECISIONS[dtype]
+    log.info("%s: %s parameters, %s", cfg.model.architecture, f"{count:,}", PRECISIONS[dtype])
+    return network, dtype
+
+
+def _prepare_segmentation(
+    rows: Sequence[SplitRow],
+    boxes: Sequence[LabelledBox],
+    cfg: TrainConfig,
+    normalisation: Normalisation,
+    channels: Sequence[Channel],
+) -> Segment | None:
+    """Make what segments the validation volumes; in the first process only, which measures for all."""
+    if cfg.validate_segmentation is None:
+        return None
+    skeletons = [read_skeletons(row) for row in rows if row.role == "validate" and row.share != 0]
+    made: list[SegmentationScore] = []
+    first_does(lambda: made.append(SegmentationScore(boxes, cfg, normalisation, channels, skeletons)))
+    return made[0].score if made else None
 
 
 def _check(boxes: Sequence[LabelledBox], validation: Sequence[LabelledBox], cfg: TrainConfig) -> None:
     if not boxes:
         raise DataError("the split has no box to train on", hint="give a volume the role train")
-    if not validation and (cfg.keep == "best" or cfg.patience is not None):
+    asked = {
+        f"keep: {cfg.keep}": cfg.keep != "last",
+        "keep_best": cfg.keep_best > 0,
+        "patience": cfg.patience is not None,
+        "schedule.shape: plateau": cfg.schedule.shape == "plateau",
+        "validate_segmentation": cfg.validate_segmentation is not None,
+    }
+    needed = [f"train.{key}" for key, wanted in asked.items() if wanted]
+    if needed and not validation:
         raise ConfigError(
-            "train.keep: best and train.patience need a volume to validate on",
-            hint="set split.method to slab or blocks",
+            f"{' and '.join(needed)}: there is no volume to validate on",
+            hint="give a volume the role validate, or set split.method to slab or blocks",
         )
     if validation and validation[0].channels != boxes[0].channels:
         raise DataError(
@@ -203,40 +232,3 @@ def _check(boxes: Sequence[LabelledBox], validation: Sequence[LabelledBox], cfg:
         )
     if not validation:
         log.warning("no volume to validate on: nothing will tell whether the network only learns by heart")
-    check_sizes(boxes, cfg)
-
-
-def _settings_of(rows: Sequence[SplitRow], cfg: TrainConfig, augment: AugmentConfig) -> dict[str, Any]:
-    """Give what must not change between two attempts of one training."""
-    used = [row for row in rows if row.role in ("train", "validate")]
-    return {
-        "train": cfg.model_dump(mode="json", exclude=set(FREE)),
-        "augment": augment.model_dump(mode="json"),
-        "split": [[row.volume, row.role, row.box.start_zyx, row.box.stop_zyx, row.weight] for row in used],
-    }
-
-
-def _describe(
-    cfg: TrainConfig,
-    augment: AugmentConfig,
-    rows: Sequence[SplitRow],
-    box: LabelledBox,
-    targets: Targets,
-    normalisation: Normalisation,
-    selection: Selection,
-) -> CheckpointMeta:
-    """Say what the network is; nothing in it depends on time or place, so equal trainings have equal hashes."""
-    return CheckpointMeta(
-        architecture=describe_architecture(cfg.model),
-        in_channels=box.channels,
-        channels=[channel.as_dict() for channel in targets.channels],
-        normalisation={"mean": normalisation.mean, "std": normalisation.std},
-        voxel_size_zyx_nm=box.voxel_size_zyx_nm,
-        window_zyx=to_triple(cfg.patch_zyx_vx),
-        divisor_zyx=to_triple(cfg.model.divisor_zyx),
-        provenance={
-            **_settings_of(rows, cfg, augment),
-            "best_step": selection.best_step,
-            "best_validate_loss": selection.best_loss if selection.best_step else None,
-        },
-    )

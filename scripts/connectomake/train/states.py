@@ -13,9 +13,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
+from connectomake.config.train import TrainConfig
 from connectomake.errors import ModelError
 from connectomake.models.checkpoint import load_tensors
+from connectomake.train.finite import diverged
+from connectomake.train.processes import largest
 from connectomake.volumes.files import replacing
 
 log = logging.getLogger(__name__)
@@ -65,24 +69,21 @@ class KeepState(pl.Callback):
     ----------
     folder
         Where the states lie.
-    every_steps, every_min
-        How often, whichever comes first.
-    max_minutes
-        Training time after which to stop; None = never.
+    cfg
+        The training: `checkpoint_every_steps`, `checkpoint_every_min`, `max_minutes`.
     signals
         Where a signal to stop is noted.
     """
 
-    def __init__(
-        self, folder: Path, every_steps: int, every_min: float, max_minutes: float | None, signals: Signals
-    ) -> None:
-        self.folder, self.every_steps, self.every_min, self.max_minutes = folder, every_steps, every_min, max_minutes
+    def __init__(self, folder: Path, cfg: TrainConfig, signals: Signals) -> None:
+        self.folder, self.max_minutes = folder, cfg.max_minutes
+        self.every_steps, self.every_min = cfg.checkpoint_every_steps, cfg.checkpoint_every_min
         self.signals = signals
         self.seconds = 0.0
         self.finished = False
         self.saved_step = -1
-        self._resumed = self._saved = time.monotonic()
-        self._seconds_before = 0.0
+        self._resumed = time.monotonic()
+        self._seconds_before = self._saved = 0.0
 
     @property
     def time_share(self) -> float:
@@ -90,17 +91,12 @@ class KeepState(pl.Callback):
         return self.seconds / 60 / self.max_minutes if self.max_minutes else 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what goes on after an interruption: the time, and random numbers that the network may draw (dropout)."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        random = {"cpu": torch.get_rng_state(), "cuda": cuda}
-        return {"seconds": self.seconds, "finished": self.finished, "random": random}
+        """Give what goes on after an interruption: the time."""
+        return {"seconds": self.seconds, "finished": self.finished}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         self._seconds_before = self.seconds = state_dict["seconds"]
-        torch.set_rng_state(state_dict["random"]["cpu"])
-        if len(state_dict["random"]["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state_dict["random"]["cuda"])
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Take back that Lightning has counted the step which is about to begin; it would validate one step early."""
@@ -111,27 +107,33 @@ class KeepState(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Start the clock; take back SIGTERM, at which Lightning would stop without a state."""
         self.signals.install()
-        self._resumed = self._saved = time.monotonic()
+        self._resumed, self._saved = time.monotonic(), self.seconds
         self.saved_step = trainer.global_step
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Write a state where it is time; stop after a signal.
+        """Write a state where it is time; stop after a signal to any of the processes.
 
         Raises
         ------
         Interrupted
             A signal has come; the state is on disk.
         """
-        step, minutes = trainer.global_step, (time.monotonic() - self._saved) / 60
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        received = int(largest(float(self.signals.received or 0), pl_module.device))
+        step, minutes = trainer.global_step, (self.seconds - self._saved) / 60
         due = step - self.saved_step >= self.every_steps or minutes >= self.every_min
-        if step > self.saved_step and (due or self.signals.received):
+        if step > self.saved_step and (due or received):
             self.save(trainer)
-        if self.signals.received:
-            raise Interrupted(f"{signal.Signals(self.signals.received).name} at step {step}")
+        if received:
+            raise Interrupted(f"{signal.Signals(received).name} at step {step}")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Stop when the time is up."""
-        self.seconds = self._seconds_before + time.monotonic() - self._resumed
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        # One time for all processes: the learning rate may depend on it.
+        self.seconds = largest(self._seconds_before + time.monotonic() - self._resumed, pl_module.device)
         if self.time_share >= 1:
             trainer.should_stop = True
 
@@ -141,19 +143,23 @@ class KeepState(pl.Callback):
         self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Write a state, atomically, and remove the oldest.
+        """Write a state, atomically, and remove the oldest; all processes do this together.
 
         Raises
         ------
         ModelError
-            The weights are not finite: nobody could go on from there.
+            The last step, or the weights, are not finite: nobody could go on from there.
         """
         check_finite(trainer.lightning_module, trainer.global_step)
-        with replacing(self.folder / f"step{trainer.global_step:09}.state") as temporary:
-            trainer.save_checkpoint(temporary)
-        self.saved_step, self._saved = trainer.global_step, time.monotonic()
-        for path in list_states(self.folder)[KEPT:]:
-            path.unlink()
+        path = self.folder / f"step{trainer.global_step:09}.state"
+        if trainer.is_global_zero:
+            with replacing(path) as temporary:
+                trainer.save_checkpoint(temporary)
+            for old in list_states(self.folder)[KEPT:]:
+                old.unlink()
+        else:
+            trainer.save_checkpoint(path)  # writes nothing, but takes part
+        self.saved_step, self._saved = trainer.global_step, self.seconds
 
 
 def list_states(folder: Path) -> list[Path]:
@@ -161,19 +167,15 @@ def list_states(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("*.state") if NAME.fullmatch(path.name)), reverse=True)
 
 
-def read_newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Read the newest state that is whole; a damaged one is passed over with a warning.
-
-    Returns
-    -------
-    tuple of Path and dict, or None
-        The file and what it holds; None where there is none.
-    """
+def find_newest_state(folder: Path) -> Path | None:
+    """Find the newest state that is whole; a damaged one is passed over with a warning."""
     for path in list_states(folder):
         try:
-            return path, load_tensors(path)
+            load_tensors(path)
         except ModelError as error:
             log.warning("%s; an older state is used", error)
+        else:
+            return path
     return None
 
 
@@ -183,18 +185,10 @@ def check_finite(module: Any, step: int) -> None:
     Raises
     ------
     ModelError
-        The last loss or a weight is infinite or not a number.
+        The last step, or a weight, is infinite or not a number.
     """
-    broken = next((name for name, value in module.named_parameters() if not bool(torch.isfinite(value).all())), None)
-    if broken is not None or not bool(torch.isfinite(module.last_loss)):
-        raise diverged(step, float(module.last_loss))
-
-
-def diverged(step: int, loss: float) -> ModelError:
-    """Give the error for a training whose loss is not finite."""
-    return ModelError(
-        f"training diverged at step {step}",
-        expected="a finite loss and finite weights",
-        got=f"a loss of {loss}",
-        hint="lower train.learning_rate, set train.precision to float32, or look for broken values in raw",
-    )
+    module.watch.settle(module)
+    network: nn.Module = module.network
+    broken = next((name for name, value in network.state_dict().items() if not bool(torch.isfinite(value).all())), None)
+    if broken is not None:
+        raise diverged(step, f"the weights {broken}")

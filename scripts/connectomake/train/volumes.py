@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from math import prod
 
 import numpy as np
@@ -20,6 +21,7 @@ from connectomake.volumes.volume import Volume
 log = logging.getLogger(__name__)
 
 SAME_VOXEL_SIZE = 0.05
+SLAB_VX = 64
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class LabelledBox:
     Parameters
     ----------
     name
-        For messages.
+        Of the volume.
     raw, labels
         Cut to the box: volumes on disk, or arrays (C, Z, Y, X) and (Z, Y, X) in memory.
     channels
@@ -39,7 +41,11 @@ class LabelledBox:
     voxel_size_zyx_nm
         In nm.
     weight
-        How often patches come from here, per voxel.
+        How often patches come from here, per voxel, relative to other boxes of its source.
+    source, share
+        The kind of data it is, and that kind's weight in the mix; None where nothing is mixed.
+    whole
+        Raw data of the volume that the box is a part of, to measure its grey values; None = `raw` itself.
     """
 
     name: str
@@ -49,6 +55,9 @@ class LabelledBox:
     shape_zyx: Triple
     voxel_size_zyx_nm: TripleNm
     weight: float
+    source: str = ""
+    share: float | None = None
+    whole: Volume | None = None
 
     def read(self, box: Box, before_zyx: Sequence[int], after_zyx: Sequence[int]) -> Patch:
         """Read a patch, and the labels around it.
@@ -65,35 +74,47 @@ class LabelledBox:
         Patch
             Its grey values as float32, not yet normalised.
         """
-        around = Box(
-            to_triple([a - b for a, b in zip(box.start_zyx, before_zyx, strict=True)]),
-            to_triple([a + b for a, b in zip(box.stop_zyx, after_zyx, strict=True)]),
-        )
-        whole = Box.of_shape(self.shape_zyx)
-        inside = box.intersect(whole)
+        return Patch(self.read_raw(box), self.read_labels(reach(box, before_zyx, after_zyx)), to_triple(before_zyx))
+
+    def read_raw(self, box: Box) -> np.ndarray:
+        """Read grey values, (C, Z, Y, X) float32 of the caller's own, mirrored where the box sticks out."""
+        inside = box.intersect(Box.of_shape(self.shape_zyx))
         raw = _read(self.raw, inside).astype(np.float32).reshape(self.channels, *inside.shape_zyx)
         if inside != box:
             missing = zip(box.start_zyx, inside.start_zyx, inside.stop_zyx, box.stop_zyx, strict=True)
             raw = np.pad(raw, [(0, 0), *((b - a, d - c) for a, b, c, d in missing)], mode="symmetric")
-        labels = np.full(around.shape_zyx, UNKNOWN, np.int64)
-        known = around.intersect(whole)
-        labels[known.within(around).slices] = _read(self.labels, known)
-        return Patch(raw, labels, to_triple(before_zyx))
+        return raw
+
+    def read_labels(self, box: Box) -> np.ndarray:
+        """Read labels, (Z, Y, X) of the caller's own, unknown (-1) where the box sticks out.
+
+        They are int32 where the type that they are kept in fits into it, else int64: half the bytes to move.
+        """
+        dtype = np.int32 if np.can_cast(self.labels.dtype, np.int32) else np.int64
+        inside = box.intersect(Box.of_shape(self.shape_zyx))
+        if inside == box:
+            return _read(self.labels, inside).astype(dtype)
+        labels = np.full(box.shape_zyx, UNKNOWN, dtype)
+        labels[inside.within(box).slices] = _read(self.labels, inside)
+        return labels
 
     @property
     def bytes_in_memory(self) -> int:
-        """How much memory it takes to hold it."""
+        """How much memory it takes to hold it, at most: labels are held in the smallest type that suffices."""
         return prod(self.shape_zyx) * (self.raw.dtype.itemsize * self.channels + self.labels.dtype.itemsize)
 
     def held(self) -> LabelledBox:
         """Give the same box in memory."""
         whole = Box.of_shape(self.shape_zyx)
         raw = _read(self.raw, whole).reshape(self.channels, *self.shape_zyx)
-        return replace(self, raw=raw, labels=_read(self.labels, whole))
+        # In slabs, so that labels of 64 bits are never there as a whole.
+        starts = range(0, self.shape_zyx[0], SLAB_VX)
+        slabs = [Box((z, 0, 0), (z + SLAB_VX, *self.shape_zyx[1:])).intersect(whole) for z in starts]
+        return replace(self, raw=raw, labels=join_small([shrink(_read(self.labels, slab)) for slab in slabs]))
 
 
 def open_boxes(rows: Sequence[SplitRow], role: str, memory_gb: float) -> list[LabelledBox]:
-    """Open all boxes of a role, in the order of the table.
+    """Open all boxes of a role, in the order of the table; those of a source whose share is 0 are left alone.
 
     Parameters
     ----------
@@ -109,7 +130,8 @@ def open_boxes(rows: Sequence[SplitRow], role: str, memory_gb: float) -> list[La
     DataError
         The boxes differ in voxel size (by more than 5 %) or in their number of channels.
     """
-    boxes = [_open(row) for row in rows if row.role == role]
+    opened = cache(lambda volume_json: (open_raw(volume_json), open_labels(volume_json)))
+    boxes = [_cut(row, *opened(row.volume_json)) for row in rows if row.role == role and row.share != 0]
     for box in boxes[1:]:
         ratios = [a / b for a, b in zip(box.voxel_size_zyx_nm, boxes[0].voxel_size_zyx_nm, strict=True)]
         if max(abs(r - 1) for r in ratios) > SAME_VOXEL_SIZE or box.channels != boxes[0].channels:
@@ -119,22 +141,66 @@ def open_boxes(rows: Sequence[SplitRow], role: str, memory_gb: float) -> list[La
                 got=f"{box.channels} channels, {box.voxel_size_zyx_nm} nm",
                 hint="bring them to one voxel size first",
             )
-    room = memory_gb * 1e9
+    return hold_smallest(boxes, memory_gb * 1e9) if memory_gb else boxes
+
+
+def hold_smallest(boxes: Sequence[LabelledBox], room: float) -> list[LabelledBox]:
+    """Bring boxes into memory, the smallest first, as long as they fit into `room` bytes; the order stays."""
+    result, left, held = list(boxes), room, 0
     for index in sorted(range(len(boxes)), key=lambda i: boxes[i].bytes_in_memory):
-        room -= boxes[index].bytes_in_memory
-        if room < 0:
-            log.info("%s: volumes of this size and above are read patch by patch (memory_gb %g)", role, memory_gb)
+        if boxes[index].bytes_in_memory > left:
             break
-        boxes[index] = boxes[index].held()
-    return boxes
+        result[index] = boxes[index].held()
+        left -= result[index].bytes_in_memory
+        held += 1
+    message = "%d of %d boxes are held in memory (%.2f of %g GB); the others are read patch by patch"
+    log.info(message, held, len(boxes), (room - left) / 1e9, room / 1e9)
+    return result
 
 
-def _open(row: SplitRow) -> LabelledBox:
-    raw, labels = open_raw(row.volume_json), open_labels(row.volume_json)
-    if raw.shape_zyx != labels.shape_zyx:
-        raise DataError(f"raw and labels of {row.volume} differ in shape", expected=raw.shape_zyx, got=labels.shape_zyx)
-    raw, labels = raw.crop(row.box), labels.crop(row.box)
-    return LabelledBox(row.volume, raw, labels, raw.channels, raw.shape_zyx, raw.voxel_size_zyx_nm, row.weight)
+def reach(box: Box, before_zyx: Sequence[int], after_zyx: Sequence[int]) -> Box:
+    """Move the faces of a box outwards, by different amounts on each side."""
+    return Box(
+        to_triple([a - b for a, b in zip(box.start_zyx, before_zyx, strict=True)]),
+        to_triple([a + b for a, b in zip(box.stop_zyx, after_zyx, strict=True)]),
+    )
+
+
+def shrink(labels: np.ndarray) -> np.ndarray:
+    """Give labels in the smallest integer type that holds them."""
+    return labels.astype(_smallest(int(labels.min()), int(labels.max())), copy=False)
+
+
+def join_small(slabs: Sequence[np.ndarray]) -> np.ndarray:
+    """Put slabs together along z, in the smallest type that holds all of them."""
+    dtype = _smallest(min(int(slab.min()) for slab in slabs), max(int(slab.max()) for slab in slabs))
+    joined = np.empty((sum(len(slab) for slab in slabs), *slabs[0].shape[1:]), dtype)
+    return np.concatenate(slabs, out=joined, casting="unsafe")
+
+
+def _smallest(low: int, high: int) -> np.dtype:
+    types = ("u1", "i1", "u2", "i2", "i4", "u4", "i8", "u8")  # i4 first: patches of it are read as int32
+    return next(np.dtype(t) for t in types if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
+
+
+def _cut(row: SplitRow, whole: Volume, labels: Volume) -> LabelledBox:
+    if whole.shape_zyx != labels.shape_zyx:
+        raise DataError(
+            f"raw and labels of {row.volume} differ in shape", expected=whole.shape_zyx, got=labels.shape_zyx
+        )
+    raw, labels = whole.crop(row.box), labels.crop(row.box)
+    return LabelledBox(
+        row.volume,
+        raw,
+        labels,
+        raw.channels,
+        raw.shape_zyx,
+        raw.voxel_size_zyx_nm,
+        row.weight,
+        row.source,
+        row.share,
+        whole,
+    )
 
 
 def _read(source: Volume | np.ndarray, box: Box) -> np.ndarray:

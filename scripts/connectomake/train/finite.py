@@ -1,0 +1,190 @@
+"""Stop a training whose loss or gradient is not finite, before the weights are touched, and say what was wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils.data import default_collate
+
+from connectomake.errors import ModelError
+from connectomake.train.loading import numbers_of_step
+from connectomake.train.processes import gather, largest_in_place, rank, world
+from connectomake.volumes.files import replacing
+
+if TYPE_CHECKING:
+    from connectomake.train.module import Training
+
+
+@dataclass
+class _Asked:
+    """A step that a GPU has not told about yet."""
+
+    step: int
+    bad: torch.Tensor
+    copied: torch.cuda.Event | None
+
+
+class Watch:
+    """Looks at loss and gradient of every step.
+
+    On a CPU at once. A GPU would have to be waited for: there the optimizer is told, on the GPU, to leave the weights
+    alone, and the training stops one step later, when the answer has long arrived.
+
+    Parameters
+    ----------
+    folder
+        Where the batch is written that broke the training.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._loss = torch.zeros(())
+        self._asked: _Asked | None = None
+
+    def see(self, loss: torch.Tensor, first: bool) -> None:
+        """Take in the loss of a batch; `first` of its step."""
+        self._loss = loss if first else self._loss + loss
+
+    def check(self, module: Training, optimizer: torch.optim.Optimizer, norm: torch.Tensor) -> None:
+        """Look at a step that is about to be made.
+
+        Parameters
+        ----------
+        module
+            The training.
+        optimizer
+            Whose step it is.
+        norm
+            Of the gradient, the same in all processes.
+
+        Raises
+        ------
+        ModelError
+            This step, or on a GPU the one before, is not finite: in all processes.
+        """
+        good = torch.isfinite(self._loss)
+        scaler = getattr(module.trainer.precision_plugin, "scaler", None)
+        # With gradient scaling (float16), gradients overflow now and then, and the scaler tries a smaller scale.
+        if scaler is None or scaler.get_scale() < 1:
+            good = good & torch.isfinite(norm)
+        bad = largest_in_place((~good).float())
+        step = module.trainer.global_step
+        if not tells_late(bad.device):
+            if bad:
+                raise explain(module, step, self.folder)
+            return
+        if scaler is None:  # which leaves the weights alone by itself
+            optimizer.found_inf = bad  # type: ignore[attr-defined]
+        self.settle(module)
+        self._asked = _Asked(step, *_fetch(bad))
+
+    def settle(self, module: Training) -> None:
+        """Wait for the answer about the last step that was looked at.
+
+        Raises
+        ------
+        ModelError
+            It was not finite.
+        """
+        asked, self._asked = self._asked, None
+        if asked is None:
+            return
+        if asked.copied is not None:
+            asked.copied.synchronize()
+        if asked.bad:
+            raise explain(module, asked.step, self.folder)
+
+
+def tells_late(device: torch.device) -> bool:
+    """Tell whether looking at a value makes this process wait for what it has asked a device to do."""
+    return device.type == "cuda"
+
+
+def _fetch(value: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+    """Begin to copy a number from a GPU; the event tells when it is there."""
+    if value.device.type == "cpu":
+        return value, None
+    copied = torch.cuda.Event()
+    told = torch.empty((), pin_memory=True).copy_(value, non_blocking=True)
+    copied.record()
+    return told, copied
+
+
+def explain(module: Training, step: int, folder: Path) -> ModelError:
+    """Make a step again, batch by batch, to find what is not finite, and save the batch where it is found.
+
+    The weights are still those that the step began with, and patches and dropout are functions of the batch's number.
+    All processes take part, and get the same error.
+
+    Parameters
+    ----------
+    module
+        The training.
+    step
+        Steps made before it.
+    folder
+        Where the batch is written: a file of tensors and plain data.
+    """
+    data = module.trainer.datamodule  # type: ignore[attr-defined]
+    module.zero_grad()
+    found = ""
+    for part in range(module.cfg.accumulate):
+        numbers = list(numbers_of_step(step, data.batch, module.cfg.accumulate, rank(), world())[part])
+        batch = default_collate([data.training[number] for number in numbers])
+        module.seed_batch(step, part)
+        with module.trainer.precision_plugin.forward_context():
+            what = find_broken(module, {name: value.to(module.device) for name, value in batch.items()})
+        if what:
+            file = folder / f"not_finite_step{step + 1:09}_process{rank()}.pt"
+            volumes = [data.training.volume_of(number) for number in numbers]
+            with replacing(file) as temporary:
+                torch.save({**batch, "step": step + 1, "what": what, "patches": numbers, "volumes": volumes}, temporary)
+            found = f"{what}, in patches {numbers} of {', '.join(sorted(set(volumes)))}; the batch is saved in {file}"
+            break
+    everywhere = [text for text in gather(found) if text]
+    return diverged(step + 1, everywhere[0] if everywhere else "something that was finite when it was computed again")
+
+
+def find_broken(module: Training, batch: dict[str, torch.Tensor]) -> str:
+    """Compute loss and gradient of a batch, and name the first thing that is not finite; "" where all is.
+
+    Parameters
+    ----------
+    module
+        The training; the gradients of its weights are added to.
+    batch
+        ``raw``, ``values`` and ``mask``, on its device.
+    """
+    if not _is_finite(batch["raw"]):
+        return "the input (raw)"
+    if not _is_finite(torch.where(batch["mask"].bool(), batch["values"].float(), 0.0)):
+        return "the target (values)"
+    output = module.network(batch["raw"])
+    outputs = [output] if isinstance(output, torch.Tensor) else output
+    if not all(map(_is_finite, outputs)):
+        return "the network's output"
+    loss = module.losses(output, batch["values"], batch["mask"])
+    terms = [f"the loss term {name}" for name, value in module.losses.parts.items() if not _is_finite(value)]
+    if terms or not _is_finite(loss):
+        return [*terms, "the loss"][0]
+    loss.backward()
+    weights = module.network.named_parameters()
+    broken = [name for name, value in weights if value.grad is not None and not _is_finite(value.grad)]
+    return f"the gradient of {broken[0]}" if broken else ""
+
+
+def diverged(step: int, what: str) -> ModelError:
+    """Give the error for a training that cannot go on."""
+    return ModelError(
+        f"training diverged at step {step}",
+        expected="finite numbers everywhere",
+        got=f"not finite: {what}",
+        hint="lower train.optimizer.learning_rate, set train.precision to float32, or look for broken values in raw",
+    )
+
+
+def _is_finite(values: torch.Tensor) -> bool:
+    return bool(torch.isfinite(values).all())

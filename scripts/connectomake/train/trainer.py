@@ -1,0 +1,105 @@
+"""Lightning's trainer, told what it would otherwise guess, and with nothing that this package does itself."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.environments import ClusterEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+from torch import nn
+
+from connectomake.config.train import TrainConfig
+from connectomake.errors import ConfigError
+from connectomake.models.arithmetic import choose_device, choose_dtype
+
+# Warnings that nobody here can act on: Lightning 2.6 with torch 2.13, and its wish for a worker per core.
+LIGHTNINGS_OWN = (".*LeafSpec.*", ".*does not have many workers.*")
+PRECISIONS: dict[torch.dtype, Any] = {
+    torch.float32: "32-true",
+    torch.bfloat16: "bf16-mixed",
+    torch.float16: "16-mixed",
+}
+
+
+def choose_arithmetic(cfg: TrainConfig, network: nn.Module) -> torch.dtype:
+    """Choose what the network computes in, and set up the device for it.
+
+    Raises
+    ------
+    ConfigError
+        The device cannot compute in that.
+    """
+    device = choose_device(cfg.device)
+    dtype = choose_dtype(cfg.precision, device, network)
+    if dtype == torch.float16 and device.type == "cpu":
+        raise ConfigError("train.precision float16 needs a GPU", hint="use auto, bfloat16 or float32")
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    return dtype
+
+
+def make_trainer(
+    cfg: TrainConfig,
+    dtype: torch.dtype,
+    environment: ClusterEnvironment,
+    validates: bool,
+    callbacks: Sequence[pl.Callback],
+) -> pl.Trainer:
+    """Make the trainer.
+
+    Parameters
+    ----------
+    cfg
+        Settings.
+    dtype
+        What convolutions compute in.
+    environment
+        Who started this process.
+    validates
+        Whether there is anything to validate on.
+    callbacks
+        In the order in which they are called.
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its tips and tables
+    on_gpu = choose_device(cfg.device).type == "cuda"
+    return pl.Trainer(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=cfg.devices,
+        num_nodes=cfg.nodes,
+        strategy=_make_strategy() if cfg.processes > 1 else "auto",
+        plugins=[environment],
+        precision=PRECISIONS[dtype],
+        max_steps=cfg.max_steps,
+        max_epochs=-1,
+        accumulate_grad_batches=cfg.accumulate,
+        val_check_interval=cfg.validate_every_steps * cfg.accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if validates else 0,
+        benchmark=on_gpu,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep warnings back that nobody here can act on."""
+    with warnings.catch_warnings():
+        for message in LIGHTNINGS_OWN:
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+def _make_strategy() -> DDPStrategy:
+    """Average gradients, while they are still being computed; buffers are averaged by `average_buffers`."""
+    return DDPStrategy(forward_sync_buffers=False, gradient_as_bucket_view=True)

@@ -1,0 +1,34 @@
+"""Augment: what the random changes of training patches do, on a patch of the training data.
+
+in   split.tsv and the volumes that it names
+out  results/report/augmentations/{data}/{split}/{train}/augmentations.png
+"""
+
+
+rule draw_augmentations:
+    """Draw a patch before and after each augmentation."""
+    input:
+        split=rules.make_datasplit.output.table,
+    output:
+        figure=report(
+            f"{folder('train', volume=False, top='report/augmentations')}/augmentations.png",
+            caption="../report/augmentations.rst",
+            category="train",
+            labels={"data": "{data}", "model": "{train}", "figure": "augmentations"},
+        ),
+    log:
+        log_of("draw_augmentations", "train", volume=False),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        cfg=settings("train"),
+        augment=settings("train", "augment"),
+        title=lambda wildcards: f"{wildcards.data}, {wildcards.train}",
+        code=code("draw.augmentation", "augment", "train.examples"),
+    message:
+        "drawing the augmentations of {wildcards.train}"
+    script:
+        "../../scripts/draw_augmentations.py"

@@ -1,0 +1,44 @@
+"""Auto-configuration: fit the train presets of the chosen experiments to this machine, by measuring.
+
+in   the presets, and the splits that they are used with: the loader is measured on the real volumes
+out  config/train/{preset}_auto.yaml, git-ignored; an experiment takes it by `train: {preset}_auto`. No output that
+     Snakemake knows of: it is measured each time that it is asked for, and a file written by hand is never replaced
+cost about two minutes for each preset, on the machine where the job runs: on a cluster, on a node that trains
+"""
+
+
+rule autoconfigure_training:
+    """Measure batch, patch, precision, and workers for one preset."""
+    input:
+        split=lambda wildcards: f"{RESULTS}/split/{first_trained_by(wildcards.preset).chain('split')}/split.tsv",
+    output:
+        done=temp(f"{RESULTS}/autoconfig/{{preset}}.done"),
+    log:
+        f"{RESULTS}/log/autoconfigure_training/{{preset}}.log",
+    wildcard_constraints:
+        preset="[^/]+",
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        runtime=30,
+        gpu=lambda wildcards: gpus_of(first_trained_by(wildcards.preset).settings["train"]),
+    params:
+        preset=lambda wildcards: wildcards.preset,
+        augment=lambda wildcards: first_trained_by(wildcards.preset).presets["augment"],
+        project=str(PROJECT),
+    message:
+        "fitting config/train/{wildcards.preset}.yaml to this machine"
+    script:
+        "../../scripts/autoconfigure_training.py"
+
+
+rule autoconfig:
+    """Presets for this machine, of every train preset that the chosen experiments use."""
+    input:
+        expand(
+            rules.autoconfigure_training.output.done,
+            preset=sorted({variant.presets["train"].removesuffix("_auto") for variant in VARIANTS}),
+        ),
+    localrule: True
