@@ -16,7 +16,7 @@ from connectomake.geometry import Box
 from connectomake.targets.affinity import affinities_of_labels
 from connectomake.targets.registry import Targets
 from connectomake.train.normalisation import Normalisation, find_normalisation
-from connectomake.train.patches import TrainingPatches, ValidationPatches, check_sizes, tile_boxes
+from connectomake.train.patches import TrainingPatches, ValidationPatches, check_known, check_sizes, tile_boxes
 from connectomake.train.volumes import LabelledBox
 
 OFFSETS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 7, 0), (0, 0, -5))
@@ -237,3 +237,12 @@ def test_every_preset_of_augmentation_makes_patches():
         }, preset  # fmt: skip
         assert np.isfinite(sample["raw"]).all(), preset
         assert sample["mask"].any(), preset
+
+
+def test_a_target_of_which_nothing_is_known_is_refused():
+    box = make_box()
+    check_known(patches_of([box]))
+    no_background = replace(box, labels=box.labels + 1)
+    semantic = {"affinity": None, "distance": {"kind": "semantic"}}
+    with pytest.raises(DataError, match=r"nothing is known of channel 'distance' in the first 16 patches"):
+        check_known(patches_of([no_background], targets=semantic, losses=[{"loss": "mse"}]))

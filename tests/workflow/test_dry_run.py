@@ -58,3 +58,16 @@ def test_an_empty_or_unknown_sweep_is_refused(snakemake, tmp_path, sweep, word):
     assert told.returncode != 0
     assert word in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_autoconfig_can_be_planned(snakemake, tmp_path):
+    told = snakemake("-n", "autoconfig", "--config", f"results={tmp_path}/results")
+    assert told.returncode == 0, told.stderr
+    assert "fitting config/train/demo.yaml" in told.stdout + told.stderr
+
+
+def test_a_segmentation_that_has_nothing_to_segment_is_refused(snakemake, tmp_path):
+    data, override = "data.volumes.validate.role=predict", "train.validate_segmentation={}"
+    told = snakemake("-n", "--config", f"results={tmp_path}/results", f"override={override} {data}")
+    assert told.returncode != 0
+    assert "train.validate_segmentation segments validation volumes" in told.stdout + told.stderr

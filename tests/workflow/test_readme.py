@@ -44,6 +44,15 @@ def test_the_volume_of_the_readme_is_a_data_config():
     assert [volume.role for volume in config.volumes.values()] == ["train", "validate", "predict"]
 
 
+def test_the_losses_of_the_readme_are_those_of_a_training():
+    from connectomake.config.train import TrainConfig
+
+    block = re.search(r"```yaml\n(losses:.*?)```", README, re.DOTALL)
+    assert block is not None
+    targets = {"affinity": {}, "distance": {}}
+    assert len(TrainConfig.model_validate({"targets": targets, **yaml.safe_load(block[1])}).losses) == 3
+
+
 def test_conda_and_pip_install_the_same_versions():
     pip = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
     conda = yaml.safe_load((ROOT / "envs/connectomake.yaml").read_text())["dependencies"][-1]["pip"]
