@@ -119,10 +119,12 @@ def bind_flags(main: Callable[..., None], argv: Sequence[str]) -> Call:
     if int(os.environ.get("RANK", 0)):  # of several processes that torchrun started, the first writes
         log_file = record = None
     settings = [name for name in given if _model_of(hints[name]) is not None]
+    optional = {n for n in settings if given[n] is None and inspect.signature(main).parameters[n].default is None}
     for name in settings:
         given[name] = _read_settings(given[name])
     for change in changes:
         _apply_change(given, settings, change)
+    given |= {name: None for name in optional if not given[name]}
     given = {name: value for name, value in given.items() if value is not None}
     return Call(stage, _convert_all(main, given, stage), [record] if record else [], log_file)
 

@@ -23,7 +23,7 @@ from connectomake.draw.figure import (
 from connectomake.draw.overview import draw_overview, summarise
 from connectomake.draw.slices import Layers, draw_slices, paint, read_rows, stretch_contrast
 from connectomake.errors import DataError
-from connectomake.volumes.affinities import nearest_channels
+from connectomake.volumes.affinities import name_shown, nearest_channels
 
 VOXEL_NM = (30.0, 6.0, 6.0)
 
@@ -132,6 +132,15 @@ def test_other_affinities_become_gray(layers):
     row = read_rows(Layers(layers.raw, in_memory(values), affinity_channels=(0, 1)))[0]
     assert row.affinities.shape == (64, 48)
     assert (row.affinities == 20).all()
+
+
+def test_maps_that_are_no_affinities_are_named():
+    names = ["binary", "contour", "distance", "flow z"]
+    assert nearest_channels([None] * 4) == (0, 1, 2)
+    assert name_shown(names, [None] * 4) == "binary, contour, distance"
+    mixed = [None, (0, 1, 0), (0, 0, 1), (1, 0, 0)]
+    assert nearest_channels(mixed) == (3, 1, 2)
+    assert name_shown(names, mixed) == "affinities"
 
 
 def test_nodes_are_dotted_where_they_lie(layers):

@@ -87,7 +87,7 @@ EXTRAS = {
     "mednext_cos7": {"patience": 50, "keep_best": 3, "targets.classes.labels": COS7},
     "mednext_mito": {"patience": 50, "targets.classes.labels": {"mito": (1,)}},
 }
-OURS = {"default", "demo", "gpu", "half_hour"}
+OURS = {"default", "demo", "gpu", "half_hour", "maps"}
 
 
 @pytest.fixture(scope="module")

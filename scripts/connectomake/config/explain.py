@@ -94,11 +94,25 @@ def explain(error: ValidationError, model: type[BaseModel], layers: Sequence[Lay
     place = _origin(keys, layers).place(keys)
     key = ".".join([name, *map(str, keys)] if name else map(str, keys))
     more = f"and {len(located) - 1} more" if len(located) > 1 else ""
+    if found[0]["type"] == "extra_forbidden" and (others := _kinds_with(model, keys)):
+        kind = keys[-2] if len(keys) > 1 else name
+        return ConfigError(f"{place}: {key!r} is no key of this {kind}, only of {', '.join(others)}", hint=more)
     return _sentence(f"{place}: ", key, dict(found[0]), fields_at(model, keys[:-1]), more)
 
 
 def fields_at(model: type[BaseModel], keys: Sequence[str | int]) -> set[str]:
     """Give the keys that a model knows at a place inside it, over all members of a union."""
+    return {name for one in _models_at(model, keys) for name in one.model_fields}
+
+
+def _kinds_with(model: type[BaseModel], keys: Keys) -> list[str]:
+    """Name the members of a union that have a key which another lacks, by their first key, which tells them apart."""
+    found = [one for one in _models_at(model, keys[:-1]) if keys[-1] in one.model_fields]
+    return [str(next(iter(one.model_fields.values())).default) for one in found]
+
+
+def _models_at(model: type[BaseModel], keys: Sequence[str | int]) -> list[type[BaseModel]]:
+    """Give the models at a place inside a model: several where it is a union."""
     models = [model]
     for key in keys:
         inner: list[Any] = []
@@ -107,7 +121,7 @@ def fields_at(model: type[BaseModel], keys: Sequence[str | int]) -> set[str]:
                 field = one.model_fields.get(str(key))
                 inner += _unwrap(field.annotation) if field else []
         models = inner or models  # a name in a free mapping, or a place in a list: its items were unwrapped already
-    return {name for one in models if issubclass(one, BaseModel) for name in one.model_fields}
+    return [one for one in models if issubclass(one, BaseModel)]
 
 
 def _unwrap(annotation: Any) -> list[type[BaseModel]]:

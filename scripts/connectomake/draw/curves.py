@@ -5,8 +5,10 @@ The names of the columns are Lightning's and the user's; a column is told by wha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,6 +25,8 @@ SCORE_NAMES = ("val", "segmentation")
 THRESHOLD = "segmentation_threshold"  # at which a segmentation was best: no score
 SMOOTHED = 40  # the line is smoothed over about a fortieth of its length
 WIDTH_IN, MAIN_IN, SMALL_IN, LEFT_IN, TOP_IN, GAP_IN = 7.4, 2.9, 0.85, 0.75, 0.62, 0.28
+LEGEND_ROW_IN, FEW_LINES = 0.19, 3  # with more lines than these, the legend gets a place of its own
+ROLES = re.compile(r"(train|validate|validation|val)(ing)?[_/ ]?", re.IGNORECASE)
 
 
 def draw_curves(metrics: Path, title: str) -> Figure:
@@ -112,31 +116,41 @@ def _is_validation(name: str) -> bool:
 
 
 def _draw_lines(axes: Axes, table: Table, step: np.ndarray, names: Sequence[str]) -> None:
+    """Draw columns: what is one quantity in training and validation has one colour, and is dashed in validation."""
     plain_axes(axes)
+    quantities = list(dict.fromkeys(ROLES.sub("", name) for name in names))
+    is_loss = "loss" in names[0].lower()
     shown = []
-    for k, name in enumerate(names):
+    for name in names:
         there = np.isfinite(table[name]) & np.isfinite(step)
-        x, y, colour = step[there], table[name][there], LINES[k % len(LINES)]
+        x, y, colour = step[there], table[name][there], LINES[quantities.index(ROLES.sub("", name)) % len(LINES)]
         dots = "o" if y.size <= 60 else None
         width = y.size // (2 * SMOOTHED)
-        if width > 1 and "loss" in name.lower() and not _is_validation(name):
+        if width > 1 and is_loss and not _is_validation(name):
             axes.plot(x, y, color=colour, lw=0.6, alpha=0.25)
             y = smooth(y, width)
-        axes.plot(x, y, color=colour, lw=1.6, marker=dots, ms=3, label=name)
+        style = (0, (4, 2)) if is_loss and _is_validation(name) else "-"
+        axes.plot(x, y, color=colour, lw=1.6, ls=style, marker=dots, ms=3, label=name)
         shown.append(y)
     values = np.concatenate(shown)
-    if values.size and "loss" in names[0].lower():
-        _fit_losses(axes, float(values.min()), float(values.max()))
-    axes.legend(fontsize=8, frameon=False, loc="best", ncols=2 if len(names) > 3 else 1)
+    rows = -(-len(names) // 2) if len(names) > FEW_LINES else 0
+    if values.size and is_loss:
+        _fit_losses(axes, float(values.min()), float(values.max()), rows * LEGEND_ROW_IN / MAIN_IN)
+    place: Literal["upper center", "best"] = "upper center" if rows else "best"
+    axes.legend(fontsize=8, frameon=False, loc=place, ncols=2 if rows else 1, handlelength=3.2)
 
 
-def _fit_losses(axes: Axes, low: float, high: float) -> None:
-    """Scale to the lines that count, so that the noise of single batches does not squeeze them."""
+def _fit_losses(axes: Axes, low: float, high: float, room: float) -> None:
+    """Scale to the lines that count, so that the noise of single batches does not squeeze them.
+
+    `room` is the share of the height that is left free above them.
+    """
     if low > 0 and high > 20 * low:
         axes.set_yscale("log")
-        axes.set_ylim(low / 1.6, high * 1.6)
+        axes.set_ylim(low / 1.6, low / 1.6 * (2.56 * high / low) ** (1 / (1 - room)))
     elif high > low:
-        axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+        margin = 0.08 * (high - low)
+        axes.set_ylim(low - margin, low - margin + 1.16 * (high - low) / (1 - room))
 
 
 def _mark_best(all_axes: Sequence[Axes], step: float, value: float) -> None:
@@ -164,5 +178,5 @@ def _facts(table: Table, step: np.ndarray, best: tuple[float, float] | None) -> 
     if rate is not None:
         facts.append(f"{rate:.3g} steps per s")
     if best is not None:
-        facts.append(f"lowest validation loss {best[1]:.4g} at step {best[0]:,.0f} (dashed)")
+        facts.append(f"lowest validation loss {best[1]:.4g} at step {best[0]:,.0f} (ring)")
     return ", ".join(facts)

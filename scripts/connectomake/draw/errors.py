@@ -75,7 +75,8 @@ def draw_errors(
     lefts = [LEFT_IN + k * (COLUMN_IN + GAP_IN) for k in range(len(columns))]
     width = lefts[-1] + COLUMN_IN + LEFT_IN
     figure = new_figure(width, TOP_IN + sum(heights) + len(views) * (HEAD_IN + ROW_GAP_IN) - 0.05)
-    _write_title(figure, title, columns, lefts)
+    headings = [layers.affinity_heading if column == "affinities" else column for column in columns]
+    _write_title(figure, title, headings, lefts)
     top = TOP_IN
     for view, size_nm, height in zip(views, sizes_nm, heights, strict=True):
         _write_head(figure, view, top)

@@ -28,7 +28,8 @@ AGREES, DIFFERS, LABELLED = 0.22, 0.80, 0.50  # opacity of truth where labels ar
 class Layers:
     """What there is to draw of one volume. Only raw must be there.
 
-    `affinity_channels` are the channels to show, by the axis z, y, x along which they lead (`nearest_channels`).
+    `affinity_channels` are the channels to show, by the axis z, y, x along which they lead (`nearest_channels`), and
+    `affinity_heading` says what they are: stores of predictions may hold other maps than affinities.
     """
 
     raw: Readable
@@ -36,6 +37,7 @@ class Layers:
     labels: Readable | None = None
     truth: Readable | None = None
     affinity_channels: tuple[int, ...] = (0, 1, 2)
+    affinity_heading: str = "affinities"
 
     def aligned(self) -> dict[str, Layer]:
         """Lay what there is over the raw volume.
@@ -92,7 +94,8 @@ def draw_slices(
     width = max(lefts[-1] + COLUMN_IN + GAP_IN, NARROWEST_IN)
     figure = new_figure(width, TOP_IN + sum(max(height, NAME_IN) + GAP_IN for height, _ in size_in) + 0.05)
     write_text(figure, 0.12, 0.10, title, fontsize=11, weight="bold")
-    for left, heading in zip(lefts, paint(rows[0]), strict=True):
+    for left, column in zip(lefts, paint(rows[0]), strict=True):
+        heading = layers.affinity_heading if column == "affinities" else column
         write_text(figure, left, 0.47, heading, fontsize=9.5)
     top = TOP_IN
     for row, size, (height, width) in zip(rows, size_nm, size_in, strict=True):

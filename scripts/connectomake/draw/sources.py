@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from connectomake.draw.slices import Layers
-from connectomake.volumes.affinities import nearest_channels
+from connectomake.volumes.affinities import name_shown, nearest_channels
 from connectomake.volumes.files import read_json
 from connectomake.volumes.ingest import open_labels, open_raw
 from connectomake.volumes.skeletons import load_skeletons
@@ -31,15 +31,20 @@ def open_layers(volume_json: Path, affinities: Path | None = None, labels: Path 
         When a file is not there.
     """
     channels: tuple[int, ...] = (0, 1, 2)
+    named = "affinities"
     if affinities is not None:
         affinities = _folder(affinities)
-        channels = nearest_channels(read_attributes(affinities)["offsets_zyx_vx"])
+        told = read_attributes(affinities)
+        offsets = told["offsets_zyx_vx"]
+        channels = nearest_channels(offsets)
+        named = name_shown(told.get("channels", [str(c) for c in range(len(offsets))]), offsets)
     return Layers(
         raw=open_raw(volume_json),
         affinities=None if affinities is None else open_volume(affinities),
         labels=None if labels is None else open_volume(_folder(labels)),
         truth=open_labels(volume_json) if read_json(volume_json)["labels"] else None,
         affinity_channels=channels,
+        affinity_heading=named,
     )
 
 

@@ -25,7 +25,7 @@ from connectomake.train.sampling import draw_box, draw_place, find_values, keep_
 from connectomake.train.volumes import LabelledBox, reach
 
 NOTHING: Triple = (0, 0, 0)
-LOOKED_AT = 16
+LOOKED_AT, BEYOND = 16, 2**62
 _TRAIN, _PARTNER = 1, 1  # parts of the seed: what is drawn
 
 Sample = dict[str, np.ndarray]
@@ -167,9 +167,9 @@ def make_sample(patch: Patch, targets: Targets) -> Sample:
 
 
 def check_known(patches: TrainingPatches) -> None:
-    """Refuse targets of which nothing is known in the first patches: such a training would go on, and learn nothing.
+    """Refuse targets of which nothing is known in random patches: such a training would go on, and learn nothing.
 
-    As a rule one patch is made, and the training makes it again.
+    As a rule one patch is made, beyond those that any training reaches.
 
     Raises
     ------
@@ -178,12 +178,12 @@ def check_known(patches: TrainingPatches) -> None:
     """
     unknown = np.ones(len(patches.targets.channels), bool)
     for index in range(LOOKED_AT):
-        unknown &= ~patches[index]["mask"].any((1, 2, 3))
+        unknown &= ~patches[BEYOND + index]["mask"].any((1, 2, 3))
         if not unknown.any():
             return
     channel = patches.targets.channels[int(unknown.argmax())]
     raise DataError(
-        f"nothing is known of channel {channel.name!r} in the first {LOOKED_AT} patches",
+        f"nothing is known of channel {channel.name!r} in {LOOKED_AT} patches",
         expected=f"labels from which train.targets.{channel.target} follows",
         got="labels that leave it open in every voxel",
         hint="a larger patch, read_context: true, other settings of this target, or other volumes",

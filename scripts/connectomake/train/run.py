@@ -111,7 +111,7 @@ def _train(
     _check(boxes, validation, cfg)
     normalisation, targets = find_normalisation(boxes, cfg), Targets(cfg.targets, boxes[0].voxel_size_zyx_nm)
     patches = TrainingPatches(boxes, cfg, augment, targets, normalisation)
-    check_known(patches)
+    first_does(lambda: check_known(patches))
     data = PatchData(
         patches,
         ValidationPatches(validation, cfg, targets, normalisation),
