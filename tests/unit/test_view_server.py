@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from math import ceil
 from pathlib import Path
 
@@ -349,7 +350,9 @@ def test_no_results_is_an_error(tmp_path):
 def test_the_command_ends_quietly(results):
     write_json(results / "report" / "view" / "a b" / "state.json", {})
     command = [sys.executable, str(SERVE), "--results", str(results), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    # A shell lets what it starts in the background ignore Ctrl-C, and children inherit that.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
         lines = iter(process.stderr.readline, "")
         link = next(line for line in lines if "open#!" in line)
         process.send_signal(signal.SIGINT)
