@@ -12,6 +12,14 @@ pytestmark = pytest.mark.slow
 GROW = {"decode.threshold": 0.5, "decode.min_size_vx": 20, "decode.fill_distance_vx": 3}
 IN_BLOCKS = {"decode.block_zyx_vx": [16, 32, 16], "decode.chunk_zyx_vx": [16, 16, 16], "decode.jobs": 3}
 TUNED = {**IN_BLOCKS, "decode.tune.thresholds": [0.48, 0.5, 0.52]}
+# Enough for many objects, whatever the first weights are.
+LEARNT = {
+    "train.max_steps": 60,
+    "train.validate_every_steps": 30,
+    "train.checkpoint_every_steps": 30,
+    "train.optimizer.learning_rate": 0.02,
+    "train.ema_decay": 0,
+}
 EXPERIMENTS = {
     "whole": {"decode": "blocks", "override": {**GROW, "decode.block_zyx_vx": None, "decode.jobs": 1}},
     "blocks": {"decode": "blocks", "override": {**GROW, **IN_BLOCKS}},
@@ -23,6 +31,7 @@ EXPERIMENTS = {
 def config(small_config, tmp_path):
     """Write a config of three experiments that share one small model."""
     small = yaml.safe_load(small_config.read_text())
+    small["override"] |= LEARNT
     experiments = {name: {"data": "phantom", "train": "demo", **rest} for name, rest in EXPERIMENTS.items()}
     path = tmp_path / "three.yaml"
     path.write_text(yaml.safe_dump({**small, "experiments": experiments}))
