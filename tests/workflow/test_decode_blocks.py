@@ -9,9 +9,9 @@ from connectomake.volumes.volume import open_volume
 
 pytestmark = pytest.mark.slow
 
-GROW = {"decode.threshold": 0.5, "decode.min_size_vx": 20, "decode.fill_distance_vx": 3}
+GROW = {"decode.threshold": 0.75, "decode.min_size_vx": 20, "decode.fill_distance_vx": 3}
 IN_BLOCKS = {"decode.block_zyx_vx": [16, 32, 16], "decode.chunk_zyx_vx": [16, 16, 16], "decode.jobs": 3}
-TUNED = {**IN_BLOCKS, "decode.tune.thresholds": [0.48, 0.5, 0.52]}
+TUNED = {**IN_BLOCKS, "decode.tune.thresholds": [0.7, 0.75, 0.8]}
 # Enough for many objects, whatever the first weights are.
 LEARNT = {
     "train.max_steps": 60,
