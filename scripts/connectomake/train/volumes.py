@@ -153,8 +153,9 @@ def hold_smallest(boxes: Sequence[LabelledBox], room: float) -> list[LabelledBox
         result[index] = boxes[index].held()
         left -= result[index].bytes_in_memory
         held += 1
-    message = "%d of %d boxes are held in memory (%.2f of %g GB); the others are read patch by patch"
-    log.info(message, held, len(boxes), (room - left) / 1e9, room / 1e9)
+    rest = "; the others are read patch by patch" if held < len(boxes) else ""
+    message = "%d of %d boxes are held in memory (%.2f of %g GB)%s"
+    log.info(message, held, len(boxes), (room - left) / 1e9, room / 1e9, rest)
     return result
 
 
