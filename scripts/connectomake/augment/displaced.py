@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from connectomake.augment.grey import GreyScale
-from connectomake.augment.patch import UNKNOWN, Patch
-from connectomake.augment.resample import resample_labels, resample_raw
+from connectomake.augment.patch import Patch
+from connectomake.augment.resample import resample_labels, resample_raw, turn_in_section
 from connectomake.augment.sections import draw_sections
 from connectomake.config.augment import MisalignmentConfig, ShiftSectionsConfig
+from connectomake.config.data import UNKNOWN
 
 
 def shift_sections(patch: Patch, cfg: ShiftSectionsConfig, rng: np.random.Generator, grey: GreyScale) -> None:
@@ -75,8 +76,7 @@ def _forget(labels: np.ndarray, step: int, before: int, length: int) -> None:
 def _turn(patch: Patch, axis: int, sections: slice, angle: float) -> None:
     """Turn sections by an angle (radians) about the middle of the image."""
     raw, labels, before = _sections_of(patch, axis, sections)
-    cos, sin = np.cos(angle), np.sin(angle)
-    matrix = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    matrix = turn_in_section(angle)
     middle = np.array([0, *((n - 1) / 2 for n in raw.shape[2:])])
     offset, origin = middle - matrix @ middle, np.array([0, *before])
     in_labels = origin + offset - matrix @ origin

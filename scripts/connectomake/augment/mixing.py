@@ -6,9 +6,10 @@ import numpy as np
 from scipy import ndimage
 
 from connectomake.augment.grey import GreyScale
-from connectomake.augment.patch import UNKNOWN, Patch
-from connectomake.augment.resample import resample_labels, resample_raw
+from connectomake.augment.patch import Patch
+from connectomake.augment.resample import resample_labels, resample_raw, turn_in_section
 from connectomake.config.augment import CopyPasteConfig, MixupConfig
+from connectomake.config.data import UNKNOWN
 from connectomake.errors import DataError
 
 SMALLEST_OBJECT_VX = 64
@@ -66,9 +67,9 @@ def _turn_object(raw: np.ndarray, mask: np.ndarray, angle: float) -> tuple[np.nd
     """Turn an object in the plane of the sections; give the grey values of the box around it, and where it is."""
     box = ndimage.find_objects(mask.view(np.uint8))[0]
     shape = mask[box].shape
-    cos, sin = np.cos(angle), np.sin(angle)
+    matrix = turn_in_section(angle)
+    cos, sin = matrix[1, 1], matrix[2, 1]
     turned = (shape[0], *(int(np.ceil(n * abs(cos) + m * abs(sin))) for n, m in (shape[1:], shape[:0:-1])))
-    matrix = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
     offset = (np.array(shape) - 1) / 2 - matrix @ ((np.array(turned) - 1) / 2)
     inside = resample_labels(mask[box].astype(np.int8), matrix, offset, turned) == 1
     tight = ndimage.find_objects(inside.view(np.uint8))[0]

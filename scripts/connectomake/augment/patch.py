@@ -9,8 +9,6 @@ import numpy as np
 
 from connectomake.geometry import Box, Triple
 
-UNKNOWN = -1
-
 
 @dataclass
 class Patch:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from connectomake.augment.patch import UNKNOWN
+from connectomake.config.data import UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,12 @@ class Bending:
 
 
 NO_BENDING = Bending(np.zeros((0, 0, 0, 3)), np.zeros(3), np.ones(3))
+
+
+def turn_in_section(angle: float) -> np.ndarray:
+    """Give the (3, 3) matrix (z, y, x) of a turn within the sections, by radians."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
 
 
 def resample_raw(

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from connectomake.augment.grey import GreyScale
-from connectomake.augment.patch import UNKNOWN, Patch
+from connectomake.augment.patch import Patch
 from connectomake.config.augment import (
     BlurSectionsConfig,
     MissingPartsConfig,
@@ -14,6 +14,7 @@ from connectomake.config.augment import (
     MotionBlurConfig,
     SectionsConfig,
 )
+from connectomake.config.data import UNKNOWN
 
 
 def lose_sections(patch: Patch, cfg: MissingSectionsConfig, rng: np.random.Generator, grey: GreyScale) -> None:

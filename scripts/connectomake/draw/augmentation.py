@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from connectomake.draw.colours import overlay
-from connectomake.draw.figure import FAINT, add_axes_in, add_scale_bar, new_figure, show_image, write_text
+from connectomake.draw.figure import FAINT, add_axes_in, add_scale_bar, fit_picture, new_figure, show_image, write_text
 from connectomake.geometry import TripleNm
 
 COLUMN_IN, GAP_IN, LEFT_IN, TOP_IN, ROW_GAP_IN = 2.05, 0.07, 1.75, 0.78, 0.22
@@ -70,7 +70,7 @@ def draw_augmentations(examples: Sequence[Example], title: str) -> Figure:
     """
     shape, voxel_nm = examples[0].raw.shape, examples[0].voxel_size_zyx_nm
     sizes_nm = [tuple(shape[a] * voxel_nm[a] for a in axes) for axes in ((1, 2), (0, 2))]
-    sizes_in = [_picture_size_in(size) for size in sizes_nm]
+    sizes_in = [fit_picture(size, COLUMN_IN, TALLEST) for size in sizes_nm]
     lefts = [LEFT_IN + k * COLUMN_IN + (k + k // 2) * GAP_IN for k in range(4)]
     height = max(NARROWEST_TEXT_IN, *(size[0] for size in sizes_in)) + ROW_GAP_IN
     figure = new_figure(lefts[-1] + COLUMN_IN + GAP_IN, TOP_IN + height * len(examples))
@@ -152,10 +152,3 @@ def _format(value: Any) -> str:
     if len(few) == 2:
         return few[0] if few[0] == few[1] else " to ".join(few)
     return ", ".join(few) if len(few) <= 3 else f"{few[0]}, {few[1]} ... {few[-1]}"
-
-
-def _picture_size_in(size_nm: tuple[float, ...]) -> tuple[float, float]:
-    """Height and width in inches: as wide as the column, unless it would be too tall."""
-    ratio = size_nm[0] / size_nm[1]
-    width = COLUMN_IN * min(1.0, TALLEST / ratio)
-    return width * ratio, width

@@ -6,6 +6,7 @@ Figures are made as objects, never through pyplot, so that drawing leaves nothin
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from math import floor, log10, sqrt
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,23 @@ def add_axes_in(figure: Figure, left: float, top: float, width: float, height: f
     whole_width, whole_height = figure.get_size_inches()
     bottom = whole_height - top - height
     return figure.add_axes((left / whole_width, bottom / whole_height, width / whole_width, height / whole_height))
+
+
+def fit_picture(size_nm: Sequence[float], column_in: float, tallest: float) -> tuple[float, float]:
+    """Give height and width in inches of a picture: as wide as its column, unless it would be too tall.
+
+    Parameters
+    ----------
+    size_nm
+        What it shows, down and across.
+    column_in
+        Width of the column.
+    tallest
+        Height of the tallest picture, as a share of the column's width.
+    """
+    ratio = size_nm[0] / size_nm[1]
+    width = column_in * min(1.0, tallest / ratio)
+    return width * ratio, width
 
 
 def write_text(figure: Figure, left: float, top: float, text: str, **style: Any) -> None:

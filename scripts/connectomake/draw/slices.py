@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from connectomake.draw.colours import NO_PARTNER, adopt_ids, match_truth, overlay
-from connectomake.draw.figure import add_axes_in, add_scale_bar, new_figure, show_image, write_text
+from connectomake.draw.figure import add_axes_in, add_scale_bar, fit_picture, new_figure, show_image, write_text
 from connectomake.draw.planes import Layer, Plane, choose_planes, common_box, lay_over, read_plane
 from connectomake.volumes.volume import Readable
 
@@ -89,7 +89,7 @@ def draw_slices(
     """
     rows = read_rows(layers, slices=slices, field_vx=field_vx)
     size_nm = [row.plane.size_nm(layers.raw.voxel_size_zyx_nm) for row in rows]
-    size_in = [_picture_size_in(size) for size in size_nm]
+    size_in = [fit_picture(size, COLUMN_IN, TALLEST) for size in size_nm]
     lefts = [LEFT_IN + k * (COLUMN_IN + GAP_IN) for k in range(len(paint(rows[0])))]
     width = max(lefts[-1] + COLUMN_IN + GAP_IN, NARROWEST_IN)
     figure = new_figure(width, TOP_IN + sum(max(height, NAME_IN) + GAP_IN for height, _ in size_in) + 0.05)
@@ -179,13 +179,6 @@ def read_affinities(layer: Layer, plane: Plane, channels: tuple[int, ...]) -> np
         values = values.mean(0, keepdims=True)
     image = np.clip(np.moveaxis(values[::-1], 0, -1), 0, 255).astype(np.uint8)
     return np.squeeze(image, axis=-1) if image.shape[-1] == 1 else image
-
-
-def _picture_size_in(size_nm: tuple[float, float]) -> tuple[float, float]:
-    """Height and width in inches: as wide as the column, unless it would be too tall."""
-    ratio = size_nm[0] / size_nm[1]
-    width = COLUMN_IN * min(1.0, TALLEST / ratio)
-    return width * ratio, width
 
 
 def _add_nodes(axes: Axes, pos_nm: np.ndarray, plane: Plane, raw: Readable) -> None:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from connectomake.volumes.volume import Volume
 
 PENDING_ROWS = 1 << 22  # rows of finished blocks that wait to be merged: 100 MB at most
-UNKNOWN = -1  # the truth label of voxels that nobody has labelled; of a signed type only
 
 
 @dataclass(frozen=True)

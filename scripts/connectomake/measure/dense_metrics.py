@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from connectomake.config.data import UNKNOWN
 from connectomake.config.measure import MeasureConfig
 from connectomake.measure.adapted_rand import adapted_rand
-from connectomake.measure.contingency import UNKNOWN, Contingency
+from connectomake.measure.contingency import Contingency
 from connectomake.measure.matching import matching
 from connectomake.measure.overlap import classes, foreground
 from connectomake.measure.variation_of_information import voi

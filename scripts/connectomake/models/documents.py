@@ -62,7 +62,8 @@ def translate(section: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_keys(section: Mapping[str, Any], fields: set[str], architecture: str) -> None:
     """Refuse keys that the architecture has under no name."""
-    known = fields | {theirs for theirs, ours in NAMES.items() if ours in fields and theirs[:7] == architecture[:7]}
+    theirs = NAMES if architecture.startswith("mednext") else {}
+    known = fields | {name for name, ours in theirs.items() if ours in fields}
     for key in section:
         if key not in known and key not in ELSEWHERE:
             raise ConfigError(f"model: {architecture} has no key {key!r}", hint=nearest(key, known | set(ELSEWHERE)))

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.utils._pytree import tree_leaves
 
+from connectomake.geometry import Triple
+
 if TYPE_CHECKING:
     from connectomake.models.network import Network
 
-Triple = tuple[int, int, int]
 CONVOLUTIONS = {"conv2d", "conv3d"}
 TRANSPOSED = {"conv_transpose2d", "conv_transpose3d"}
 POOLS = {"max_pool2d", "max_pool3d", "avg_pool2d", "avg_pool3d"}

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
+from connectomake.config.data import UNKNOWN
 from connectomake.config.targets import AffinityConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
 from connectomake.targets.erosion import erode_labels
-from connectomake.targets.target import UNKNOWN
 
 
 class AffinityTarget:

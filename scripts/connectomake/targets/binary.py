@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from connectomake.config.data import UNKNOWN
 from connectomake.config.targets import BinaryConfig
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
 from connectomake.targets.erosion import erode_labels
-from connectomake.targets.target import UNKNOWN
 
 
 class BinaryTarget:

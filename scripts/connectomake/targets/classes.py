@@ -11,10 +11,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from connectomake.config.data import UNKNOWN
 from connectomake.config.targets import ClassesConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm
-from connectomake.targets.target import UNKNOWN
 
 _MOST_SHOWN = 20
 

@@ -14,9 +14,9 @@ import fastremap
 import numpy as np
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
+from connectomake.config.data import UNKNOWN
 from connectomake.config.targets import ContourConfig
 from connectomake.geometry import Box, Triple, TripleNm
-from connectomake.targets.target import UNKNOWN
 
 NO_LABEL = np.iinfo(np.int32).max
 

@@ -26,10 +26,11 @@ import numpy as np
 from numba import njit
 from scipy.ndimage import correlate1d, find_objects, minimum_filter1d
 
+from connectomake.config.data import UNKNOWN
 from connectomake.config.targets import DESCRIPTORS, DescriptorsConfig
 from connectomake.errors import ConfigError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
-from connectomake.targets.target import MOST_CONTEXT_VX, UNKNOWN, crop_to_context, number_objects
+from connectomake.targets.target import MOST_CONTEXT_VX, crop_to_context, number_objects
 
 CUT = 3.0
 """Sds after which the Gaussian is 0."""

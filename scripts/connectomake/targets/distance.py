@@ -23,10 +23,11 @@ from __future__ import annotations
 import edt
 import numpy as np
 
+from connectomake.config.data import UNKNOWN
 from connectomake.config.targets import DistanceConfig
 from connectomake.geometry import Box, Triple, TripleNm
 from connectomake.targets.skeleton_distance import distance_to_skeletons
-from connectomake.targets.target import UNKNOWN, context_of_reach, number_objects
+from connectomake.targets.target import context_of_reach, number_objects
 
 REACH = 3.0
 """Scales after which a distance counts as far."""

@@ -25,9 +25,10 @@ import itertools
 import numpy as np
 from numba import njit
 
+from connectomake.config.data import UNKNOWN
 from connectomake.config.targets import FlowConfig
 from connectomake.geometry import Box, Triple, TripleNm
-from connectomake.targets.target import UNKNOWN, context_of_reach
+from connectomake.targets.target import context_of_reach
 
 ROUNDS = 24
 """In cells of 20 voxels the vectors are then 4 degrees (mean) from those that more rounds lead to."""

@@ -12,9 +12,6 @@ import numpy as np
 from connectomake.config.channels import Channel
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
 
-UNKNOWN = -1
-"""The label of voxels about which the truth says nothing; what lies beyond an array is unknown too."""
-
 MOST_CONTEXT_VX = 96
 """No target asks for more labels than this before and after a patch: they have to be read, turned and looked at."""
 
@@ -36,7 +33,8 @@ class Target(Protocol):
         Parameters
         ----------
         labels
-            (Z, Y, X) int64, not changed, 0 = background, -1 = unknown: the patch and what is known around it.
+            (Z, Y, X) int64, not changed, 0 = background, -1 = unknown: the patch and what is known around it. What
+            lies beyond the array is unknown too.
         patch
             The patch, in voxels of `labels`.
 

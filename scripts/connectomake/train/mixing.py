@@ -12,7 +12,6 @@ from math import fsum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from connectomake.errors import DataError
 from connectomake.geometry import Box
@@ -124,8 +123,8 @@ def mix_boxes(boxes: Sequence[LabelledBox]) -> Mixture:
     )
 
 
-class WeightedConcatDataset(Dataset[Any]):
-    """Several data sets as one, each sample from one of them by its weight.
+class WeightedConcatDataset:
+    """Several data sets as one, each sample from one of them by its weight; torch's DataLoader takes it as it is.
 
     Sample i is a function of (seed, i) alone: the data set is drawn by its weight, then an item of it, all equally
     likely and with replacement. After the classes of this name in BANIS and PyTorch Connectomics.

@@ -13,10 +13,10 @@ from math import ceil, gcd, prod
 import numpy as np
 from numba import njit
 
+from connectomake.config.data import UNKNOWN
 from connectomake.config.sampling import SamplingConfig
 from connectomake.errors import DataError
 from connectomake.geometry import BlockGrid, Box, Triple
-from connectomake.targets.affinity import UNKNOWN
 from connectomake.train.volumes import LabelledBox, reach
 
 log = logging.getLogger(__name__)

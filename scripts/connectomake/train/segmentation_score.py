@@ -25,7 +25,7 @@ from connectomake.decode.channels import Channels
 from connectomake.decode.components import affinity_cc3d
 from connectomake.decode.sweep import sweep_thresholds
 from connectomake.errors import ConfigError, ConnectomakeError, DataError
-from connectomake.geometry import Box, Triple, to_triple, to_triple_nm, voxel_at
+from connectomake.geometry import Box, Triple, position_of, to_triple, to_triple_nm, voxel_at
 from connectomake.measure.contingency import contingency_of_arrays
 from connectomake.measure.dense_metrics import dense_metrics
 from connectomake.measure.nodes import clip_skeletons
@@ -224,7 +224,7 @@ def read_skeletons(row: SplitRow) -> Skeletons | None:
     if not file.is_file():
         return None
     said = read_json(row.volume_json)
-    origin = np.array(said["offset_zyx_nm"]) + np.multiply(row.box.start_zyx, said["voxel_size_zyx_nm"])
+    origin = position_of(np.array(row.box.start_zyx), said["voxel_size_zyx_nm"], said["offset_zyx_nm"])
     found = load_skeletons(file)
     return Skeletons(found.edges, found.node_skeleton_id, found.node_pos_nm - origin)
 

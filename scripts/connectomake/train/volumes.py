@@ -11,10 +11,10 @@ from math import prod
 import numpy as np
 
 from connectomake.augment.patch import Patch
+from connectomake.config.data import UNKNOWN
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
 from connectomake.split.table import SplitRow
-from connectomake.targets.affinity import UNKNOWN
 from connectomake.volumes.ingest import open_labels, open_raw
 from connectomake.volumes.volume import Volume
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-NEAREST = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+from connectomake.config.channels import NEAREST
 
 
 def nearest_channels(offsets_zyx_vx: Sequence[Sequence[int] | None]) -> tuple[int, ...]:
