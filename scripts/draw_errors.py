@@ -3,7 +3,7 @@
 in   errors      errors.tsv of the measure stage
      volume      volume.json of the ingest stage; its labels, where it has any, are the truth
      labels      (Z, Y, X) integer store (its zarr.json)
-     affinities  (C, Z, Y, X) uint8 store (its zarr.json); optional
+     affinities  (C, Z, Y, X) uint8 or float16 store (its zarr.json); optional
      skeletons   npz of truth skeletons, drawn as lines; optional
 out  figure      PNG
 """

@@ -1,7 +1,7 @@
 """Draw one wide picture of one volume: raw, affinities, segmentation, truth, neurites and numbers.
 
 in   volume      volume.json of the ingest stage; its labels, where it has any, are the truth
-     affinities  (C, Z, Y, X) uint8 store (its zarr.json)
+     affinities  (C, Z, Y, X) uint8 or float16 store (its zarr.json)
      labels      (Z, Y, X) integer store (its zarr.json)
      metrics     metrics.json of the measure stage; optional
 out  figure      PNG

@@ -1,7 +1,7 @@
 """Draw planes of one volume: raw, affinities, labels and truth side by side.
 
 in   volume      volume.json of the ingest stage; its labels, where it has any, are the truth
-     affinities  (C, Z, Y, X) uint8 store (its zarr.json); optional
+     affinities  (C, Z, Y, X) uint8 or float16 store (its zarr.json); optional
      labels      (Z, Y, X) integer store (its zarr.json); optional
      skeletons   npz of truth skeletons, drawn as dots; optional
 out  figure      PNG

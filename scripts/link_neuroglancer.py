@@ -2,7 +2,7 @@
 
 in   volume      volume.json of the ingest stage; its labels, where it has any, are the truth
      labels      (Z, Y, X) integer store (its zarr.json)
-     affinities  (C, Z, Y, X) uint8 store (its zarr.json); optional
+     affinities  (C, Z, Y, X) uint8 or float16 store (its zarr.json); optional
      skeletons   skeletons.npz beside the volume; optional
      errors      errors.tsv of the measure stage; optional
 out  state       JSON, the whole segmentation with its errors

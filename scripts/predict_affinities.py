@@ -1,9 +1,10 @@
 """Predict affinities over a volume, block by block; one of n jobs.
 
-in   volume      volume.json of the ingest stage
-     checkpoint  model.ckpt of the train stage
-out  marker      JSON file that says this job is done
-to   store       (C, Z, Y, X) uint8 probabilities x 255, shared by all jobs; complete once finish_prediction has run
+in   plan         plan.json of plan_prediction
+     volume       volume.json of the ingest stage
+     checkpoints  model.ckpt of the train stage, or several
+out  marker       JSON file that says this job is done
+to   store        (C, Z, Y, X) uint8 or float16, shared by all jobs; complete once finish_prediction has run
 Resumes block by block.
 """
 
@@ -15,8 +16,9 @@ from connectomake.stage import run
 
 def main(
     *,
+    plan: Path,
     volume: Path,
-    checkpoint: Path,
+    checkpoints: list[Path],
     marker: Path,
     store: Path,
     cfg: PredictConfig,
@@ -27,7 +29,7 @@ def main(
     """Predict this job's share of the blocks."""
     from connectomake.predict.job import predict_blocks
 
-    predict_blocks(volume, checkpoint, store, cfg, job=job, jobs=jobs, threads=threads, marker=marker)
+    predict_blocks(plan, volume, checkpoints, store, cfg, job=job, jobs=jobs, threads=threads, marker=marker)
 
 
 if __name__ == "__main__":

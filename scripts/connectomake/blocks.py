@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class Ledger:
                 blocks |= self._read(path)
         return blocks
 
-    def require_all(self, blocks: int, rule: str, jobs: int = 0) -> None:
+    def require_all(self, blocks: int, rule: str, job_of: Callable[[int], int] | None = None) -> None:
         """Raise DataError unless blocks 0..blocks - 1 are finished.
 
         Parameters
@@ -88,16 +88,16 @@ class Ledger:
             How many there are.
         rule
             What makes them, for the error.
-        jobs
-            The jobs that it is divided among: the error names those to run again. 0 = not known.
+        job_of
+            Gives the number of the job that a block belongs to: the error names those to run again. None = not known.
         """
         missing = sorted(set(range(blocks)) - self.done())
         if not missing:
             return
         hint = f"run {rule} again"
-        if jobs:
-            todo = sorted({block % jobs for block in missing})
-            hint += f" for the jobs of these blocks: with {jobs} jobs, {', '.join(map(str, todo[:NAMED_BLOCKS]))}"
+        if job_of is not None:
+            todo = sorted(set(map(job_of, missing)))
+            hint += f" for the jobs of these blocks: {', '.join(map(str, todo[:NAMED_BLOCKS]))}"
         named = ", ".join(map(str, missing[:NAMED_BLOCKS])) + (", ..." if len(missing) > NAMED_BLOCKS else "")
         raise DataError(f"{self.folder.parent} lacks {len(missing)} of {blocks} blocks ({named})", hint=hint)
 

@@ -16,6 +16,12 @@ def peak_bytes(work, *arguments):
     return read_memory("VmHWM")
 
 
+def peak_and_result(work, *arguments):
+    """Run something here; give the peak memory of this process, in bytes, and what it gave."""
+    result = work(*arguments)
+    return read_memory("VmHWM"), result
+
+
 def peak_above(work):
     """Run something here and give what it adds at its peak to the memory of this process, in bytes."""
     forget_peak()

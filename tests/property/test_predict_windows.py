@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectomake.geometry import BlockGrid, Box
-from connectomake.predict.windows import WindowGrid, blending_weights, reflect_pad
+from connectomake.predict.windows import WindowGrid, blending_weights, mirror_source, read_mirrored, reflect_pad
 
 sides = st.integers(1, 40)
 triples = st.tuples(sides, sides, sides)
@@ -100,3 +100,40 @@ def test_reflection_goes_back_and_forth(shape_zyx, margins):
         indices.append(np.minimum(position, period - position) if n > 1 else np.zeros(b - a, int))
     expected = array[0][np.ix_(*indices)]
     np.testing.assert_array_equal(reflect_pad(array, inside, wanted)[0], expected)
+
+
+@given(grids, st.tuples(*[st.integers(0, 9)] * 3))
+def test_a_margin_is_a_larger_volume_seen_from_within(grid, margin_zyx):
+    larger = WindowGrid(
+        [n + 2 * m for n, m in zip(grid.shape_zyx, margin_zyx, strict=True)], grid.window_zyx, grid.overlap
+    )
+    found = WindowGrid(grid.shape_zyx, grid.window_zyx, grid.overlap, margin_zyx)
+    expected = [[a - m for a in starts] for starts, m in zip(larger.starts_zyx, margin_zyx, strict=True)]
+    assert list(found.starts_zyx) == expected
+
+
+@given(st.builds(WindowGrid, small, small, st.floats(0, 0.6), small), st.data())
+def test_the_hull_of_windows_is_the_box_around_them(grid, data):
+    numbers = sorted(data.draw(st.sets(st.integers(0, len(grid) - 1), min_size=1, max_size=9)))
+    hull = grid.hull_of(np.array(numbers))
+    assert hull.start_zyx == tuple(np.min([grid[i].start_zyx for i in numbers], axis=0))
+    assert hull.stop_zyx == tuple(np.max([grid[i].stop_zyx for i in numbers], axis=0))
+
+
+@given(st.tuples(*[st.integers(1, 7)] * 3), st.tuples(*[st.integers(-20, 6)] * 3), st.tuples(*[st.integers(1, 30)] * 3))
+def test_a_mirrored_box_is_cut_from_the_mirrored_whole(shape_zyx, start, sides):
+    """Also where it needs a part of the volume alone."""
+    start = [min(a, n - 1) for a, n in zip(start, shape_zyx, strict=True)]
+    wanted = Box(start, [max(a + s, 1) for a, s in zip(start, sides, strict=True)])
+    array, whole = np.arange(np.prod(shape_zyx)).reshape(1, *shape_zyx), Box.of_shape(shape_zyx)
+    around = Box([min(a, 0) for a in wanted.start_zyx], np.maximum(wanted.stop_zyx, shape_zyx))
+    expected = reflect_pad(array, whole, around)[:, *wanted.within(around).slices]
+    read = []
+
+    def read_part(box):
+        read.append(box)
+        return array[0][box.slices]
+
+    np.testing.assert_array_equal(read_mirrored(read_part, shape_zyx, wanted), expected)
+    assert whole.contains(read[0])
+    assert read[0] == mirror_source(shape_zyx, wanted)

@@ -83,7 +83,7 @@ def test_layers_are_laid_over_by_their_offsets():
     whole = np.arange(6**3).reshape(6, 6, 6)
     raw = in_memory(whole, voxel_size_zyx_nm=(40.0, 4.0, 4.0), offset_zyx_nm=(80.0, 0.0, 12.0))
     part = in_memory(whole[2:, 1:5, 3:], voxel_size_zyx_nm=(40.0, 4.0, 4.0), offset_zyx_nm=(160.0, 4.0, 24.0))
-    layers = [lay_over(raw, raw, "raw"), lay_over(part, raw, "labels")]
+    layers = [lay_over(raw, raw), lay_over(part, raw)]
     assert layers[1].origin_zyx_vx == (2, 1, 3)
     box = common_box(layers)
     assert box == Box((2, 1, 3), (6, 5, 6))
@@ -91,10 +91,23 @@ def test_layers_are_laid_over_by_their_offsets():
         np.testing.assert_array_equal(read_plane(layers[0], plane, ids=True), read_plane(layers[1], plane, ids=True))
 
 
-def test_layers_that_do_not_fit_are_refused():
+@pytest.mark.parametrize("size", [20.0, 5.0])
+def test_layers_of_other_voxels_are_read_on_the_raw_ones(size: float):
+    raw = in_memory(np.zeros((6, 6, 6), np.uint8))
+    ids = np.arange(4**3).reshape(4, 4, 4)
+    labels = in_memory(ids, voxel_size_zyx_nm=(size,) * 3, offset_zyx_nm=(size / 2 + 15,) * 3)
+    layer = lay_over(labels, raw)
+    assert layer.box == (Box((2, 2, 2), (6, 6, 6)) if size > 10 else Box((2, 2, 2), (4, 4, 4)))
+    plane = choose_planes(layer.box)[0]
+    found = read_plane(layer, plane, ids=True)
+    under = [int(size < 10) + (np.arange(2, 6) - 2) // 2] if size > 10 else [1 + 2 * np.arange(2)]
+    np.testing.assert_array_equal(found, ids[1 if size > 10 else 3][np.ix_(under[0], under[0])])
+
+
+def test_layers_that_lie_elsewhere_are_refused():
     raw = in_memory(np.zeros((4, 4, 4)))
-    with pytest.raises(DataError, match="voxel sizes differ"):
-        lay_over(in_memory(np.zeros((4, 4, 4)), voxel_size_zyx_nm=(8.0, 8.0, 8.0)), raw, "labels")
-    away = lay_over(in_memory(np.zeros((4, 4, 4)), offset_zyx_nm=(400.0, 0.0, 0.0)), raw, "labels")
-    with pytest.raises(DataError, match="do not overlap"):
-        common_box([lay_over(raw, raw, "raw"), away])
+    for size in (10.0, 8.0):
+        place = {"voxel_size_zyx_nm": (size,) * 3, "offset_zyx_nm": (400.0, 0.0, 0.0)}
+        away = lay_over(in_memory(np.zeros((4, 4, 4)), **place), raw)
+        with pytest.raises(DataError, match="do not overlap"):
+            common_box([lay_over(raw, raw), away])

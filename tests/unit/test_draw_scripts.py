@@ -72,7 +72,7 @@ def load_script(name: str) -> ModuleType:
 
 def test_layers_are_opened_from_the_files_of_the_stages(run):
     layers = open_layers(run / "volume.json", run / "affinities.zarr" / "zarr.json", run / "labels.zarr")
-    assert layers.affinity_channels == (1, 2, 3)
+    assert layers.shown.channels == (1, 2, 3)
     assert layers.labels.shape_zyx == layers.truth.shape_zyx == (8, 24, 32)
     blind = open_layers(run / "blind.json")
     assert blind == Layers(blind.raw)

@@ -23,7 +23,7 @@ from connectomake.draw.figure import (
 from connectomake.draw.overview import draw_overview, summarise
 from connectomake.draw.slices import Layers, draw_slices, paint, read_rows, stretch_contrast
 from connectomake.errors import DataError
-from connectomake.volumes.affinities import name_shown, nearest_channels
+from connectomake.volumes.affinities import Shown, name_shown, nearest_channels
 
 VOXEL_NM = (30.0, 6.0, 6.0)
 
@@ -122,16 +122,25 @@ def test_affinities_along_x_y_z_are_red_green_blue(layers):
     offsets = [[0, 0, -9], [0, 0, -1], [-1, 0, 0], [3, 3, 3], [0, 1, 0]]
     channels = nearest_channels(offsets)
     assert channels == (2, 4, 1)
-    row = read_rows(Layers(layers.raw, in_memory(values), affinity_channels=channels))[0]
+    row = read_rows(Layers(layers.raw, in_memory(values), shown=Shown(channels=channels)))[0]
     assert (row.affinities == [10, 30, 20]).all()
 
 
 def test_other_affinities_become_gray(layers):
     values = np.stack([np.full((16, 64, 48), v, np.uint8) for v in (10, 30)])
     assert nearest_channels([[0, 0, 5], [0, 5, 0]]) == (0, 1)
-    row = read_rows(Layers(layers.raw, in_memory(values), affinity_channels=(0, 1)))[0]
+    row = read_rows(Layers(layers.raw, in_memory(values), shown=Shown(channels=(0, 1))))[0]
     assert row.affinities.shape == (64, 48)
     assert (row.affinities == 20).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_floats_look_as_their_bytes(layers, dtype):
+    """A store of float16 holds -1 to 1 after tanh, 0 to 1 else; what lies outside is as bright as the limit."""
+    told = {"offsets_zyx_vx": [None] * 3, "channels": list("abc"), "activations": ["sigmoid", "tanh", "identity"]}
+    values = np.stack([np.full((16, 64, 48), v, dtype) for v in (0.25, -0.5, 1.5)])
+    row = read_rows(Layers(layers.raw, in_memory(values), shown=Shown.of_attributes(told)))[0]
+    assert (row.affinities == [255, 63, 63]).all()
 
 
 def test_maps_that_are_no_affinities_are_named():

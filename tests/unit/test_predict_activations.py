@@ -1,11 +1,14 @@
 """Each channel by its own activation: in the network's output, in the store, and in what decoders read."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import small_prediction
 import torch
+from small_prediction import change
 from torch import nn
 
 from connectomake.config.channels import Channel
@@ -18,10 +21,11 @@ from connectomake.decode.stores import decode_store
 from connectomake.errors import DataError, ResumeMismatchError
 from connectomake.geometry import BlockGrid, Box
 from connectomake.models.activation import activate
-from connectomake.predict import job as job_module
+from connectomake.predict import members
+from connectomake.predict.evaluate import Ensemble, Predictor
 from connectomake.predict.finish import finish_prediction
-from connectomake.predict.job import predict_blocks
-from connectomake.predict.sliding import Recipe, SlidingWindow
+from connectomake.predict.recipe import Recipe
+from connectomake.predict.sliding import SlidingWindow
 from connectomake.predict.windows import WindowGrid
 from connectomake.volumes.grey_values import measure_grey_values
 from connectomake.volumes.store import read_attributes, write_store
@@ -59,7 +63,8 @@ def predict(recipe, core=None):
     grid = WindowGrid(SHAPE, WINDOW, 0.5)
     core = Box.of_shape(SHAPE) if core is None else core
     at = grid.hull(core)
-    sliding = SlidingWindow(Slopes().eval(), grid, recipe, device=torch.device("cpu"))
+    predictor = Predictor(Slopes().eval(), recipe, device=torch.device("cpu"))
+    sliding = SlidingWindow(Ensemble([predictor]), grid)
     return sliding.predict(draw_raw()[None, *at.slices].copy(), at, core)
 
 
@@ -126,26 +131,18 @@ def test_distances_come_back_as_they_were():
 
 
 def make_meta(channels=CHANNELS, **options):
-    given = {
-        "channels": [channel.as_dict() for channel in channels],
-        "normalisation": {"mean": 120.0, "std": 60.0, "each": "together"},
-        "voxel_size_zyx_nm": (20.0, 9.0, 9.0),
-        "window_zyx": WINDOW,
-        "divisor_zyx": (4, 4, 4),
-        "edge_convention": "source",
-        "in_channels": 1,
-        "model": SimpleNamespace(stem_factor=1, check_patch=lambda patch_zyx: None),
-        "hash": "0123abcd",
-    }
-    return SimpleNamespace(**(given | options))
+    plain = [channel.as_dict() for channel in channels]
+    return small_prediction.make_meta(plain, **{"window_zyx": WINDOW, "hash": "0123abcd"} | options)
 
 
 @pytest.fixture
 def loaded(monkeypatch):
     """What loading the checkpoint gives; to be changed by a test."""
     given = SimpleNamespace(network=Slopes().eval(), meta=make_meta())
-    monkeypatch.setattr(job_module, "load_checkpoint", lambda path, device: (given.network, given.meta))
-    return given
+    monkeypatch.setattr(members, "load_checkpoint", lambda path: (given.network, given.meta))
+    threads = torch.get_num_threads()
+    yield given
+    torch.set_num_threads(threads)
 
 
 def write_volume(folder, raw):
@@ -163,10 +160,7 @@ def write_volume(folder, raw):
 
 
 def predict_store(volume, store, cfg=CFG, jobs=2):
-    markers = [store.with_name(f"{store.stem}-{job}.json") for job in range(jobs)]
-    for job, marker in enumerate(markers):
-        predict_blocks(volume, "model.ckpt", store, cfg, job=job, jobs=jobs, marker=marker)
-    finish_prediction(markers, store)
+    finish_prediction(small_prediction.predict(volume, ["model.ckpt"], store, cfg, jobs), store)
     return open_volume(store).read()
 
 
@@ -176,7 +170,7 @@ def test_the_store_says_how_each_channel_was_activated(tmp_path, loaded):
     np.testing.assert_array_equal(found, predict(make_recipe()))
     attributes = read_attributes(tmp_path / "a.zarr")
     assert (attributes["activation"], attributes["activations"]) == ("sigmoid", KINDS)
-    cfg = CFG.model_copy(update={"activation": "scaled_sigmoid", "channels": (4, 2, 0)})
+    cfg = change(CFG, activation="scaled_sigmoid", channels=(4, 2, 0))
     part = predict_store(volume, tmp_path / "b.zarr", cfg)
     assert read_attributes(tmp_path / "b.zarr")["activations"] == ["softmax", "tanh", "scaled_sigmoid"]
     np.testing.assert_array_equal(part[:2], found[[4, 2]])
@@ -186,9 +180,10 @@ def test_the_store_says_how_each_channel_was_activated(tmp_path, loaded):
 
 def test_older_checkpoints_have_channels_of_affinities_alone(tmp_path, loaded):
     volume = write_volume(tmp_path, draw_raw())
-    first = predict_store(volume, tmp_path / "a.zarr", CFG.model_copy(update={"channels": 2}))
+    first = predict_store(volume, tmp_path / "a.zarr", change(CFG, channels=2))
     keys = ("name", "offset_zyx_vx", "activation")
-    loaded.meta.channels = [{key: channel[key] for key in keys} for channel in loaded.meta.channels[:2]]
+    older = [{key: channel[key] for key in keys} for channel in loaded.meta.channels[:2]]
+    loaded.meta = replace(loaded.meta, channels=older)
     np.testing.assert_array_equal(predict_store(volume, tmp_path / "b.zarr"), first)
 
 
@@ -214,10 +209,10 @@ def test_a_flat_volume_cannot_be_normalised_by_itself(tmp_path, loaded):
 
 def test_other_activations_are_other_settings(tmp_path, loaded):
     volume = write_volume(tmp_path, draw_raw())
-    predict_blocks(volume, "model.ckpt", tmp_path / "a.zarr", CFG, job=0, jobs=9)
+    small_prediction.predict(volume, ["model.ckpt"], tmp_path / "a.zarr", CFG, jobs=9, order=[0])
     loaded.meta.channels[2]["activation"] = "identity"
     with pytest.raises(ResumeMismatchError, match="activations"):
-        predict_blocks(volume, "model.ckpt", tmp_path / "a.zarr", CFG)
+        small_prediction.plan(volume, ["model.ckpt"], tmp_path / "a.zarr", CFG)
 
 
 def decode(store, labels, **settings):
@@ -251,7 +246,7 @@ class Distances(nn.Module):
 
 def test_exclusive_classes_decode_by_the_most_probable(tmp_path, loaded):
     volume = write_volume(tmp_path, draw_raw())
-    predict_store(volume, tmp_path / "a.zarr", CFG.model_copy(update={"channels": (3, 4, 5)}))
+    predict_store(volume, tmp_path / "a.zarr", change(CFG, channels=(3, 4, 5)))
     labels = decode(tmp_path / "a.zarr", tmp_path / "l.zarr", decoder="semantic", semantic={"method": "argmax"})
     found = predict(make_recipe())[3:6]
     expected = np.where(found[1:].max(0) > 127.5, 1 + found[1:].argmax(0), 0)

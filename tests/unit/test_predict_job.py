@@ -1,477 +1,261 @@
-import errno
+"""The jobs of a prediction: whatever is divided, begun again or averaged, the store holds the same."""
+
 import json
 import logging
-import os
-import signal
 import subprocess
 import sys
-import textwrap
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import zarr
-from torch import nn
+from small_prediction import (
+    CFG,
+    NAMES,
+    SHAPE,
+    blocks_of,
+    change,
+    draw_raw,
+    plan,
+    predict,
+    read,
+    read_files,
+    run_jobs,
+    write_checkpoint,
+    write_volume,
+)
 
 import connectomake
 from connectomake.blocks import Ledger
-from connectomake.config.architectures import BasicUnetConfig
-from connectomake.config.predict import PredictConfig
-from connectomake.errors import (
-    ConfigError,
-    ConnectomakeError,
-    DataError,
-    MissingDataError,
-    ModelError,
-    ResumeMismatchError,
-)
-from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, load_checkpoint, save_checkpoint
-from connectomake.models.registry import build_model
-from connectomake.predict import job as job_module
+from connectomake.errors import MissingDataError, MissingPackageError
+from connectomake.models.checkpoint import load_checkpoint
+from connectomake.predict.block_work import BlockWork
 from connectomake.predict.finish import finish_prediction
-from connectomake.predict.job import BlockWork, predict_blocks
-from connectomake.volumes.store import read_attributes, write_store
-
-SHAPE = (20, 40, 36)
-NAMES = ("z1", "y1", "x1", "z9")
-CFG = PredictConfig(block_zyx_vx=(16, 16, 16), chunk_zyx_vx=(8, 8, 8), precision="float32", device="cpu")
-
-
-def make_network():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv3d(1, 3, 3, padding=1), nn.InstanceNorm3d(3), nn.GELU(), nn.Conv3d(3, 4, 1)).eval()
-
-
-class TakesMultiplesOf4:
-    stem_factor = 1
-
-    def check_patch(self, patch_zyx):
-        if any(side % 4 for side in patch_zyx):
-            raise ValueError(f"{list(patch_zyx)} must be multiples of [4, 4, 4]")
-
-
-def make_meta(**options):
-    offsets = [(-1, 0, 0), (0, -1, 0), (0, 0, -1), (-9, 0, 0)]
-    names = zip(NAMES, offsets, strict=True)
-    given = {
-        "channels": [{"name": n, "offset_zyx_vx": list(o), "activation": "sigmoid"} for n, o in names],
-        "normalisation": {"mean": 120.0, "std": 60.0},
-        "voxel_size_zyx_nm": (20.0, 9.0, 9.0),
-        "window_zyx": (12, 16, 16),
-        "divisor_zyx": (4, 4, 4),
-        "edge_convention": "source",
-        "in_channels": 1,
-        "model": TakesMultiplesOf4(),
-        "hash": "0123abcd",
-    }
-    return SimpleNamespace(**{**given, **options})
-
-
-def write_volume(folder, raw):
-    write_store(folder / "raw.zarr", raw, voxel_size_zyx_nm=(20, 9, 9), offset_zyx_nm=(5, 6, 7), chunk_zyx=(16, 16, 16))
-    entry = {"source": "raw.zarr", "axes": "zyx", "box_zyx_vx": [[0, 0, 0], list(raw.shape)], "dtype": "uint8"}
-    description = {
-        "name": "small",
-        "voxel_size_zyx_nm": [20, 9, 9],
-        "offset_zyx_nm": [5, 6, 7],
-        "shape_zyx": list(raw.shape),
-        "raw": entry,
-        "labels": None,
-    }
-    (folder / "volume.json").write_text(json.dumps(description))
-    return folder / "volume.json"
-
-
-@pytest.fixture
-def raw():
-    return np.random.default_rng(2).integers(0, 255, SHAPE).astype(np.uint8)
-
-
-@pytest.fixture
-def volume(tmp_path, raw):
-    (tmp_path / "ingest").mkdir()
-    return write_volume(tmp_path / "ingest", raw)
+from connectomake.volumes.store import read_attributes
 
 
 @pytest.fixture(autouse=True)
-def loaded(monkeypatch):
-    """What load_checkpoint gives, to be changed by a test."""
-    given = SimpleNamespace(network=make_network(), meta=make_meta())
-    monkeypatch.setattr(job_module, "load_checkpoint", lambda path, device: (given.network, given.meta))
-    threads = torch.get_num_threads()
-    yield given
-    torch.set_num_threads(threads)
+def _threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
-def predict(volume, store, cfg=CFG, jobs=1, order=None):
-    markers = [store.parent / f"{store.stem}-{k}-of-{jobs}.json" for k in range(jobs)]
-    for k in order or range(jobs):
-        predict_blocks(volume, Path("model.ckpt"), store, cfg, job=k, jobs=jobs, marker=markers[k])
-    return markers
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory):
+    return write_volume(tmp_path_factory.mktemp("ingest"), draw_raw())
 
 
-def read(store):
-    return zarr.open_array(store / "s0", mode="r")[:]
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return [write_checkpoint(tmp_path_factory.mktemp("train") / "model.ckpt")]
 
 
-def change(cfg, **values):
-    return PredictConfig.model_validate({**cfg.model_dump(), **values})
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, volume, trained):
+    """The prediction by one job, in one block."""
+    store = tmp_path_factory.mktemp("whole") / "a.zarr"
+    predict(volume, trained, store, change(block_zyx_vx=(64, 64, 64)))
+    return read(store)
 
 
-def count_calls(monkeypatch):
+def count_blocks(monkeypatch):
     computed = []
     real = BlockWork.compute
-    monkeypatch.setattr(BlockWork, "compute", lambda self, b, raw: computed.append(b) or real(self, b, raw))
+    monkeypatch.setattr(BlockWork, "compute", lambda self, s, raw: computed.append(s.block) or real(self, s, raw))
     return computed
 
 
-def test_a_finished_store_says_what_it_is(tmp_path, volume):
+def test_a_finished_store_says_what_it_is(tmp_path, volume, trained, whole):
     store = tmp_path / "affinities.zarr"
-    markers = predict(volume, store)
+    markers = predict(volume, trained, store)
     with pytest.raises(MissingDataError):
         read_attributes(store)
     finish_prediction(markers, store)
     attributes = read_attributes(store)
-    assert attributes["offsets_zyx_vx"] == [[-1, 0, 0], [0, -1, 0], [0, 0, -1], [-9, 0, 0]]
     expected = {
         "edge_convention": "source",
         "activation": "sigmoid",
-        "checkpoint_hash": "0123abcd",
+        "checkpoint_hash": load_checkpoint(trained[0])[1].hash,
         "voxel_size_zyx_nm": [20, 9, 9],
         "channels": list(NAMES),
-        "window_zyx_vx": [12, 16, 16],
+        "window_zyx_vx": [8, 16, 16],
         "blending": "gaussian",
         "overlap": 0.5,
     }
     assert {key: attributes[key] for key in expected} == expected
     array = zarr.open_array(store / "s0", mode="r")
-    assert (array.shape, array.dtype, array.shards, array.chunks) == (
-        (4, *SHAPE),
-        np.uint8,
-        (4, 16, 16, 16),
-        (4, 8, 8, 8),
-    )
-    assert np.ptp(array[:]) > 20
+    assert (array.shape, array.dtype, array.shards) == ((4, *SHAPE), np.uint8, (4, 16, 16, 16))
+    np.testing.assert_array_equal(array[:], whole)
+    assert np.ptp(whole) > 50
     marker = json.loads(markers[0].read_text())
     assert (marker["job"], marker["jobs"], marker["blocks"], marker["computed"]) == (0, 1, 18, 18)
+    assert 0 < marker["network_seconds"] <= marker["seconds"]
+    assert (marker["device"], marker["dtype"]) == ("cpu", "torch.float32")
+    assert marker["mvoxel_per_s"] == pytest.approx(np.prod(SHAPE) / 1e6 / marker["seconds"], rel=0.05)
 
 
 @pytest.mark.parametrize(
     ("block", "jobs", "order"),
-    [((16, 16, 16), 3, (2, 0, 1)), ((8, 24, 40), 2, (1, 0)), ((64, 64, 64), 1, None), ((64, 64, 64), 4, None)],
+    [((16, 16, 16), 3, (2, 0, 1)), ((8, 24, 40), 2, (1, 0)), ((8, 16, 16), 1, None), ((64, 64, 64), 4, None)],
 )
-def test_blocks_jobs_and_order_do_not_change_a_bit(tmp_path, volume, block, jobs, order):
-    predict(volume, tmp_path / "a.zarr")
-    markers = predict(volume, tmp_path / "b.zarr", change(CFG, block_zyx_vx=block), jobs, order)
-    finish_prediction(markers, tmp_path / "b.zarr")
-    np.testing.assert_array_equal(read(tmp_path / "a.zarr"), read(tmp_path / "b.zarr"))
+def test_blocks_jobs_and_order_do_not_change_a_bit(tmp_path, volume, trained, whole, block, jobs, order):
+    store = tmp_path / "a.zarr"
+    finish_prediction(predict(volume, trained, store, change(block_zyx_vx=block), jobs, order), store)
+    np.testing.assert_array_equal(read(store), whole)
 
 
-def test_only_the_channels_asked_for_are_stored(tmp_path, volume):
-    predict(volume, tmp_path / "all.zarr")
+def test_windows_between_blocks_in_z_are_computed_once(tmp_path, volume, trained):
+    def count(block, jobs):
+        store = tmp_path / f"{block[0]}-{jobs}.zarr"
+        markers = predict(volume, trained, store, change(block_zyx_vx=block), jobs)
+        return sum(json.loads(marker.read_text())["windows"] for marker in markers)
+
+    assert count((24, 40, 40), 1) == count((8, 40, 40), 1) == 4 * 4 * 4
+    assert 4 * 4 * 4 < count((8, 40, 40), 2) < 2 * 4 * 4 * 4
+
+
+def test_only_the_channels_asked_for_are_stored(tmp_path, volume, trained, whole):
     for name, channels, kept in (("first", 3, [0, 1, 2]), ("listed", [3, 0], [3, 0])):
         store = tmp_path / f"{name}.zarr"
-        finish_prediction(predict(volume, store, change(CFG, channels=channels)), store)
-        np.testing.assert_array_equal(read(store), read(tmp_path / "all.zarr")[kept])
+        finish_prediction(predict(volume, trained, store, change(channels=channels)), store)
+        np.testing.assert_array_equal(read(store), whole[kept])
         assert read_attributes(store)["channels"] == [NAMES[c] for c in kept]
 
 
 @pytest.mark.parametrize("shape", [(3, 40, 9), (1, 1, 1)])
-def test_a_volume_smaller_than_the_window(tmp_path, raw, shape):
-    volume = write_volume(tmp_path, raw[tuple(slice(n) for n in shape)])
-    predict(volume, tmp_path / "a.zarr")
-    predict(volume, tmp_path / "b.zarr", change(CFG, block_zyx_vx=(8, 8, 8)))
+def test_a_volume_smaller_than_the_window(tmp_path, trained, shape):
+    volume = write_volume(tmp_path, draw_raw()[tuple(slice(n) for n in shape)])
+    predict(volume, trained, tmp_path / "a.zarr")
+    predict(volume, trained, tmp_path / "b.zarr", change(block_zyx_vx=(8, 8, 8)))
     assert read(tmp_path / "a.zarr").shape == (4, *shape)
     np.testing.assert_array_equal(read(tmp_path / "a.zarr"), read(tmp_path / "b.zarr"))
 
 
-def test_a_second_run_computes_nothing(tmp_path, volume, monkeypatch, caplog):
+def test_margins_change_what_is_near_the_faces_and_nothing_else(tmp_path, trained):
+    """With a margin of a stride there are windows besides those of none, all of which reach out of the volume."""
+    volume = write_volume(tmp_path, draw_raw((24, 40, 40)))
+    cfg = change(blending="constant")
+    stores = tmp_path / "a.zarr", tmp_path / "b.zarr", tmp_path / "c.zarr"
+    predict(volume, trained, stores[0], cfg)
+    predict(volume, trained, stores[1], change(cfg, margin_zyx_vx=(4, 8, 8)))
+    predict(volume, trained, stores[2], change(cfg, margin_zyx_vx=(4, 8, 8), block_zyx_vx=(8, 8, 24)), jobs=2)
+    without, found, other = map(read, stores)
+    np.testing.assert_array_equal(found, other)
+    inner = np.s_[:, 4:-4, 8:-8, 8:-8]
+    np.testing.assert_array_equal(found[inner], without[inner])
+    assert (found != without).mean() > 0.3
+
+
+def test_float16_holds_the_values_that_bytes_are_rounded_from(tmp_path, volume, trained, whole):
     store = tmp_path / "a.zarr"
-    predict(volume, store)
-    computed = count_calls(monkeypatch)
+    finish_prediction(predict(volume, trained, store, change(dtype="float16"), jobs=2), store)
+    found = read(store)
+    assert found.dtype == np.float16
+    assert np.abs(found.astype(float) * 255 - whole).max() <= 0.5 + 255 / 2**11
+    assert len(np.unique(found)) > 1000
+
+
+def test_an_ensemble_is_the_mean_in_whatever_order(tmp_path, volume, trained, whole):
+    others = [write_checkpoint(tmp_path / f"{seed}.ckpt", seed) for seed in (1, 2)]
+    alone = [whole.astype(float)]
+    for path in others:
+        predict(volume, [path], tmp_path / f"{path.stem}.zarr")
+        alone.append(read(tmp_path / f"{path.stem}.zarr").astype(float))
+    predict(volume, trained + others, tmp_path / "a.zarr")
+    predict(volume, others[::-1] + trained, tmp_path / "b.zarr", change(block_zyx_vx=(8, 24, 40)), jobs=2)
+    found = read(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(found, read(tmp_path / "b.zarr"))
+    assert np.abs(found - np.mean(alone, 0)).max() <= 1.001
+    assert np.abs(found - whole.astype(float)).mean() > 1
+
+
+def test_augmented_predictions_do_not_depend_on_blocks_or_on_what_is_stored(tmp_path, volume, trained, whole):
+    tta = change(tta={"flip": ["z", "x"], "permute": ["yx"]})
+    predict(volume, trained, tmp_path / "a.zarr", tta)
+    predict(volume, trained, tmp_path / "b.zarr", change(tta, block_zyx_vx=(8, 24, 40), channels=[2]), jobs=2)
+    found = read(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(read(tmp_path / "b.zarr"), found[2:3])
+    assert np.abs(found - whole.astype(float)).mean() > 1
+
+
+def test_a_part_is_the_whole_where_it_is_wanted(tmp_path, volume, trained, whole):
+    crops = [[[1, 2, 3], [9, 20, 30]], [[12, 30, 20], [19, 39, 36]]]
+    part = change(regions={"small": {"box_zyx_vx": [[1, 2, 3], [19, 39, 36]], "crops_zyx_vx": crops}})
+    markers = predict(volume, trained, tmp_path / "a.zarr", part, jobs=3)
+    finish_prediction(markers, tmp_path / "a.zarr")
+    wanted = np.zeros(SHAPE, bool)
+    for start, stop in crops:
+        wanted[tuple(map(slice, start, stop))] = True
+    np.testing.assert_array_equal(read(tmp_path / "a.zarr"), (whole * wanted)[:, 1:19, 2:39, 3:36])
+    done = [json.loads(marker.read_text()) for marker in markers]
+    assert sum(one["computed"] for one in done) < sum(one["blocks"] for one in done) == 2 * 3 * 3
+    assert read_attributes(tmp_path / "a.zarr")["offset_zyx_nm"] == [25, 24, 34]
+
+
+def test_a_second_run_computes_nothing(tmp_path, volume, trained, monkeypatch, caplog):
+    store = tmp_path / "a.zarr"
+    predict(volume, trained, store)
+    computed = count_blocks(monkeypatch)
     with caplog.at_level(logging.INFO):
-        markers = predict(volume, store, jobs=3)
+        markers = predict(volume, trained, store, jobs=3)
     assert computed == []
     assert "nothing is left to do" in caplog.text
     finish_prediction(markers, store)
 
 
-def test_another_number_of_jobs_goes_on_where_the_first_stopped(tmp_path, volume, monkeypatch):
+def test_another_number_of_jobs_goes_on_where_the_first_stopped(tmp_path, volume, trained, monkeypatch, whole):
     store = tmp_path / "a.zarr"
-    predict(volume, store, jobs=2, order=[1])
-    computed = count_calls(monkeypatch)
-    finish_prediction(predict(volume, store, jobs=3), store)
-    assert sorted(computed) == list(range(0, 18, 2))
+    predict(volume, trained, store, jobs=2, order=[1])
+    computed = count_blocks(monkeypatch)
+    finish_prediction(predict(volume, trained, store, jobs=3), store)
+    assert sorted(computed) == sorted(blocks_of(0, 2))
+    np.testing.assert_array_equal(read(store), whole)
 
 
-def test_a_moved_volume_is_the_same_and_a_remade_one_is_not(tmp_path, volume, raw):
-    store = tmp_path / "a.zarr"
-    predict(volume, store, jobs=2, order=[0])
-    predict((tmp_path / "ingest").rename(tmp_path / "moved") / "volume.json", store, jobs=2, order=[1])
-    write_volume(tmp_path / "moved", raw[::-1])
-    with pytest.raises(ResumeMismatchError, match=r"volume\.fingerprint was"):
-        predict(tmp_path / "moved" / "volume.json", store)
+def test_how_the_work_is_spread_is_no_setting(tmp_path, volume, trained):
+    predict(volume, trained, tmp_path / "a.zarr", jobs=9, order=[0])
+    predict(volume, trained, tmp_path / "a.zarr", change(jobs=4, batch=3, device="auto"), jobs=4)
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("overlap", 0.25),
-        ("blending", "constant"),
-        ("activation", "scaled_sigmoid"),
-        ("channels", 3),
-        ("precision", "bfloat16"),
-    ],
-)
-def test_other_settings_are_refused_by_name(tmp_path, volume, key, value):
-    predict(volume, tmp_path / "a.zarr", jobs=9, order=[0])
-    with pytest.raises(ResumeMismatchError, match=rf"{key}.* was .*, is now .*snakemake purge"):
-        predict(volume, tmp_path / "a.zarr", change(CFG, **{key: value}))
-
-
-def test_another_checkpoint_is_refused_by_name(tmp_path, volume, loaded):
-    predict(volume, tmp_path / "a.zarr", jobs=9, order=[0])
-    loaded.meta = make_meta(hash="4567")
-    with pytest.raises(ResumeMismatchError, match="checkpoint_hash was 0123abcd, is now 4567"):
-        predict(volume, tmp_path / "a.zarr")
-
-
-def test_how_the_work_is_spread_is_no_setting(tmp_path, volume):
-    predict(volume, tmp_path / "a.zarr", jobs=9, order=[0])
-    predict(volume, tmp_path / "a.zarr", change(CFG, jobs=4, batch=3, device="auto"), jobs=4)
-
-
-def test_unfinished_predictions_are_not_finished(tmp_path, volume):
-    store = tmp_path / "a.zarr"
-    with pytest.raises(MissingDataError, match="nothing was begun"):
-        finish_prediction([], store)
-    markers = predict(volume, store, jobs=3, order=[0, 2])
-    with pytest.raises(MissingDataError, match="1-of-3"):
-        finish_prediction(markers, store)
-    markers[1].write_text(markers[0].read_text())
-    with pytest.raises(DataError, match=r"lacks 6 of 18 blocks \(1, 4, 7, 10, 13, 16\).* with 3 jobs, 1"):
-        finish_prediction(markers, store)
-    markers[1].write_text('{"settings_hash": "other"}')
-    with pytest.raises(ResumeMismatchError, match="other settings"):
-        finish_prediction(markers, store)
-    assert not (store / "zarr.json").exists()
-
-
-def test_nan_names_block_and_checkpoint_and_keeps_what_was_done(tmp_path, volume, loaded):
-    class Failing(nn.Module):
-        """Fails from the 31st window on."""
-
-        calls = 0
-
-        def forward(self, x):
-            self.calls += 1
-            return make_network()(x) * (1.0 if self.calls <= 30 else float("nan"))
-
-    loaded.network = Failing()
-    with pytest.raises(ModelError, match=r"model\.ckpt, block \d+ \(from .* of .*raw\.zarr.*NaN"):
-        predict(volume, tmp_path / "a.zarr")
-    done = Ledger.open(tmp_path / "a.zarr" / "ledger").done()
-    assert done
-    assert done == set(range(len(done)))
-    loaded.network = make_network()
-    predict(volume, tmp_path / "a.zarr")
-    predict(volume, tmp_path / "b.zarr")
-    np.testing.assert_array_equal(read(tmp_path / "a.zarr"), read(tmp_path / "b.zarr"))
-
-
-def test_zeros_where_raw_is_not_constant_are_told(tmp_path, volume, loaded, caplog):
-    loaded.network[3].bias.data.fill_(-1e4)
-    predict(volume, tmp_path / "a.zarr")
-    assert "nothing but zeros" in caplog.text
-    caplog.clear()
-    (tmp_path / "flat").mkdir()
-    predict(write_volume(tmp_path / "flat", np.full(SHAPE, 7, np.uint8)), tmp_path / "b.zarr")
-    assert "nothing but zeros" not in caplog.text
-
-
-def test_a_full_disk_leaves_the_block_unmarked(tmp_path, volume, monkeypatch):
-    class FullArray:
-        """Takes two blocks."""
-
-        def __init__(self, array):
-            self.array, self.left = array, 2
-
-        def __setitem__(self, key, value):
-            if not self.left:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            self.left -= 1
-            self.array[key] = value
-
-    store = tmp_path / "a.zarr"
-    create = job_module.create_store
-    monkeypatch.setattr(job_module, "create_store", lambda *args, **options: FullArray(create(*args, **options)))
-    with pytest.raises(DataError, match=r"no room left to write .*a\.zarr.* free"):
-        predict(volume, store)
-    assert Ledger.open(store / "ledger").done() == {0, 1}
-    monkeypatch.setattr(job_module, "create_store", create)
-    finish_prediction(predict(volume, store), store)
-
-
-def test_too_small_a_gpu_is_said(tmp_path, volume, loaded):
-    class Large(nn.Module):
-        def forward(self, x):
-            raise torch.OutOfMemoryError("no room")
-
-    loaded.network = Large()
-    with pytest.raises(ConnectomakeError, match=r"block 0 .*use a smaller predict\.block_zyx_vx"):
-        predict(volume, tmp_path / "a.zarr")
-
-
-def test_a_window_that_does_not_suit_the_network_is_refused(tmp_path, volume, caplog):
-    with pytest.raises(ConfigError, match=r"\[12, 18, 16\] must be multiples of \[4, 4, 4\].*training, \(12, 16, 16\)"):
-        predict(volume, tmp_path / "a.zarr", change(CFG, window_zyx_vx=(12, 18, 16)))
-    predict(volume, tmp_path / "a.zarr", change(CFG, window_zyx_vx=(12, 20, 16)))
-    assert "trained with (12, 16, 16)" in caplog.text
-
-
-def test_a_channel_that_the_network_lacks_is_refused(tmp_path, volume):
-    with pytest.raises(ConfigError, match="some of 0 z1, 1 y1, 2 x1, 3 z9; got 5"):
-        predict(volume, tmp_path / "a.zarr", change(CFG, channels=5))
-
-
-def test_voxels_of_another_size_are_told(tmp_path, volume, loaded, caplog):
-    predict(volume, tmp_path / "a.zarr")
-    assert caplog.records == []
-    loaded.meta = make_meta(voxel_size_zyx_nm=(20.0, 18.0, 18.0))
-    predict(volume, tmp_path / "b.zarr")
-    assert "expect a worse prediction" in caplog.text
-
-
-def test_the_log_says_what_the_blocks_cost(tmp_path, volume, caplog):
+def test_the_log_says_how_much_of_the_time_was_the_network(tmp_path, volume, trained, caplog):
     with caplog.at_level(logging.INFO, "connectomake.predict"):
-        predict(volume, tmp_path / "a.zarr", change(CFG, block_zyx_vx=(64, 64, 64)))
-        predict(volume, tmp_path / "b.zarr")
-    costs = [r.getMessage() for r in caplog.records if "times the work" in r.getMessage()]
-    assert "1.00 times the work" in costs[0]
-    assert "48 windows" in costs[1]
-    assert "1.00 times" not in costs[1]
-    assert "GB of memory" in caplog.text
+        predict(volume, trained, tmp_path / "a.zarr", change(block_zyx_vx=(64, 64, 64)))
+    assert "64 windows in" in caplog.text
+    assert "% of the time was the networks'" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"channels": []},
-        {"channels": [1, 1]},
-        {"channels": 0},
-        {"channels": [-1]},
-        {"overlap": 1.0},
-        {"block_zyx_vx": [64, 64, 65], "chunk_zyx_vx": [64, 64, 64]},
-        {"batch": 0},
-        {"blending": "bump"},
-    ],
-)
-def test_impossible_settings_are_refused(values):
-    with pytest.raises(ValueError, match=next(iter(values))):
-        PredictConfig.model_validate(values)
-
-
-@pytest.fixture
-def trained(tmp_path, monkeypatch):
-    """A real checkpoint of a small network, and the real way to load it."""
-    monkeypatch.setattr(job_module, "load_checkpoint", load_checkpoint)
-    settings = BasicUnetConfig(filters=(4, 4, 4, 8, 8, 4))
-    channels = make_meta().channels
-    meta = CheckpointMeta(
-        architecture=describe_architecture(settings),
-        in_channels=1,
-        channels=channels,
-        normalisation={"mean": 120.0, "std": 60.0},
-        voxel_size_zyx_nm=(20.0, 9.0, 9.0),
-        window_zyx=(16, 32, 32),
-        divisor_zyx=(16, 16, 16),
-    )
-    torch.manual_seed(0)
-    save_checkpoint(tmp_path / "model.ckpt", build_model(settings, 1, len(channels)), meta)
-    return tmp_path / "model.ckpt"
-
-
-def test_the_scripts_run_by_hand(tmp_path, volume, trained):
+def test_the_scripts_run_by_hand(tmp_path, volume, trained, whole):
     scripts = Path(connectomake.__file__).parents[1]
     store, marker = tmp_path / "affinities.zarr", tmp_path / "0-of-1.json"
-    given = {"--volume": volume, "--checkpoint": trained, "--marker": marker, "--store": store}
+    planned = plan(volume, trained, store)
+    given = {"--plan": planned, "--volume": volume, "--checkpoints": trained[0], "--marker": marker, "--store": store}
     given |= {"--jobs": 1, "--threads": 1, "--set": "device=cpu"}
     flags = [str(word) for pair in given.items() for word in pair]
     subprocess.run([sys.executable, str(scripts / "predict_affinities.py"), *flags], check=True, capture_output=True)
     flags = ["--markers", str(marker), "--done", str(store / "zarr.json")]
     subprocess.run([sys.executable, str(scripts / "finish_prediction.py"), *flags], check=True, capture_output=True)
-    assert read(store).shape == (4, *SHAPE)
-    assert np.ptp(read(store)) > 5
-    assert len(read_attributes(store)["checkpoint_hash"]) == 64
+    np.testing.assert_array_equal(read(store), whole)
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "gone"])
-def test_a_broken_checkpoint_is_said_before_anything_is_made(tmp_path, volume, trained, damage):
-    if damage == "cut":
-        trained.write_bytes(trained.read_bytes()[:2000])
-    elif damage == "text":
-        trained.write_text("hello")
-    else:
-        trained.unlink()
-    with pytest.raises(ConnectomakeError, match=r"model\.ckpt.*(train a model first|give the model\.ckpt)"):
-        predict_blocks(volume, trained, tmp_path / "a.zarr", CFG)
-    assert not (tmp_path / "a.zarr").exists()
+def test_codecs_of_another_package_read_and_write_the_same(tmp_path, volume, trained):
+    pytest.importorskip("zarrs")
+    for name in ("zarr", "zarrs"):
+        predict(volume, trained, tmp_path / name / "a.zarr", change(codec_pipeline=name))
+    assert read_files(tmp_path / "zarr/a.zarr") == read_files(tmp_path / "zarrs/a.zarr")
+    assert "zarrs" not in zarr.config.get("codec_pipeline.path")
 
 
-def test_a_checkpoint_of_another_architecture_is_said(tmp_path, volume, trained):
-    content = torch.load(trained, weights_only=True)
-    content["meta"]["architecture"]["config"]["filters"] = [8, 8, 8, 8, 8, 8]
-    torch.save(content, trained)
-    with pytest.raises(ModelError, match=r"the weights in .*model\.ckpt are not those of its architecture"):
-        predict_blocks(volume, trained, tmp_path / "a.zarr", CFG)
-    content["meta"]["architecture"]["name"] = "unheard_of"
-    torch.save(content, trained)
-    with pytest.raises(ModelError, match="unheard_of"):
-        predict_blocks(volume, trained, tmp_path / "a.zarr", CFG)
+def test_codecs_that_are_not_installed_are_said(tmp_path, volume, trained, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zarrs", None)
+    planned = plan(volume, trained, tmp_path / "a.zarr")
+    with pytest.raises(MissingPackageError, match="pip install zarrs"):
+        run_jobs(planned, volume, trained, tmp_path / "a.zarr", change(codec_pipeline="zarrs"))
 
 
-def test_a_volume_of_other_channels_is_refused(tmp_path, volume, loaded):
-    loaded.meta = make_meta(in_channels=2)
-    with pytest.raises(DataError, match=r"raw\.zarr.* expected 2 channels; got 1"):
-        predict(volume, tmp_path / "a.zarr")
-
-
-CHILD = """
-    import sys, time
-    from pathlib import Path
-    from unittest import mock
-    import test_predict_job as tests
-    from connectomake.predict import job
-
-    network = tests.make_network()
-    slow = network.register_forward_hook(lambda *_: time.sleep(0.02))
-    with mock.patch.object(job, "load_checkpoint", lambda path, device: (network, tests.make_meta())):
-        tests.predict(Path(sys.argv[1]), Path(sys.argv[2]))
-"""
-
-
-def test_killed_and_restarted_gives_the_same_store_and_computes_nothing_twice(tmp_path, volume, monkeypatch):
-    store = tmp_path / "a.zarr"
-    paths = os.pathsep.join([str(Path(connectomake.__file__).parents[1]), str(Path(__file__).parent)])
-    child = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(CHILD), str(volume), str(store)], env={**os.environ, "PYTHONPATH": paths}
-    )
-    ledger_file = store / "ledger" / "0-of-1.json"
-    deadline = time.monotonic() + 120
-    while child.poll() is None and time.monotonic() < deadline:
-        if ledger_file.exists() and len(json.loads(ledger_file.read_text())["blocks"]) >= 3:
-            break
-        time.sleep(0.01)
-    assert child.poll() is None, "the child ended by itself"
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    done = Ledger.open(store / "ledger").done()
-    assert 3 <= len(done) < 18
-    computed = count_calls(monkeypatch)
-    finish_prediction(predict(volume, store), store)
-    assert sorted(computed) == sorted(set(range(18)) - done)
-    predict(volume, tmp_path / "b.zarr")
-    np.testing.assert_array_equal(read(store), read(tmp_path / "b.zarr"))
+def test_the_ledger_holds_the_plan(tmp_path, volume, trained):
+    planned = plan(volume, trained, tmp_path / "a.zarr")
+    run_jobs(planned, volume, trained, tmp_path / "a.zarr", jobs=9, order=[0])
+    assert Ledger.open(tmp_path / "a.zarr/ledger").settings == json.loads(planned.read_text())["settings"]
+    assert CFG.overlap == 0.5

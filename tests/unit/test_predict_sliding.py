@@ -1,18 +1,22 @@
 import errno
 import os
+import shutil
+import time
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from connectomake.errors import ConfigError, ModelError
+from connectomake.errors import ConfigError, ConnectomakeError, ModelError
 from connectomake.geometry import BlockGrid, Box
 from connectomake.models import arithmetic
 from connectomake.models.arithmetic import choose_device, choose_dtype, choose_memory_format
 from connectomake.pipeline import run_overlapped
-from connectomake.predict.memory import estimate_memory, log_memory
-from connectomake.predict.sliding import Recipe, SlidingWindow, as_torch_can
+from connectomake.predict import evaluate
+from connectomake.predict.evaluate import Ensemble, Predictor
+from connectomake.predict.recipe import Recipe
+from connectomake.predict.sliding import SlidingWindow, as_torch_can
 from connectomake.predict.windows import WindowGrid, blending_weights, reflect_pad
 
 CPU = torch.device("cpu")
@@ -38,10 +42,14 @@ def make_recipe(**options):
     return Recipe(**{"mean": 100.0, "std": 50.0, "channels": (0, 1, 2), **options})
 
 
-def predict_whole(network, raw, recipe, window=WINDOW, overlap=0.5, **options):
+def make_ensemble(network, recipe, **options):
+    return Ensemble([Predictor(network, recipe, device=CPU, **options)])
+
+
+def predict_whole(network, raw, recipe, window=WINDOW, overlap=0.5, batch=1, **options):
     grid = WindowGrid(raw.shape[1:], window, overlap)
     whole = Box.of_shape(grid.shape_zyx)
-    sliding = SlidingWindow(network, grid, recipe, device=CPU, **options)
+    sliding = SlidingWindow(make_ensemble(network, recipe, **options), grid, batch=batch)
     return sliding.predict(reflect_pad(raw, whole, grid.hull(whole)), grid.hull(whole), whole)
 
 
@@ -92,7 +100,7 @@ def test_the_block_does_not_change_a_bit(groups, block_zyx):
     network, raw = make_network(groups=groups), make_raw((19, 30, 33))
     grid = WindowGrid(raw.shape[1:], WINDOW, 0.5)
     whole = predict_whole(network, raw, make_recipe())
-    sliding = SlidingWindow(network, grid, make_recipe(), device=CPU)
+    sliding = SlidingWindow(make_ensemble(network, make_recipe()), grid)
     found = np.zeros_like(whole)
     for core in reversed(list(BlockGrid(grid.shape_zyx, block_zyx))):
         at = grid.hull(core)
@@ -222,15 +230,62 @@ def test_a_gpu_that_is_not_there_is_said(monkeypatch):
         choose_device("cuda")
 
 
-def test_memory_is_estimated_by_block(caplog):
-    windows, blocks = WindowGrid((100, 100, 100), (20, 20, 20), 0.5), BlockGrid((100, 100, 100), (50, 50, 50))
-    found = estimate_memory(windows, blocks, channels=3, raw_bytes=2, width=8, batch=4, itemsize=4)
-    assert found["input"] == 2 * 60**3 * 2
-    assert found["sums"] == 4 * 4 * 50**3
-    assert found["output"] == 2 * 3 * 50**3
-    assert found["network"] > 4 * 20**3 * 8 * 4
-    log_memory({"input": 10**9, "sums": 10**18})
-    assert "use a smaller block_zyx_vx" in caplog.text
+def test_float16_keeps_values_as_they_are():
+    network, raw = make_network(), make_raw((8, 20, 20))
+    found = predict_whole(network, raw, make_recipe(dtype="float16"))
+    expected = predict_by_hand(network, raw, make_recipe(), WINDOW, 0.5)
+    assert found.dtype == np.float16
+    assert np.abs(expected - found).max() <= 2**-11
+
+
+def test_an_ensemble_is_the_mean_of_values():
+    networks, raw = [make_network(), make_network(kernel=1)], make_raw((8, 20, 20))
+    recipes = [make_recipe(), make_recipe(mean=80.0, std=20.0)]
+    members = [Predictor(network, recipe, device=CPU) for network, recipe in zip(networks, recipes, strict=True)]
+    grid, whole = WindowGrid(raw.shape[1:], WINDOW, 0.5), Box.of_shape(raw.shape[1:])
+    found = SlidingWindow(Ensemble(members), grid).predict(raw, whole, whole)
+    each = [predict_by_hand(network, raw, r, WINDOW, 0.5) for network, r in zip(networks, recipes, strict=True)]
+    assert np.abs(255 * np.mean(each, 0) - found).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, when it imports its compiler
+def test_a_compiled_network_says_the_same():
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("there is no C++ compiler")
+    network, raw = make_network(), make_raw((8, 12, 32))
+    exact = predict_whole(network, raw, make_recipe()).astype(int)
+    compiled = predict_whole(network, raw, make_recipe(), compile="default").astype(int)
+    assert np.abs(exact - compiled).max() <= 1
+
+
+def test_a_network_that_cannot_be_compiled_is_said(monkeypatch):
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    def fail(*_):
+        raise BackendCompilerFailed(fail, RuntimeError("no compiler"), None)
+
+    monkeypatch.setattr(evaluate, "compile_network", lambda network, mode: fail)
+    with pytest.raises(ConnectomakeError, match=r"torch\.compile failed.*set predict\.compile: no"):
+        predict_whole(make_network(), make_raw(WINDOW), make_recipe(), compile="default")
+
+
+def test_time_of_the_network_is_counted():
+    ensemble = make_ensemble(Recorder(answer=lambda x: time.sleep(0.02) or torch.cat([x] * 3, 1)), make_recipe())
+    for _ in range(3):
+        ensemble(torch.zeros((1, 1, *WINDOW)))
+    assert 0.06 <= ensemble.seconds < 10
+
+
+def test_sums_too_large_for_the_gpu_are_kept_in_the_hosts_memory(monkeypatch, caplog):
+    """Places alone: there need be no GPU."""
+    sliding = SlidingWindow(make_ensemble(make_network(), make_recipe()), WindowGrid((64, 64, 64), WINDOW, 0.5))
+    sliding.device = torch.device("cuda")
+    needed = 4 * 4 * 64**3
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * needed, 9 * needed))
+    assert sliding._choose_place(Box.of_shape((64, 64, 64))) == torch.device("cuda")
+    with caplog.at_level("INFO"):
+        assert sliding._choose_place(Box.of_shape((64, 64, 65))) == CPU
+    assert "the host's memory" in caplog.text
 
 
 def test_pipeline_keeps_order_and_overlaps():

@@ -163,3 +163,8 @@ def test_a_foreign_store_has_no_attributes_of_ours(tmp_path: Path) -> None:
 )
 def test_a_shard_fits_volume_and_memory(shape: tuple, dtype: str, shard: tuple) -> None:
     assert fit_shard(shape, dtype) == shard
+
+
+def test_a_shard_may_be_kept_smaller_but_is_one_chunk_at_least() -> None:
+    assert fit_shard((1000, 1000, 1000), "uint8", most_bytes=2**21) == (128, 128, 128)
+    assert fit_shard((9, 1000, 1000, 1000), "float16", most_bytes=1) == (64, 64, 64)

@@ -9,9 +9,10 @@ from pathlib import Path
 PROJECT = Path(workflow.basedir)
 sys.path.insert(0, str(PROJECT / "scripts"))
 
-from connectomake.config.checks import check_patch_fits
+from connectomake.config.checks import check_patch_fits, is_trained
 from connectomake.config.data import FROM_LABELS
 from connectomake.config.decoders import OWN_BYTES_PER_VOXEL
+from connectomake.config.predict import TRAINED
 from connectomake.config.variants import index_variants, load_run, read_run
 from connectomake.errors import ConnectomakeError
 from connectomake.lock import free_dead_lock, sign_in

@@ -4,14 +4,14 @@ EXPERIMENT_FIGURES = ("metrics.tsv", "metrics.html", "metrics.png", "errors.html
 
 
 def curves(variant):
-    """Give the path of the training curves of a variant's network."""
-    return f"{RESULTS}/report/curves/{variant.chain('train')}/curves.png"
+    """Give the path of the training curves of a variant's network; none where it is not trained here."""
+    return [f"{RESULTS}/report/curves/{variant.chain('train')}/curves.png"] * is_trained(variant)
 
 
 def augmentations(variant):
     """Give the path of the picture of a variant's augmentations; none where it has none."""
     path = f"{RESULTS}/report/augmentations/{variant.chain('train')}/augmentations.png"
-    return [path] if variant.settings["augment"].names else []
+    return [path] if is_trained(variant) and variant.settings["augment"].names else []
 
 
 def report_of(*experiments):
@@ -19,8 +19,9 @@ def report_of(*experiments):
     shown = [variant for variant in VARIANTS if variant.experiment in experiments]
     figures = [f"{RESULTS}/report/{v.experiment}/{name}" for v in shown if measured(v) for name in EXPERIMENT_FIGURES]
     figures += [f"{RESULTS}/report/{variant.experiment}/settings.yaml" for variant in shown]
-    figures += [curves(variant) for variant in shown]
+    figures += [path for variant in shown for path in curves(variant)]
     figures += [path for variant in shown for path in augmentations(variant)]
+    figures += [path_of("predict", "check.png", v, volume) for v in shown for volume in segmented(v)]
     figures += [f"{RESULTS}/decode/{v.chain('decode')}/tune.png" for v in shown if v.settings["decode"].tune]
     figures += [
         f"{RESULTS}/report/slices/{v.chain('decode')}/{volume}/slices.png" for v in shown for volume in segmented(v)

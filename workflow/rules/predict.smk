@@ -1,29 +1,80 @@
 """Predict: run the network over every volume, block by block, in n jobs per volume.
 
 in   volume.json, model.ckpt
-out  results/predict/{data}/{split}/{train}/{predict}/{volume}/affinities.zarr   zarr.json is written last
+out  results/predict/{data}/{split}/{train}/{predict}/{volume}/plan.json        what all jobs follow, and what they take
+     results/predict/{data}/{split}/{train}/{predict}/{volume}/affinities.zarr  zarr.json is written last
+     results/predict/{data}/{split}/{train}/{predict}/{volume}/check.json, check.png
 Blocks that are done are told by the ledger in the store, not by Snakemake: a killed job goes on where it was.
 """
+
+import json
+
+PREDICT_THREADS = 8
+PREDICT_STORE = f"{folder('predict')}/affinities.zarr"
+
+
+def networks(wildcards):
+    """Name the checkpoints that predict: that of the train stage, or files of the user."""
+    trained = f"{folder('train', volume=False)}/model.ckpt".format(**wildcards)
+    named = settings("predict")(wildcards)["checkpoints"]
+    return [trained if name == TRAINED else locate(name) for name in named]
+
+
+def planned(need):
+    """Give what the plan says that a job takes; more in each further attempt. Not known before the plan is made."""
+
+    def of(wildcards, input, attempt):
+        with open(input.plan, encoding="utf-8") as file:
+            return attempt * json.load(file)["needs"][need]
+
+    return of
+
+
+rule plan_prediction:
+    """Decide what is predicted, in which blocks, and what it takes; refuse what cannot be."""
+    input:
+        volume=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",
+        checkpoints=networks,
+    output:
+        plan=f"{folder('predict')}/plan.json",
+    log:
+        log_of("plan_prediction", "predict"),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        store=PREDICT_STORE,
+        cfg=settings("predict"),
+        name=lambda wildcards: wildcards.volume,
+        folder=folder_of,
+        threads_per_job=PREDICT_THREADS,
+    message:
+        "planning the prediction of {wildcards.volume}"
+    script:
+        "../../scripts/plan_prediction.py"
 
 
 rule predict_affinities:
     """Predict one job's share of the blocks."""
     input:
+        plan=rules.plan_prediction.output.plan,
         volume=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",
-        checkpoint=rules.train_model.output.checkpoint,
+        checkpoints=networks,
     output:
         marker=f"{folder('predict')}/jobs/{{job}}-of-{{jobs}}.json",
     log:
         f"{folder('predict', top='log/predict_affinities')}/{{job}}-of-{{jobs}}.log",
     conda:
         ENVIRONMENT
-    threads: 8
+    threads: PREDICT_THREADS
     resources:
-        mem_mb=lambda wildcards, attempt: 12000 * attempt,
-        runtime=240,
+        mem_mb=planned("mem_mb"),
+        runtime=planned("runtime_min"),
         gpu=lambda wildcards: int(settings("predict")(wildcards)["device"] != "cpu"),
     params:
-        store=f"{folder('predict')}/affinities.zarr",
+        store=PREDICT_STORE,
         cfg=settings("predict"),
         job=lambda wildcards: int(wildcards.job),
         jobs=lambda wildcards: int(wildcards.jobs),
@@ -34,19 +85,54 @@ rule predict_affinities:
 
 
 rule finish_prediction:
-    """Check that every block is there, and declare the store complete."""
+    """Check that every block is there, make the coarse levels, and declare the store complete."""
     input:
         markers=markers_of("predict"),
     output:
-        done=f"{folder('predict')}/affinities.zarr/zarr.json",
+        done=f"{PREDICT_STORE}/zarr.json",
     log:
         log_of("finish_prediction", "predict"),
     conda:
         ENVIRONMENT
+    threads: 2
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=2000,
+        runtime=60,
     message:
         "prediction of {wildcards.volume} is complete"
     script:
         "../../scripts/finish_prediction.py"
+
+
+rule check_prediction:
+    """Look for drift, saturation, empty blocks and seams in a prediction, and draw what was found."""
+    input:
+        volume=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",
+        affinities=rules.finish_prediction.output.done,
+    output:
+        numbers=f"{folder('predict')}/check.json",
+        figure=report(
+            f"{folder('predict')}/check.png",
+            caption="../report/check.rst",
+            category="predict",
+            labels={
+                "volume": "{data}/{volume}",
+                "model": "{train}",
+                "prediction": "{predict}",
+                "figure": "check",
+            },
+        ),
+    log:
+        log_of("check_prediction", "predict"),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        title=lambda wildcards: wildcards.predict,
+        code=code("predict.check", "draw.prediction"),
+    message:
+        "checking the prediction of {wildcards.volume}"
+    script:
+        "../../scripts/check_prediction.py"

@@ -26,7 +26,7 @@ from connectomake.errors import ConnectomakeError
 from connectomake.geometry import Triple, to_triple
 from connectomake.losses import Losses
 from connectomake.models import build_model
-from connectomake.models.arithmetic import DTYPES, choose_device
+from connectomake.models.arithmetic import DTYPES, choose_device, keep_freed_memory
 from connectomake.split.table import read_split
 from connectomake.targets.registry import Targets
 from connectomake.train.averages import move_average
@@ -62,6 +62,8 @@ class Trainer:
         torch.set_num_threads(threads)
         self.cfg = TrainConfig.model_validate(train)
         self.device = choose_device(self.cfg.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         rows = [] if split is None else read_split(Path(split))
         self.boxes = open_boxes(rows, "train", self.cfg.memory_gb) or [make_up(self.cfg)]
         if self.device.type == "cuda":

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from connectomake.config.explain import nearest
-from connectomake.config.network import NetworkConfig, Triple, Width, check_length, multiply
+from connectomake.config.network import FOREIGN, NetworkConfig, Triple, Width, check_length, multiply
 
 Widths = Annotated[tuple[Width, ...], Field(min_length=2)]
 Factor = Annotated[int, Field(ge=1, le=4)]
@@ -274,6 +274,8 @@ def _architecture_of(value: Any) -> Any:
 def _check_architecture(value: Any) -> Any:
     """Refuse a name that no class of settings has, with the nearest one."""
     name = _architecture_of(value)
+    if name in FOREIGN:
+        raise ValueError(f"{name!r} is a network from elsewhere, which can predict (predict.checkpoints) but not learn")
     if name not in ARCHITECTURES:
         raise ValueError(f"no architecture {name!r}: {nearest(str(name), ARCHITECTURES)}")
     return value

@@ -32,6 +32,9 @@ class Channel:
         ``softmax`` over the channels of its target, or ``identity``.
     binary
         Whether the target is 0 or 1; else any number in the activation's range.
+    axes
+        How it changes when space is turned: "" not at all, ``z`` as the component of a vector along z, ``zy`` as that
+        of a matrix; what is computed in sections across z has ``zz`` besides. Affinities have an offset instead.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Channel:
     offset_zyx_vx: Offset | None = None
     activation: Activation = "sigmoid"
     binary: bool = True
+    axes: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Give plain data for a checkpoint or a store's attributes."""

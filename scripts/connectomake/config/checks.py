@@ -13,8 +13,9 @@ from connectomake.config.compose import NAME_RULE, is_name
 from connectomake.config.data import DataConfig
 from connectomake.config.decode import DecodeConfig
 from connectomake.config.expand import Variant
+from connectomake.config.explain import nearest
 from connectomake.config.measure import MeasureConfig
-from connectomake.config.predict import PredictConfig
+from connectomake.config.predict import TRAINED, PredictConfig
 from connectomake.config.split import SplitConfig
 from connectomake.config.synth import SynthConfig
 from connectomake.config.train import TrainConfig
@@ -61,14 +62,20 @@ def check_roles_suffice(variant: Variant) -> None:
     Raises
     ------
     ConfigError
-        Where no volume has the role train, or one has the role validate and the split cuts others for it.
+        Where a network is trained and no volume has the role train, or one has the role validate and the split cuts
+        others for it.
     """
     volumes = cast(DataConfig, variant.settings["data"]).volumes
     split = cast(SplitConfig, variant.settings["split"])
     where = f"experiment {variant.experiment}: config/data/{variant.presets['data']}.yaml"
     roles = ", ".join(f"{name}: {volume.role}" for name, volume in volumes.items())
-    if all(volume.role != "train" for volume in volumes.values()):
-        raise ConfigError(f"{where} has no volume to train on", expected="a volume with role: train", got=roles)
+    if is_trained(variant) and all(volume.role != "train" for volume in volumes.values()):
+        raise ConfigError(
+            f"{where} has no volume to train on",
+            expected="a volume with role: train",
+            got=roles,
+            hint="to predict with a network that is trained already, name it in predict.checkpoints",
+        )
     if split.method != "role" and any(volume.role == "validate" for volume in volumes.values()):
         raise ConfigError(
             f"{where} has a validate volume, and split.method: {split.method} would cut another",
@@ -104,7 +111,7 @@ def check_windows_fit_network(variant: Variant) -> None:
         Where a side of predict.window_zyx_vx is no multiple of what train.model needs, or not the only one it takes.
     """
     train, predict = cast(TrainConfig, variant.settings["train"]), cast(PredictConfig, variant.settings["predict"])
-    if predict.window_zyx_vx is not None:
+    if is_trained(variant) and predict.window_zyx_vx is not None:
         try:
             train.model.check_patch(predict.window_zyx_vx)
         except ValueError as error:
@@ -162,6 +169,8 @@ def check_decoder_reads_channels(variant: Variant) -> None:
     ConfigError
         With the experiment, what the decoder reads, and the channels that there are.
     """
+    if not is_trained(variant):
+        return  # the channels are those of a file, which planning the prediction opens
     train, predict = cast(TrainConfig, variant.settings["train"]), cast(PredictConfig, variant.settings["predict"])
     stored = store_channels(name_channels(train.targets), predict.channels)
     try:
@@ -236,12 +245,62 @@ def check_truth_for_metrics(variant: Variant) -> None:
         )
 
 
+def check_regions_name_volumes(variant: Variant) -> None:
+    """Refuse a region of a volume that the data do not have.
+
+    Raises
+    ------
+    ConfigError
+        With the name, and the one that was probably meant.
+    """
+    volumes = cast(DataConfig, variant.settings["data"]).volumes
+    for name in cast(PredictConfig, variant.settings["predict"]).regions:
+        if name not in volumes:
+            raise ConfigError(
+                f"experiment {variant.experiment}: predict.regions: no volume {name!r} in "
+                f"config/data/{variant.presets['data']}.yaml",
+                hint=nearest(name, volumes, "its volumes"),
+            )
+
+
+def check_turns_fit_windows(variant: Variant) -> None:
+    """Refuse test-time augmentation that exchanges axes along which windows, where they are known, have unequal sides.
+
+    Raises
+    ------
+    ConfigError
+        With the key, and the two sides.
+    """
+    train, predict = cast(TrainConfig, variant.settings["train"]), cast(PredictConfig, variant.settings["predict"])
+    window = predict.window_zyx_vx or (train.patch_zyx_vx if is_trained(variant) else None)
+    if window is None:
+        return  # it is that of a file, which planning the prediction opens
+    sides = dict(zip("zyx", window, strict=True))
+    for key, planes in (("rotate", predict.tta.rotate), ("permute", predict.tta.permute)):
+        for first, second in planes:
+            if sides[first] != sides[second]:
+                raise ConfigError(
+                    f"experiment {variant.experiment}: predict.tta.{key}: {first}{second} exchanges axes along which "
+                    "windows have different sides",
+                    expected="equal sides",
+                    got=f"{sides[first]} and {sides[second]} voxels of {list(window)} (z, y, x)",
+                    hint=f"take {first}{second} out of it, or set predict.window_zyx_vx",
+                )
+
+
+def is_trained(variant: Variant) -> bool:
+    """Tell whether a variant predicts with the network of its train stage, alone or among others."""
+    return TRAINED in cast(PredictConfig, variant.settings["predict"]).checkpoints
+
+
 CHECKS: tuple[Callable[[Variant], None], ...] = (
     check_names,
     check_roles_are_fixed,
     check_roles_suffice,
     check_blocks_hold_patches,
     check_windows_fit_network,
+    check_turns_fit_windows,
+    check_regions_name_volumes,
     check_phantoms_hold_patches,
     check_decoder_reads_channels,
     check_tuning_has_volumes,

@@ -15,6 +15,9 @@ from connectomake.config.section import Section
 Width = Annotated[int, Field(gt=0)]
 Triple = tuple[int, int, int]
 
+# What the checkpoints of networks from elsewhere have in place of an architecture; see `config/foreign.py`.
+FOREIGN = ("torchscript", "exported_program", "monai_bundle")
+
 
 class HeadConfig(Section):
     """The last layers for some of the targets: each head learns from the same features, by itself."""

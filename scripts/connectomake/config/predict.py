@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from connectomake.config.regions import RegionConfig
 from connectomake.config.section import Section
+from connectomake.config.tta import TtaConfig
+
+TRAINED = "trained"
 
 Voxels = Annotated[int, Field(gt=0)]
 Channel = Annotated[int, Field(ge=0)]
@@ -15,7 +19,28 @@ Channel = Annotated[int, Field(ge=0)]
 class PredictConfig(Section):
     """Overlapping windows, blended, written block by block."""
 
-    effort: ClassVar[frozenset[str]] = frozenset({"batch", "device", "jobs"})
+    effort: ClassVar[frozenset[str]] = frozenset({"batch", "codec_pipeline", "device", "jobs", "memory_gb"})
+
+    checkpoints: tuple[str, ...] = Field(
+        (TRAINED,),
+        min_length=1,
+        description="networks whose predictions are averaged: `trained` = that of the train stage, or paths of "
+        "checkpoints, also of ones that scripts/import_network.py made",
+    )
+    scale: Literal["match", "resample", "as_is"] = Field(
+        "match",
+        description="where a volume's voxels are not of the size that the network was trained with: match = take the "
+        "level of its pyramid that is, else stop; resample = resample the nearest level; as_is = take them as they are",
+    )
+    regions: dict[str, RegionConfig] = Field(
+        default_factory=dict, description="volume -> the part of it to predict; all of it by default"
+    )
+    margin_zyx_vx: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = Field(
+        (0, 0, 0),
+        description="mirrored voxels that windows reach out of the volume, so that its borders are seen from the "
+        "middle of a window too (z, y, x)",
+    )
+    tta: TtaConfig = Field(default_factory=TtaConfig, description="test-time augmentation; none by default")
 
     window_zyx_vx: tuple[Voxels, Voxels, Voxels] | None = Field(
         None,
@@ -39,9 +64,13 @@ class PredictConfig(Section):
         None, description="channels to store: a number = the first ones, a list = these (from 0), null = all"
     )
     block_zyx_vx: tuple[Voxels, Voxels, Voxels] = Field(
-        (512, 512, 512),
+        (256, 512, 512),
         description="voxels computed and written at once, one file each (z, y, x); sets the memory and the work done "
-        "twice at borders, not the result; multiples of chunk_zyx_vx",
+        "twice at borders in y and x, not the result; multiples of chunk_zyx_vx; halved where memory_gb does not "
+        "suffice",
+    )
+    memory_gb: PositiveFloat = Field(
+        8.0, description="memory that one job may take (GB); what it is expected to take is asked of the cluster"
     )
     chunk_zyx_vx: tuple[Voxels, Voxels, Voxels] = Field(
         (64, 64, 64), description="voxels read at once by whoever reads the result (z, y, x)"
@@ -50,6 +79,19 @@ class PredictConfig(Section):
         "auto",
         description="of the network's arithmetic; auto = bfloat16 where the GPU or CPU is built for it, else float16 "
         "(GPU) or float32 (CPU); name one where jobs run on different machines",
+    )
+    dtype: Literal["uint8", "float16"] = Field(
+        "uint8",
+        description="of the stored values: uint8 = 255 steps from 0 to 1 (-1 to 1 after tanh); float16 = as they are, "
+        "at twice the size",
+    )
+    pyramid: bool = Field(True, description="whether coarser levels are stored too, for viewing; a seventh more")
+    compile: Literal["no", "default", "reduce-overhead", "max-autotune"] = Field(
+        "no",
+        description="mode of torch.compile; reduce-overhead uses CUDA graphs; takes minutes at the start of each job",
+    )
+    codec_pipeline: Literal["zarr", "zarrs"] = Field(
+        "zarr", description="what encodes and decodes Zarr chunks; zarrs is in Rust (pip install zarrs)"
     )
     batch: PositiveInt = Field(1, description="windows at once on a GPU; a CPU takes one at a time (windows)")
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -62,6 +104,13 @@ class PredictConfig(Section):
         """Refuse blocks that are no whole number of chunks: a block is a file, and a file holds whole chunks."""
         if any(b % c for b, c in zip(self.block_zyx_vx, self.chunk_zyx_vx, strict=True)):
             raise ValueError(f"block_zyx_vx {self.block_zyx_vx} must be multiples of chunk_zyx_vx {self.chunk_zyx_vx}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_checkpoints(self) -> Self:
+        """Refuse an ensemble that counts a network twice."""
+        if len(set(self.checkpoints)) != len(self.checkpoints):
+            raise ValueError(f"checkpoints names one twice: {list(self.checkpoints)}")
         return self
 
     @model_validator(mode="after")

@@ -23,6 +23,8 @@ DESCRIPTORS = {
     "correlation": ("zy", "zx", "yx"),
     "size": ("",),
 }
+ACROSS = {"3d": "", "2d": "zz"}
+"""Axes of what is computed in each section, besides its own: another thing in sections across another axis."""
 
 
 class AffinityConfig(Section):
@@ -91,7 +93,7 @@ class ContourConfig(Section):
     @property
     def channels(self) -> list[Channel]:
         """One channel."""
-        return [Channel("contour", "contour")]
+        return [Channel("contour", "contour", axes=ACROSS[self.planes])]
 
 
 class DistanceConfig(Section):
@@ -121,7 +123,7 @@ class DistanceConfig(Section):
     @property
     def channels(self) -> list[Channel]:
         """One channel."""
-        return [Channel("distance", "distance", activation="tanh", binary=False)]
+        return [Channel("distance", "distance", activation="tanh", binary=False, axes=ACROSS[self.planes])]
 
     @model_validator(mode="after")
     def _check_settings_count(self) -> Self:
@@ -149,8 +151,11 @@ class FlowConfig(Section):
     @property
     def channels(self) -> list[Channel]:
         """One channel for each direction."""
-        axes = "zyx" if self.planes == "3d" else "yx"
-        return [Channel(f"flow {axis}", "flow", activation="tanh", binary=False) for axis in axes]
+        across = ACROSS[self.planes]
+        return [
+            Channel(f"flow {axis}", "flow", activation="tanh", binary=False, axes=across + axis)
+            for axis in ("zyx" if self.planes == "3d" else "yx")
+        ]
 
 
 class DescriptorsConfig(Section):
@@ -168,8 +173,11 @@ class DescriptorsConfig(Section):
     @property
     def channels(self) -> list[Channel]:
         """Ten channels, or those of the parts asked for."""
-        names = [f"descriptor {part} {axes}".strip() for part in self.parts for axes in DESCRIPTORS[part]]
-        return [Channel(name, "descriptors", binary=False) for name in names]
+        return [
+            Channel(f"descriptor {part} {axes}".strip(), "descriptors", binary=False, axes=axes)
+            for part in self.parts
+            for axes in DESCRIPTORS[part]
+        ]
 
     @field_validator("parts")
     @classmethod

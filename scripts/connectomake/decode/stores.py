@@ -20,6 +20,7 @@ from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import Box, Triple
 from connectomake.volumes.store import read_attributes, write_store
 from connectomake.volumes.volume import Volume, open_volume
+from connectomake.volumes.wanted import PASSED_ON
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +115,8 @@ def read_channels(volume: Volume, indices: Sequence[int], box: Box | None = None
 def describe_labels(cfg: DecodeConfig, n_objects: int, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Give the attributes of a store of labels: decoder, threshold, objects, all settings, the checkpoint's hash.
 
+    Which part of the volume was predicted, and on which level of it, is handed on.
+
     Parameters
     ----------
     cfg
@@ -129,6 +132,7 @@ def describe_labels(cfg: DecodeConfig, n_objects: int, attributes: Mapping[str, 
         "n_objects": n_objects,
         "settings": cfg.model_dump(mode="json", exclude={"jobs"}),
         "checkpoint_hash": attributes.get("checkpoint_hash"),
+        **{key: attributes[key] for key in PASSED_ON if key in attributes},
     }
 
 

@@ -120,7 +120,7 @@ def read_views(errors: Sequence[FoundError], layers: Layers, skeletons: Skeleton
     Raises
     ------
     DataError
-        When the volumes do not overlap or differ in voxel size.
+        When the volumes do not overlap.
     """
     aligned = layers.aligned()
     box = common_box(list(aligned.values()))
@@ -156,7 +156,7 @@ def _read_view(
         error,
         plane,
         read_gray(aligned["raw"], plane),
-        read_affinities(aligned["affinities"], plane, layers.affinity_channels) if "affinities" in aligned else None,
+        read_affinities(aligned["affinities"], plane, layers.shown) if "affinities" in aligned else None,
         labels[best],
         truths[best] if truths else None,
         truth_ids,

@@ -61,7 +61,7 @@ def draw_errors(
     Raises
     ------
     DataError
-        When there are no labels, or the volumes do not overlap or differ in voxel size.
+        When there are no labels, or the volumes do not overlap.
     """
     if layers.labels is None:
         raise DataError("a figure of errors needs labels")
@@ -75,7 +75,7 @@ def draw_errors(
     lefts = [LEFT_IN + k * (COLUMN_IN + GAP_IN) for k in range(len(columns))]
     width = lefts[-1] + COLUMN_IN + LEFT_IN
     figure = new_figure(width, TOP_IN + sum(heights) + len(views) * (HEAD_IN + ROW_GAP_IN) - 0.05)
-    headings = [layers.affinity_heading if column == "affinities" else column for column in columns]
+    headings = [layers.shown.name if column == "affinities" else column for column in columns]
     _write_title(figure, title, headings, lefts)
     top = TOP_IN
     for view, size_nm, height in zip(views, sizes_nm, heights, strict=True):

@@ -14,6 +14,7 @@ import numpy as np
 
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
+from connectomake.volumes.resample import covered_box, lay_on
 from connectomake.volumes.volume import Readable
 
 MOST_PIXELS = 1024
@@ -63,28 +64,24 @@ class Layer:
         return Box.of_shape(self.volume.shape_zyx).shift(self.origin_zyx_vx)
 
 
-def lay_over(volume: Readable, raw: Readable, name: str) -> Layer:
-    """Find where a volume lies on the raw volume.
+def lay_over(volume: Readable, raw: Readable) -> Layer:
+    """Find where a volume lies on the raw volume; voxels of another size are read on those of the raw volume.
 
     Parameters
     ----------
     volume, raw
-        The two; of one voxel size.
-    name
-        What the volume is, for the message.
+        The two.
 
-    Raises
-    ------
-    DataError
-        When the voxel sizes differ.
+    Returns
+    -------
+    Layer
+        Of the volume itself or, where its voxels have another size, of the nearest of them at each raw voxel whose
+        centre lies in the volume.
     """
     size = np.array(raw.voxel_size_zyx_nm)
     if not np.allclose(volume.voxel_size_zyx_nm, size, rtol=1e-3):
-        raise DataError(
-            f"the {name} cannot be drawn over the raw volume: voxel sizes differ (z, y, x in nm)",
-            expected=tuple(raw.voxel_size_zyx_nm),
-            got=tuple(volume.voxel_size_zyx_nm),
-        )
+        box = covered_box(volume, raw)
+        return Layer(lay_on(volume, raw, box), box.start_zyx)
     away = (np.array(volume.offset_zyx_nm) - np.array(raw.offset_zyx_nm)) / size
     return Layer(volume, to_triple(np.round(away).astype(int).tolist()))
 
@@ -129,7 +126,7 @@ def choose_planes(box: Box, slices: int = 1, field_vx: int = 2048) -> list[Plane
     slices = min(slices, shape[0])
     at_z = [start[0] + shape[0] * (2 * k + 1) // (2 * slices) for k in range(slices)]
     places = [(0, z) for z in at_z] + [(axis, start[axis] + shape[axis] // 2) for axis in (1, 2)]
-    return [_plane_at(box, axis, index) for axis, index in places]
+    return [plane_at(box, axis, index) for axis, index in places]
 
 
 def read_plane(layer: Layer, plane: Plane, *, ids: bool = False, channels: slice | None = None) -> np.ndarray:
@@ -160,8 +157,8 @@ def read_plane(layer: Layer, plane: Plane, *, ids: bool = False, channels: slice
     return values.reshape(*values.shape[:-2], height, down, width, across).mean((-3, -1), dtype=np.float32)
 
 
-def _plane_at(box: Box, axis: int, index: int) -> Plane:
-    """Cut a plane out of a box; its sides are whole numbers of steps."""
+def plane_at(box: Box, axis: int, index: int) -> Plane:
+    """Cut the plane at an index out of a box; its sides are whole numbers of steps."""
     start, stop, step = list(box.start_zyx), list(box.stop_zyx), [1, 1, 1]
     for a in range(3):
         step[a] = ceil((stop[a] - start[a]) / MOST_PIXELS)

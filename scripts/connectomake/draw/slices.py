@@ -7,7 +7,7 @@ the right is an error.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from connectomake.draw.colours import NO_PARTNER, adopt_ids, match_truth, overlay
 from connectomake.draw.figure import add_axes_in, add_scale_bar, fit_picture, new_figure, show_image, write_text
 from connectomake.draw.planes import Layer, Plane, choose_planes, common_box, lay_over, read_plane
+from connectomake.volumes.affinities import Shown
 from connectomake.volumes.volume import Readable
 
 COLUMN_IN, GAP_IN, LEFT_IN, TOP_IN = 2.85, 0.08, 0.62, 0.72
@@ -28,27 +29,19 @@ AGREES, DIFFERS, LABELLED = 0.22, 0.80, 0.50  # opacity of truth where labels ar
 class Layers:
     """What there is to draw of one volume. Only raw must be there.
 
-    `affinity_channels` are the channels to show, by the axis z, y, x along which they lead (`nearest_channels`), and
-    `affinity_heading` says what they are: stores of predictions may hold other maps than affinities.
+    `shown` says which channels of the affinities are shown: stores of predictions may hold other maps than these.
     """
 
     raw: Readable
     affinities: Readable | None = None
     labels: Readable | None = None
     truth: Readable | None = None
-    affinity_channels: tuple[int, ...] = (0, 1, 2)
-    affinity_heading: str = "affinities"
+    shown: Shown = field(default_factory=Shown)
 
     def aligned(self) -> dict[str, Layer]:
-        """Lay what there is over the raw volume.
-
-        Raises
-        ------
-        DataError
-            When voxel sizes differ.
-        """
+        """Lay what there is over the raw volume, and read it on the raw voxels."""
         named = {"raw": self.raw, "affinities": self.affinities, "labels": self.labels, "truth": self.truth}
-        return {name: lay_over(volume, self.raw, name) for name, volume in named.items() if volume is not None}
+        return {name: lay_over(volume, self.raw) for name, volume in named.items() if volume is not None}
 
 
 @dataclass(frozen=True)
@@ -85,7 +78,7 @@ def draw_slices(
     Raises
     ------
     DataError
-        When the volumes do not overlap or differ in voxel size.
+        When the volumes do not overlap.
     """
     rows = read_rows(layers, slices=slices, field_vx=field_vx)
     size_nm = [row.plane.size_nm(layers.raw.voxel_size_zyx_nm) for row in rows]
@@ -95,7 +88,7 @@ def draw_slices(
     figure = new_figure(width, TOP_IN + sum(max(height, NAME_IN) + GAP_IN for height, _ in size_in) + 0.05)
     write_text(figure, 0.12, 0.10, title, fontsize=11, weight="bold")
     for left, column in zip(lefts, paint(rows[0]), strict=True):
-        heading = layers.affinity_heading if column == "affinities" else column
+        heading = layers.shown.name if column == "affinities" else column
         write_text(figure, left, 0.47, heading, fontsize=9.5)
     top = TOP_IN
     for row, size, (height, width) in zip(rows, size_nm, size_in, strict=True):
@@ -126,9 +119,7 @@ def read_rows(layers: Layers, *, slices: int = 1, field_vx: int = 2048) -> list[
         Row(
             plane,
             grays[k],
-            read_affinities(aligned["affinities"], plane, layers.affinity_channels)
-            if "affinities" in aligned
-            else None,
+            read_affinities(aligned["affinities"], plane, layers.shown) if "affinities" in aligned else None,
             labels[k] if labels else None,
             truths[k] if truths else None,
         )
@@ -170,12 +161,12 @@ def _read_ids(layer: Layer | None, planes: Sequence[Plane]) -> list[np.ndarray]:
     return [] if layer is None else [read_plane(layer, plane, ids=True).astype(np.int64) for plane in planes]
 
 
-def read_affinities(layer: Layer, plane: Plane, channels: tuple[int, ...]) -> np.ndarray:
+def read_affinities(layer: Layer, plane: Plane, shown: Shown) -> np.ndarray:
     """Read the channels that lead along z, y, x as blue, green, red; their mean where they are not three."""
-    first = min(channels)
-    values = read_plane(layer, plane, channels=slice(first, max(channels) + 1))
-    values = values[[c - first for c in channels]]
-    if len(channels) != 3:
+    first = min(shown.channels)
+    values = read_plane(layer, plane, channels=slice(first, max(shown.channels) + 1))
+    values = shown.in_255_steps(values[[c - first for c in shown.channels]], layer.volume.dtype)
+    if len(values) != 3:
         values = values.mean(0, keepdims=True)
     image = np.clip(np.moveaxis(values[::-1], 0, -1), 0, 255).astype(np.uint8)
     return np.squeeze(image, axis=-1) if image.shape[-1] == 1 else image

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from connectomake.draw.slices import Layers
-from connectomake.volumes.affinities import name_shown, nearest_channels
+from connectomake.volumes.affinities import Shown
 from connectomake.volumes.files import read_json
 from connectomake.volumes.ingest import open_labels, open_raw
 from connectomake.volumes.skeletons import load_skeletons
 from connectomake.volumes.store import read_attributes
-from connectomake.volumes.volume import open_volume
+from connectomake.volumes.volume import Readable, open_volume
+from connectomake.volumes.wanted import find_wanted, mark_unknown
 
 
 def open_layers(volume_json: Path, affinities: Path | None = None, labels: Path | None = None) -> Layers:
@@ -21,7 +22,7 @@ def open_layers(volume_json: Path, affinities: Path | None = None, labels: Path 
     Parameters
     ----------
     volume_json
-        The ingested volume; its labels, where it has any, are the truth.
+        The ingested volume; its labels, where it has any, are the truth, as far as something was predicted.
     affinities, labels
         Stores of the predict and the decode stage: the folder, or the zarr.json in it.
 
@@ -30,21 +31,12 @@ def open_layers(volume_json: Path, affinities: Path | None = None, labels: Path 
     MissingDataError
         When a file is not there.
     """
-    channels: tuple[int, ...] = (0, 1, 2)
-    named = "affinities"
-    if affinities is not None:
-        affinities = _folder(affinities)
-        told = read_attributes(affinities)
-        offsets = told["offsets_zyx_vx"]
-        channels = nearest_channels(offsets)
-        named = name_shown(told.get("channels", [str(c) for c in range(len(offsets))]), offsets)
     return Layers(
         raw=open_raw(volume_json),
-        affinities=None if affinities is None else open_volume(affinities),
+        affinities=None if affinities is None else open_volume(_folder(affinities)),
         labels=None if labels is None else open_volume(_folder(labels)),
-        truth=open_labels(volume_json) if read_json(volume_json)["labels"] else None,
-        affinity_channels=channels,
-        affinity_heading=named,
+        truth=_open_truth(volume_json, affinities or labels),
+        shown=Shown() if affinities is None else Shown.of_attributes(read_attributes(_folder(affinities))),
     )
 
 
@@ -56,6 +48,16 @@ def read_nodes(skeletons: Path | None) -> np.ndarray | None:
 def head(volume_json: Path, title: str) -> str:
     """Write a figure's heading: the volume's name and what the caller says of the run."""
     return f"{read_json(volume_json)['name']}   {title}".rstrip()
+
+
+def _open_truth(volume_json: Path, store: Path | None) -> Readable | None:
+    """Open the truth labels, if there are any; what the store does not hold a prediction of is unknown."""
+    if not read_json(volume_json)["labels"]:
+        return None
+    truth = open_labels(volume_json)
+    if store is None:
+        return truth
+    return mark_unknown(truth, find_wanted(read_attributes(_folder(store)), open_volume(_folder(store))))
 
 
 def _folder(store: Path) -> Path:

@@ -22,14 +22,14 @@ from connectomake.log import progress
 from connectomake.measure.cleft_surfaces import CleftSurfaces, surface_of
 from connectomake.measure.contingency import fitting, require_comparable
 from connectomake.measure.label_volumes import reading_grid
-from connectomake.volumes.volume import Volume
+from connectomake.volumes.volume import Readable
 
 ReadMasks = Callable[[Box], tuple[np.ndarray, np.ndarray]]
 QUERY_VX = 1 << 17  # voxels that look for their nearest at a time
 
 
 def cleft_distances(
-    truth: Volume, segmentation: Volume, cfg: MeasureConfig, *, threads: int = 1
+    truth: Readable, segmentation: Readable, cfg: MeasureConfig, *, threads: int = 1
 ) -> dict[str, float | int | None]:
     """Measure how far segmented clefts lie from true ones, and true ones from segmented ones.
 
@@ -133,7 +133,7 @@ def _numbers(of_truth: _Distances, of_segmented: _Distances) -> dict[str, Any]:
 
 
 def _read_masks(
-    truth: Volume, segmentation: Volume, ignore_labels: Iterable[int], box: Box
+    truth: Readable, segmentation: Readable, ignore_labels: Iterable[int], box: Box
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tell where the clefts of the truth, and those of the segmentation, are in a box."""
     labels, segmented = truth.read(box), segmentation.read(box) > 0

@@ -22,7 +22,7 @@ from connectomake.measure.label_volumes import BLOCK_VX, reading_grid, require_l
 from connectomake.measure.pair_counts import count_pairs
 
 if TYPE_CHECKING:
-    from connectomake.volumes.volume import Volume
+    from connectomake.volumes.volume import Readable
 
 PENDING_ROWS = 1 << 22  # rows of finished blocks that wait to be merged: 100 MB at most
 
@@ -97,7 +97,7 @@ class Contingency:
         return Contingency(self.truth_id[~drop], self.segment_id[~drop], self.count[~drop])
 
 
-def contingency(truth: Volume, segmentation: Volume, *, block_vx: int = BLOCK_VX, threads: int = 1) -> Contingency:
+def contingency(truth: Readable, segmentation: Readable, *, block_vx: int = BLOCK_VX, threads: int = 1) -> Contingency:
     """Count the pairs of two label volumes block by block.
 
     Time is linear in the voxels (about 4 ns each for neurons at 10 nm) plus reading; memory is two blocks for each
@@ -148,7 +148,7 @@ def contingency_of_arrays(truth: np.ndarray, segmentation: np.ndarray, *, thread
         return _add([Contingency(*found) for found in pool.map(count_pairs, *parts)])
 
 
-def require_comparable(truth: Volume, segmentation: Volume) -> None:
+def require_comparable(truth: Readable, segmentation: Readable) -> None:
     """Raise DataError unless these are (Z, Y, X) volumes of integers of one shape."""
     if truth.shape_zyx != segmentation.shape_zyx:
         raise DataError(
@@ -171,7 +171,7 @@ def ratio(part: float, whole: float) -> float:
     return part / whole if whole else float("nan")
 
 
-def _count_block(truth: Volume, segmentation: Volume, box: Box) -> Contingency:
+def _count_block(truth: Readable, segmentation: Readable, box: Box) -> Contingency:
     return Contingency(*count_pairs(truth.read(box).ravel(), segmentation.read(box).ravel()))
 
 

@@ -42,14 +42,20 @@ def error_table(
     """Put ranked errors, by kind, into the columns of errors.tsv; `unit` says what `lost` counts."""
     kinds = list(found.values())
     position = np.concatenate([kind.position_zyx_nm for kind in kinds])
-    voxel = voxel_at(position, voxel_size_zyx_nm, offset_zyx_nm)
     table = {
         "kind": np.repeat(list(found), [len(kind.lost) for kind in kinds]),
         "rank": np.concatenate([np.arange(1, len(kind.lost) + 1) for kind in kinds]),
     }
     table |= {f"{axis}_nm": position[:, k] for k, axis in enumerate("zyx")}
-    table |= {f"{axis}_vx": voxel[:, k] for k, axis in enumerate("zyx")}
+    table |= voxels_of(table, voxel_size_zyx_nm, offset_zyx_nm)
     for name in IDS:
         table[name] = np.concatenate([getattr(kind, name) for kind in kinds])
     lost = {unit: np.concatenate([kind.lost for kind in kinds])}
     return table | {f"lost_{u}": lost.get(u, np.full(len(position), np.nan)) for u in ("nm", "vx")}
+
+
+def voxels_of(table: Table, voxel_size_zyx_nm: Sequence[float], offset_zyx_nm: Sequence[float]) -> Table:
+    """Give the columns `z_vx` to `x_vx` of errors, in voxels of this size and place."""
+    position = np.stack([table[f"{axis}_nm"] for axis in "zyx"], axis=1)
+    voxel = voxel_at(position, voxel_size_zyx_nm, offset_zyx_nm)
+    return {f"{axis}_vx": voxel[:, k] for k, axis in enumerate("zyx")}

@@ -11,12 +11,12 @@ from connectomake.errors import DataError
 from connectomake.geometry import BlockGrid, to_triple
 
 if TYPE_CHECKING:
-    from connectomake.volumes.volume import Volume
+    from connectomake.volumes.volume import Readable
 
 BLOCK_VX = 1 << 23  # 8 M voxels: 64 MB of uint64
 
 
-def require_labels(volume: Volume) -> None:
+def require_labels(volume: Readable) -> None:
     """Raise DataError unless this is a (Z, Y, X) volume of integers."""
     if volume.has_channels or volume.dtype.kind not in "iub":
         raise DataError(
@@ -26,7 +26,7 @@ def require_labels(volume: Volume) -> None:
         )
 
 
-def reading_grid(volumes: list[Volume], block_vx: int) -> BlockGrid:
+def reading_grid(volumes: list[Readable], block_vx: int) -> BlockGrid:
     """Cover volumes of one shape with blocks of whole chunks, so that hardly any chunk is decoded twice.
 
     Parameters

@@ -16,13 +16,13 @@ from connectomake.measure.label_volumes import BLOCK_VX, reading_grid, require_l
 
 if TYPE_CHECKING:
     from connectomake.volumes.skeletons import Skeletons
-    from connectomake.volumes.volume import Volume
+    from connectomake.volumes.volume import Readable
 
 log = logging.getLogger(__name__)
 
 
 def segment_at_nodes(
-    volume: Volume, node_pos_nm: np.ndarray, *, block_vx: int = BLOCK_VX, threads: int = 1
+    volume: Readable, node_pos_nm: np.ndarray, *, block_vx: int = BLOCK_VX, threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read the segment under each node, block by block.
 
@@ -92,7 +92,7 @@ def _group_by_block(voxel: np.ndarray, nodes: np.ndarray, grid: BlockGrid) -> li
     return [group for group in np.split(nodes[order], starts) if len(group)]
 
 
-def _read_under(volume: Volume, voxel: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+def _read_under(volume: Readable, voxel: np.ndarray, nodes: np.ndarray) -> np.ndarray:
     start, stop = voxel[nodes].min(axis=0), voxel[nodes].max(axis=0) + 1
     block = volume.read(Box(to_triple(start), to_triple(stop)))
     return block[tuple((voxel[nodes] - start).T)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from connectomake.config.measure import MeasureConfig
 from connectomake.errors import DataError
 from connectomake.measure.clefts import cleft_distances
 from connectomake.measure.contingency import Contingency, contingency
+from connectomake.measure.coverage import Coverage, find_coverage
 from connectomake.measure.dense_metrics import dense_metrics
+from connectomake.measure.error_table import voxels_of
 from connectomake.measure.funlib_backend import compare_backends, funlib_metrics
-from connectomake.measure.nodes import clip_skeletons, segment_at_nodes
+from connectomake.measure.nodes import segment_at_nodes
 from connectomake.measure.skeleton_metrics import skeleton_metrics
 from connectomake.measure.tables import finite_or_none
 from connectomake.measure.worst_errors import find_errors
@@ -25,7 +27,7 @@ from connectomake.volumes.files import read_json
 from connectomake.volumes.ingest import open_labels
 from connectomake.volumes.skeletons import Skeletons, load_skeletons
 from connectomake.volumes.store import read_attributes
-from connectomake.volumes.volume import Volume, open_volume
+from connectomake.volumes.volume import Readable, Volume, open_volume
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +43,9 @@ class Measured:
     numbers
         Flat: the skeleton metrics (names as in `skeleton_metrics`, nm) where there are skeletons, the voxel metrics
         (`dense_metrics`, `cleft_distances`) where there are truth labels; None where a number is not defined.
-        `per_volume` holds the context: volume, shape, voxel size, voxel count, the store's attributes, and how the
-        numbers of two backends differ where both were asked for.
+        `per_volume` holds the context: volume, shape, voxel size and voxel count of the segmentation, `share` (of the
+        volume that was predicted, 0 to 1, and so measured), the store's attributes, and how the numbers of two
+        backends differ where both were asked for.
     per_skeleton
         One row per skeleton; empty columns without skeletons.
     errors
@@ -59,6 +62,10 @@ def measure_segmentation(
     labels: Path, volume_json: Path, skeletons: Path | None, cfg: MeasureConfig, *, threads: int = 1
 ) -> Measured:
     """Compute every metric that the volume has a truth for.
+
+    The segmentation may cover a part of the volume, or have voxels of another size. Then it is compared with the truth
+    on the truth's voxels, where it has any (each takes the label that its centre lies in); what was not predicted
+    counts as unknown truth, and skeletons end there.
 
     Memory is two blocks for each thread, the contingency table and the skeletons.
 
@@ -78,26 +85,31 @@ def measure_segmentation(
     Raises
     ------
     DataError
-        When the labels do not lie on the volume's voxels, or the volume has neither skeletons nor truth labels.
+        When the labels do not lie in the volume, or the volume has neither skeletons nor truth labels.
     MissingPackageError
         When the settings ask for funlib.evaluate and it is not installed.
     """
     store = labels.parent if labels.name == "zarr.json" else labels
     segmentation, volume = open_volume(store), read_json(volume_json)
-    require_same_grid(segmentation, volume, str(volume_json))
-    context = _context(segmentation, volume, store)
-    along, backends = _along_skeletons(segmentation, skeletons, cfg, threads)
+    attributes = read_attributes(store)
+    covered = find_coverage(segmentation, attributes, volume, str(volume_json))
+    context = _context(segmentation, volume, attributes)
+    context["share"] = share = covered.measure_share(cfg.block_vx, threads)
+    if share < 1:
+        log.warning("%s covers %.3g %% of %s: the rest is not measured", store, 100 * share, volume["name"])
+    along, backends = _along_skeletons(segmentation, covered, skeletons, cfg, threads)
     if backends:
         context["backends"] = backends
     numbers, errors = dict(along.numbers), along.errors
     if volume["labels"] is not None:
-        truth = open_labels(volume_json)
-        counts = contingency(truth, segmentation, block_vx=cfg.block_vx, threads=threads)
+        truth, labelled = covered.bring_truth(open_labels(volume_json)), covered.bring_labels(segmentation)
+        counts = contingency(truth, labelled, block_vx=cfg.block_vx, threads=threads)
         numbers |= dense_metrics(counts, cfg)
         if "clefts" in cfg.voxel_metrics:
-            numbers |= cleft_distances(truth, segmentation, cfg, threads=threads)
+            numbers |= cleft_distances(truth, labelled, cfg, threads=threads)
         if not len(errors["kind"]):
-            errors = _voxel_errors(counts, truth, segmentation, cfg, threads)
+            errors = _voxel_errors(counts, truth, labelled, cfg, threads)
+            errors |= voxels_of(errors, segmentation.voxel_size_zyx_nm, segmentation.offset_zyx_nm)
     if not numbers:
         raise DataError(
             f"{volume_json} has neither skeletons nor truth labels to measure against",
@@ -106,36 +118,8 @@ def measure_segmentation(
     return Measured(finite_or_none(numbers) | {"per_volume": context}, along.per_skeleton, errors)
 
 
-def require_same_grid(segmentation: Volume, volume: Mapping[str, Any], source: str) -> None:
-    """Raise DataError unless a segmentation has the shape, voxel size and offset of an ingested volume.
-
-    Parameters
-    ----------
-    segmentation
-        The volume to measure.
-    volume
-        What a volume.json holds.
-    source
-        The name of that file, for the message.
-    """
-    size = np.asarray(volume["voxel_size_zyx_nm"], float)
-    checks: Sequence[tuple[str, Any, Any, Any]] = (
-        ("shape (z, y, x) in voxels", segmentation.shape_zyx, volume["shape_zyx"], 0.0),
-        ("voxel size (z, y, x) in nm", segmentation.voxel_size_zyx_nm, size, 1e-4 * size),
-        ("offset (z, y, x) in nm", segmentation.offset_zyx_nm, volume["offset_zyx_nm"], 1e-2 * size),
-    )
-    for what, got, expected, tolerance in checks:
-        if np.any(np.abs(np.subtract(got, expected)) > tolerance):
-            raise DataError(
-                f"{segmentation.source} and {source} differ in {what}, so voxels cannot be compared one by one",
-                expected=[float(v) for v in expected],
-                got=[float(v) for v in got],
-                hint="segment the ingested volume itself, at its own voxel size",
-            )
-
-
 def _along_skeletons(
-    segmentation: Volume, file: Path | None, cfg: MeasureConfig, threads: int
+    segmentation: Volume, covered: Coverage, file: Path | None, cfg: MeasureConfig, threads: int
 ) -> tuple[Measured, dict[str, Any]]:
     """Measure along the skeletons of a file, and compare backends where both are wanted.
 
@@ -143,7 +127,7 @@ def _along_skeletons(
     """
     skeletons = load_skeletons(file) if file else _no_skeletons()
     voxel = {"voxel_size_zyx_nm": segmentation.voxel_size_zyx_nm, "offset_zyx_nm": segmentation.offset_zyx_nm}
-    clipped = clip_skeletons(skeletons, segmentation.shape_zyx, **voxel)
+    clipped = covered.clip(skeletons)
     segment, _ = segment_at_nodes(segmentation, clipped.node_pos_nm, block_vx=cfg.block_vx, threads=threads)
     arrays = clipped.edges, clipped.node_skeleton_id, clipped.node_pos_nm, segment
     numbers = skeleton_metrics(*arrays, ignored_merger_nodes=cfg.ignored_merger_nodes)
@@ -160,12 +144,16 @@ def _along_skeletons(
             backends = compare_backends(numbers, theirs)
     outside = len(skeletons.node_skeleton_id) - len(clipped.node_skeleton_id)
     if outside:
-        log.warning("%d skeleton nodes lie outside %s and do not count", outside, segmentation.source)
+        log.warning(
+            "%d skeleton nodes lie outside of what was predicted in %s and do not count", outside, segmentation.source
+        )
     counts = {"n_nodes": len(segment), "n_skeletons": len(per_skeleton["skeleton_id"]), "n_nodes_outside": outside}
     return Measured(numbers | counts, per_skeleton, errors), backends
 
 
-def _voxel_errors(counts: Contingency, truth: Volume, segmentation: Volume, cfg: MeasureConfig, threads: int) -> Table:
+def _voxel_errors(
+    counts: Contingency, truth: Readable, segmentation: Readable, cfg: MeasureConfig, threads: int
+) -> Table:
     return find_voxel_errors(
         counts.without_truth(*cfg.ignore_labels),
         truth,
@@ -180,12 +168,12 @@ def _no_skeletons() -> Skeletons:
     return Skeletons(np.zeros((0, 2), np.int64), np.zeros(0, np.int64), np.zeros((0, 3)))
 
 
-def _context(segmentation: Volume, volume: Mapping[str, Any], store: Path) -> dict[str, Any]:
+def _context(segmentation: Volume, volume: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "volume": volume["name"],
         "role": volume["role"],
         "shape_zyx": segmentation.shape_zyx,
         "voxel_size_zyx_nm": segmentation.voxel_size_zyx_nm,
         "n_voxels": int(np.prod(segmentation.shape_zyx, dtype=np.int64)),
-        "labels": read_attributes(store),
+        "labels": attributes,
     }

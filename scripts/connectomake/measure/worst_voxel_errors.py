@@ -23,13 +23,13 @@ from connectomake.measure.nearest import nearest_to_median
 from connectomake.measure.voxel_samples import REACH_VX, UNUSED, Sample, extent_of, sample_parts
 
 if TYPE_CHECKING:
-    from connectomake.volumes.volume import Volume
+    from connectomake.volumes.volume import Readable
 
 
 def find_voxel_errors(
     table: Contingency,
-    truth: Volume,
-    segmentation: Volume,
+    truth: Readable,
+    segmentation: Readable,
     *,
     worst: int,
     block_vx: int = BLOCK_VX,
@@ -137,7 +137,7 @@ def _largest(owner: np.ndarray, other: np.ndarray, count: np.ndarray) -> np.ndar
     return largest
 
 
-def _find_places(parts: _Parts, truth: Volume, segmentation: Volume, block_vx: int, threads: int) -> np.ndarray:
+def _find_places(parts: _Parts, truth: Readable, segmentation: Readable, block_vx: int, threads: int) -> np.ndarray:
     """Give the voxel (M, 3) to look at for each part."""
     if not len(parts.count):
         return np.zeros((0, 3), np.int64)
@@ -160,7 +160,7 @@ def _find_places(parts: _Parts, truth: Volume, segmentation: Volume, block_vx: i
     return found
 
 
-def _sample_block(truth: Volume, segmentation: Volume, parts: _Parts, block: Box) -> Sample | None:
+def _sample_block(truth: Readable, segmentation: Readable, parts: _Parts, block: Box) -> Sample | None:
     """Sample the parts within a block; what lies around them is read too, so that every contact is seen."""
     lowest, highest = extent_of(truth.read(block), segmentation.read(block), parts.truth, parts.segment)
     if highest[0] < 0:

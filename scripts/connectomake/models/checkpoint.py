@@ -16,11 +16,14 @@ from typing import Any
 from zipfile import is_zipfile
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from connectomake.config.network import NetworkConfig
+from connectomake.config.foreign import ForeignConfig
+from connectomake.config.network import FOREIGN, NetworkConfig
 from connectomake.errors import ConfigError, MissingDataError, ModelError
 from connectomake.geometry import Triple, TripleNm, to_triple, to_triple_nm
+from connectomake.models.foreign import open_foreign
 from connectomake.models.registry import build_model, list_architectures, read_settings
 from connectomake.volumes.files import replacing
 
@@ -34,14 +37,16 @@ class CheckpointMeta:
     Parameters
     ----------
     architecture
-        ``{"name": ..., "config": settings of the model as plain data}``.
+        ``{"name": ..., "config": settings of the model as plain data}``; of a network from elsewhere the kind of its
+        program, and what `connectomake.config.foreign.ForeignConfig` holds.
     in_channels
         Channels of the volume.
     channels
         For each output channel what `connectomake.config.channels.Channel` holds, as plain data.
     normalisation
         ``{"mean", "std", "each"}``: the network takes (raw - mean) / std as float32. ``each`` = ``each_volume``: those
-        of the volume at hand are measured, mean and std are those of the training data and only told.
+        of the volume at hand are measured, mean and std are those of the training data and only told. Where they are
+        known also ``dtype`` and ``range``, the type and the least and greatest of the grey values trained on.
     voxel_size_zyx_nm
         Of the training data, in nm.
     window_zyx
@@ -77,6 +82,8 @@ class CheckpointMeta:
             They are of an architecture, or hold a setting, that is not known here.
         """
         name, config = self.architecture.get("name"), self.architecture.get("config", {})
+        if name in FOREIGN:
+            return self._read_foreign()
         if name not in list_architectures():
             raise ModelError(
                 "the checkpoint's architecture is not known here",
@@ -88,6 +95,17 @@ class CheckpointMeta:
             return read_settings({"architecture": name} | config)
         except ConfigError as error:
             raise ModelError(f"the settings of the checkpoint's {name} cannot be read: {error}") from error
+
+    def _read_foreign(self) -> ForeignConfig:
+        try:
+            return ForeignConfig.model_validate(
+                {"architecture": self.architecture["name"], **self.architecture["config"]}
+            )
+        except (KeyError, ValidationError) as error:
+            raise ModelError(
+                f"the checkpoint's {self.architecture['name']} cannot be read: {error}",
+                hint="use the version of Connectomake that made it, or import the network again",
+            ) from error
 
     @property
     def targets_of_channels(self) -> list[str]:
@@ -117,7 +135,12 @@ def save_checkpoint(path: Path, network: nn.Module, meta: CheckpointMeta) -> str
     str
         The hash.
     """
-    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    return write_checkpoint(path, network.state_dict(), meta)
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], meta: CheckpointMeta) -> str:
+    """Do what `save_checkpoint` does, for weights without their network."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     # Through JSON: tuples become lists, and anything but plain data is refused before it is in the file.
     plain = json.loads(json.dumps({**asdict(meta), "hash": ""}))
     plain["hash"] = hash_network(weights, plain)
@@ -132,7 +155,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> tuple[nn.
     Parameters
     ----------
     path
-        A file of `save_checkpoint`.
+        A file of `save_checkpoint`, or one that `connectomake.models.importing` made of a network from elsewhere.
     device
         Where the network shall be.
 
@@ -149,9 +172,8 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> tuple[nn.
         It is no checkpoint of Connectomake, is damaged, or is of an architecture that is not known here.
     """
     meta, weights = _read(Path(path))
-    network = build_model(meta.model, meta.in_channels, len(meta.channels), meta.targets_of_channels)
     try:
-        network.load_state_dict(weights)
+        network = open_network(meta, weights)
     except RuntimeError as error:
         raise ModelError(
             f"the weights in {path} are not those of its architecture {meta.architecture['name']}",
@@ -159,6 +181,24 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> tuple[nn.
             hint="train again, or use the version of Connectomake that made it",
         ) from error
     return network.to(device).eval(), meta
+
+
+def open_network(meta: CheckpointMeta, weights: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Make the network of a description and weights; see `load_checkpoint`.
+
+    Raises
+    ------
+    ModelError
+        The description is of an architecture that is not known here, or the program is damaged.
+    RuntimeError
+        The weights are not those of the network.
+    """
+    cfg = meta.model
+    if isinstance(cfg, ForeignConfig):
+        return open_foreign(cfg, weights, meta.in_channels, len(meta.channels))
+    network = build_model(cfg, meta.in_channels, len(meta.channels), meta.targets_of_channels)
+    network.load_state_dict(weights)
+    return network
 
 
 def load_meta(path: Path) -> CheckpointMeta:

@@ -80,7 +80,8 @@ def read_state(path: Path, prefix: str = "") -> State:
     Parameters
     ----------
     path
-        A checkpoint of this project, one of Lightning (weights under ``state_dict``), or a bare state dict.
+        A checkpoint of this project, one of Lightning (weights under ``state_dict``) or MONAI (``model``), or a bare
+        state dict.
     prefix
         What the names of the weights begin with; it is cut off, and names without it are left out. What
         `torch.compile` puts into names goes too.
@@ -102,7 +103,8 @@ def read_state(path: Path, prefix: str = "") -> State:
     with torch.serialization.safe_globals(SAFE):
         content = load_tensors(path)
     if isinstance(content, Mapping):
-        content = content["weights"] if content.get("format") == FORMAT else content.get("state_dict", content)
+        ours = content.get("format") == FORMAT
+        content = content["weights"] if ours else content.get("state_dict", content.get("model", content))
     tensors = _only_tensors(content)
     if not tensors:
         raise ModelError(f"{path} holds no weights", expected="names and tensors, or these under state_dict")

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from connectomake.config.architectures import ARCHITECTURES
 from connectomake.config.explain import Layer, explain, nearest
-from connectomake.config.network import NetworkConfig
+from connectomake.config.network import FOREIGN, NetworkConfig
 from connectomake.errors import ConfigError, ModelError
 from connectomake.models.documents import translate
 from connectomake.models.network import Body, Network
@@ -60,7 +60,8 @@ def register_architecture(
     """
 
     def register(builder: Callable[..., Body]) -> Callable[..., Body]:
-        if _BUILDERS.get(name, builder) is not builder:
+        ours = _MODULES.get(name, builder.__module__)  # perhaps not imported yet
+        if _BUILDERS.get(name, builder) is not builder or builder.__module__ != ours:
             raise ModelError(f"there is an architecture {name!r} already", hint="choose another name")
         _BUILDERS[name] = builder
         if settings is not None:
@@ -90,8 +91,13 @@ def get_architecture_builder(name: str) -> Builder:
     Raises
     ------
     ModelError
-        There is no such architecture.
+        There is no such architecture, or the name stands for networks from elsewhere, which cannot be built anew.
     """
+    if name in FOREIGN:
+        raise ModelError(
+            f"{name!r} is a network from elsewhere: its program is fixed, so that it can predict but not be trained",
+            hint="name its checkpoint in predict.checkpoints, and train one of: " + ", ".join(list_architectures()),
+        )
     if name not in _BUILDERS and name in _MODULES:
         import_module(_MODULES[name])
     if name not in _BUILDERS:

@@ -1,25 +1,32 @@
-"""Declare a prediction complete, once it is."""
+"""Declare a prediction complete, once it is: its coarse levels are made, and its attributes written."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from connectomake.blocks import Ledger
 from connectomake.errors import ResumeMismatchError
 from connectomake.geometry import BlockGrid
+from connectomake.predict.order import job_of_block
 from connectomake.volumes.files import read_json
-from connectomake.volumes.store import finish_store
+from connectomake.volumes.pyramid import create_pyramid
+from connectomake.volumes.store import LEVEL, finish_store, list_levels
 
 log = logging.getLogger(__name__)
 
 
-def finish_prediction(markers: Sequence[Path], store: Path) -> None:
-    """Check that every block of a prediction is there, and write the store's ``zarr.json``.
+def finish_prediction(markers: Sequence[Path], store: Path, *, threads: int = 1) -> None:
+    """Check that every block of a prediction is there, make its coarse levels, and write the store's ``zarr.json``.
 
     The store's attributes are the settings in its ledger: offsets, edge convention, activation, checkpoint hash,
-    voxel size, window, overlap, blending and so on.
+    voxel size, window, overlap, blending and so on. It can be killed and run again at any time: until ``zarr.json`` is
+    there, the store counts as not finished, and the levels get the same bytes.
 
     Parameters
     ----------
@@ -27,6 +34,8 @@ def finish_prediction(markers: Sequence[Path], store: Path) -> None:
         The files that the jobs wrote when they were done.
     store
         The store that they wrote to.
+    threads
+        Threads that make the coarse levels, each with up to about 0.3 GB.
 
     Raises
     ------
@@ -35,21 +44,57 @@ def finish_prediction(markers: Sequence[Path], store: Path) -> None:
     ResumeMismatchError
         A job worked with other settings than the store was begun with.
     DataError
-        Blocks are missing.
+        Blocks are missing, or the disk refuses.
     """
     ledger = Ledger.open(store / "ledger")
-    for marker in markers:
-        if read_json(marker).get("settings_hash") != ledger.settings_hash:
-            raise ResumeMismatchError(
-                f"{marker} is of a prediction with other settings than {store}", hint="run its job again"
-            )
+    reports = [_read_marker(marker, ledger) for marker in markers]
     settings = ledger.settings
-    blocks = BlockGrid(settings["volume"]["shape_zyx"], settings["block_zyx_vx"])
-    ledger.require_all(len(blocks), "predict_affinities", jobs=len(markers))
-    finish_store(
+    array = read_json(store / LEVEL / "zarr.json")
+    blocks = BlockGrid(array["shape"][-3:], settings["block_zyx_vx"])
+    ledger.require_all(len(blocks), "predict_affinities", job_of_block(blocks, len(markers)) if markers else None)
+    pyramid = create_pyramid(
         store,
-        attributes=settings,
+        shape=tuple(array["shape"]),
+        dtype=array["data_type"],
+        chunk_zyx=settings["chunk_zyx_vx"],
+        shard_zyx=settings["block_zyx_vx"],
         voxel_size_zyx_nm=settings["voxel_size_zyx_nm"],
         offset_zyx_nm=settings["offset_zyx_nm"],
+        coarser=settings.get("pyramid", False),  # stores that an older version began have one level
     )
-    log.info("%s is complete: %d blocks", store, len(blocks))
+    pyramid.fill_coarse(threads)
+    finish_store(store, attributes=settings)
+    _log_summary(store, array, len(blocks), reports)
+
+
+def _read_marker(marker: Path, ledger: Ledger) -> dict[str, Any]:
+    report: dict[str, Any] = read_json(marker)
+    if report.get("settings_hash") != ledger.settings_hash:
+        store = ledger.folder.parent
+        raise ResumeMismatchError(
+            f"{marker} is of a prediction with other settings than {store}", hint="run its job again"
+        )
+    return report
+
+
+def _log_summary(store: Path, array: Mapping[str, Any], blocks: int, reports: Sequence[Mapping[str, Any]]) -> None:
+    """Say what was predicted, what it takes on the disk, and how long that took."""
+    shape, folders = array["shape"], list_levels(store)
+    files = [file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file()]
+    finest = sum(file.stat().st_size for file in folders[0].rglob("*") if file.is_file())
+    log.info(
+        "%s is complete: %s voxels (z, y, x), %d channels, %d levels; %.3f GB on disk, of it %.3f GB the finest, which "
+        "is %.1f times as much in memory",
+        store,
+        " x ".join(map(str, shape[-3:])),
+        shape[0],
+        len(folders),
+        sum(files) / 1e9,
+        finest / 1e9,
+        prod(shape) * np.dtype(array["data_type"]).itemsize / max(finest, 1),
+    )
+    seconds = sum(float(report.get("seconds", 0)) for report in reports)
+    computed = sum(int(report.get("computed", 0)) for report in reports)
+    if seconds and computed:
+        rate = prod(shape[-3:]) * computed / blocks / seconds / 1e6
+        log.info("%d of %d blocks in %.0f s of all jobs: %.3f Mvoxel/s for each", computed, blocks, seconds, rate)

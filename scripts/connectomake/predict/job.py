@@ -1,49 +1,43 @@
-"""One job's share of the blocks of a volume.
-
-A window at the border of a block is computed by every block that it touches: with an overlap of one half, a block of
-n strides takes (n + 1) / n as many windows on each axis, which is +42 % at 512 voxels and windows of 128, +20 % at
-1024. That is the price of jobs that need nothing from one another; the log says how much it is.
-"""
+"""One job's share of the blocks of a volume, as its plan says."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
 from connectomake.blocks import Ledger, job_name
 from connectomake.config.predict import PredictConfig
-from connectomake.errors import ConnectomakeError, ModelError
-from connectomake.geometry import Box
-from connectomake.log import progress
-from connectomake.models.arithmetic import choose_device, choose_dtype
-from connectomake.models.checkpoint import CheckpointMeta, load_checkpoint
-from connectomake.pipeline import run_overlapped
-from connectomake.predict.memory import estimate_memory, log_memory
-from connectomake.predict.plan import Plan, plan_prediction
+from connectomake.config.tta import TtaConfig
+from connectomake.errors import MissingPackageError, ResumeMismatchError
+from connectomake.models.arithmetic import choose_device, keep_freed_memory
+from connectomake.predict.block_work import BlockWork
+from connectomake.predict.evaluate import Ensemble, build_ensemble
+from connectomake.predict.members import hash_members, open_members
+from connectomake.predict.order import blocks_of_job
+from connectomake.predict.plan import Plan, read_plan
 from connectomake.predict.sliding import SlidingWindow
-from connectomake.predict.windows import reflect_pad
-from connectomake.volumes.files import explain_write_failure, write_json
-from connectomake.volumes.ingest import open_raw
-from connectomake.volumes.store import create_store
-from connectomake.volumes.volume import Volume
-
-if TYPE_CHECKING:
-    import zarr
+from connectomake.predict.steps import Step, plan_steps
+from connectomake.volumes.files import write_json
+from connectomake.volumes.fingerprint import fingerprint
+from connectomake.volumes.pyramid import Pyramid, create_pyramid
+from connectomake.volumes.scale import open_working
+from connectomake.volumes.volume import Readable
 
 log = logging.getLogger(__name__)
 
+AGAIN = "remove {} and run plan_prediction again"
+
 
 def predict_blocks(
+    plan_json: Path,
     volume_json: Path,
-    checkpoint: Path,
+    checkpoints: Sequence[Path],
     store: Path,
     cfg: PredictConfig,
     *,
@@ -52,149 +46,190 @@ def predict_blocks(
     threads: int = 1,
     marker: Path | None = None,
 ) -> None:
-    """Predict the blocks job, job + jobs, job + 2 jobs, ... of a volume that are not in the store's ledger yet.
+    """Predict those blocks of one job (`blocks_of_job`) that are not in the store's ledger yet.
 
     Parameters
     ----------
+    plan_json
+        What is to be done, as `plan_prediction` decided.
     volume_json
         The volume, as ingest describes it.
-    checkpoint
-        The trained network, with all that is needed to use it.
+    checkpoints
+        The network, or several whose values are averaged.
     store
-        Where the (C, Z, Y, X) uint8 values of `SlidingWindow.predict` go; made if need be, shared by all jobs. Its
-        ledger lies in ``store/ledger``.
+        Where the (C, Z, Y, X) values go; made if need be, shared by all jobs. Its ledger lies in ``store/ledger``.
     cfg
-        The settings of the stage.
+        Of which only ``device``, ``batch`` and ``codec_pipeline`` count: the rest is in the plan.
     job, jobs
         Which job this is, from 0, and how many there are.
     threads
         Threads of the network on a CPU; reading and writing take little more. The last bits of a network's output
         depend on it.
     marker
-        A small file that says the job is done; written last.
+        A small file that says the job is done, and at what speed; written last.
 
     Raises
     ------
     ResumeMismatchError
-        The store was begun with other settings.
+        The store was begun with other settings, or the plan was made for another volume or other checkpoints.
     ModelError
-        The checkpoint cannot be used, or its network gives NaN.
+        A checkpoint cannot be used, or its network gives NaN.
     DataError
         The volume cannot be read, or the store not be written.
     """
-    started = time.monotonic()
     torch.set_num_threads(threads)
     device = choose_device(cfg.device)
-    volume = open_raw(volume_json)
-    network, meta = load_checkpoint(checkpoint, device=str(device))
-    plan = plan_prediction(volume, meta, cfg)
-    mine = plan.blocks.of_job(job, jobs)
-    ledger = Ledger(store / "ledger", plan.settings)
-    array = create_store(
-        store,
-        shape=(len(plan.recipe.channels), *volume.shape_zyx),
-        dtype=np.uint8,
-        chunk_zyx=cfg.chunk_zyx_vx,
-        shard_zyx=cfg.block_zyx_vx,
-        voxel_size_zyx_nm=volume.voxel_size_zyx_nm,
-        offset_zyx_nm=volume.offset_zyx_nm,
-    )
-    todo = sorted(set(mine) - ledger.done())
-    dtype = choose_dtype(cfg.precision, device, network)
-    batch = cfg.batch if device.type == "cuda" else 1
-    log.info("this job has %d blocks, %d finished before; network in %s", len(mine), len(mine) - len(todo), dtype)
-    log_plan(plan, volume, estimate_width(network, meta), dtype, batch)
-    sliding = SlidingWindow(network, plan.windows, plan.recipe, device=device, dtype=dtype, batch=batch)
-    BlockWork(checkpoint, volume, plan, sliding, ledger, array, job_name(job, jobs)).run(todo)
+    if device.type == "cpu":
+        keep_freed_memory()
+    plan = read_plan(plan_json)
+    with use_codecs(cfg.codec_pipeline):
+        volume = open_planned(plan, plan_json, volume_json)
+        ensemble = load_ensemble(plan, plan_json, checkpoints, device)
+        mine = blocks_of_job(plan.blocks, job, jobs)
+        ledger = Ledger(store / "ledger", plan.settings)
+        done = ledger.done()
+        todo = [block for block in mine if block not in done]
+        steps = plan_steps(plan.windows, plan.region, plan.blocks, todo)
+        log.info("this job has %d blocks, %d finished before", len(mine), len(mine) - len(todo))
+        for block in sorted(set(todo) - {step.block for step in steps}):  # nothing is wanted of them: they stay 0
+            ledger.mark(block, job_name(job, jobs))
+        sliding = SlidingWindow(ensemble, plan.windows, batch=cfg.batch if ensemble.device.type == "cuda" else 1)
+        work = BlockWork(
+            volume, plan.region, plan.blocks, sliding, ledger, open_store(store, plan), job_name(job, jobs)
+        )
+        started = time.monotonic()
+        work.run(steps)
+        speed = measure_speed(steps, ensemble, time.monotonic() - started)
     if marker is not None:
-        seconds = round(time.monotonic() - started, 1)
-        counts = {"blocks": len(mine), "computed": len(todo), "seconds": seconds}
-        value = {"job": job, "jobs": jobs, "settings_hash": ledger.settings_hash, **counts}
-        write_json(marker, {**value, "device": str(device), "dtype": str(dtype)})
+        counts = {"blocks": len(mine), "computed": len(steps), **speed}
+        write_json(marker, {"job": job, "jobs": jobs, "settings_hash": ledger.settings_hash, **counts})
 
 
-@dataclass
-class BlockWork:
-    """Reads, computes and writes blocks, each step in a thread of its own."""
+def open_planned(plan: Plan, plan_json: Path, volume_json: Path) -> Readable:
+    """Open the working volume of a plan.
 
-    checkpoint: Path
-    volume: Volume
-    plan: Plan
-    sliding: SlidingWindow
-    ledger: Ledger
-    array: zarr.Array
-    name: str
-    _ticks: Iterator[int] = field(default_factory=lambda: iter(()))
-
-    def run(self, todo: list[int]) -> None:
-        """Do these blocks, in this order."""
-        if not todo:
-            log.info("nothing is left to do for this job")
-            return
-        windows = sum(self.plan.windows.count_touching(self.plan.blocks[block]) for block in todo)
-        self._ticks = progress(range(windows), what="windows")
-        self._tick()
-        run_overlapped(todo, self.read, self.compute, self.write)
-
-    def read(self, block: int) -> np.ndarray:
-        """Give the raw voxels, (C, Z, Y, X), of all windows that reach into a block."""
-        hull = self.plan.windows.hull(self.plan.blocks[block])
-        inside = hull.intersect(Box.of_shape(self.volume.shape_zyx))
-        raw = self.volume.read(inside)
-        return reflect_pad(raw if raw.ndim == 4 else raw[None], inside, hull)
-
-    def compute(self, block: int, raw: np.ndarray) -> np.ndarray:
-        """Give the (C, Z, Y, X) uint8 values of a block."""
-        core = self.plan.blocks[block]
-        where = f"block {block} (from {core.start_zyx} to {core.stop_zyx}, z, y, x) of {self.volume.source}"
-        try:
-            result = self.sliding.predict(raw, self.plan.windows.hull(core), core, self._tick)
-        except ModelError as error:
-            raise ModelError(f"{self.checkpoint}, {where}: {error}") from error
-        except torch.OutOfMemoryError as error:
-            raise ConnectomakeError(
-                f"the GPU's memory does not suffice for {where} and one window",
-                hint="use a smaller predict.block_zyx_vx, precision: bfloat16, or a GPU with more memory",
-            ) from error
-        if not result.any() and raw.min() != raw.max():
-            log.warning("%s is predicted as nothing but zeros, though its raw voxels differ", where)
-        return result
-
-    def write(self, block: int, result: np.ndarray) -> None:
-        """Put a block into the store, and then into the ledger."""
-        with explain_write_failure(self.ledger.folder.parent):
-            self.array[:, *self.plan.blocks[block].slices] = result
-        self.ledger.mark(block, self.name)
-
-    def _tick(self) -> None:
-        """Count a window as done."""
-        next(self._ticks, None)
+    Raises
+    ------
+    ResumeMismatchError
+        It is not the volume that the plan was made for.
+    """
+    if (
+        fingerprint(open_working(volume_json, plan.settings["source"]["level"]))
+        != plan.settings["volume"]["fingerprint"]
+    ):
+        raise ResumeMismatchError(
+            f"the voxels of {volume_json} are not those that {plan_json} was made for", hint=AGAIN.format(plan_json)
+        )
+    return plan.open(volume_json)
 
 
-def log_plan(plan: Plan, volume: Volume, width: float, dtype: torch.dtype, batch: int) -> None:
-    """Say what will be computed, how much of it twice, and how much memory that takes."""
-    once, touched = len(plan.windows), sum(plan.windows.count_touching(block) for block in plan.blocks)
-    log.info(
-        "%d windows of %s voxels for %s in %d blocks; those at borders are computed again: %.2f times the work",
-        once,
-        plan.windows.window_zyx,
-        volume.source,
-        len(plan.blocks),
-        touched / once,
+def load_ensemble(plan: Plan, plan_json: Path, checkpoints: Sequence[Path], device: torch.device) -> Ensemble:
+    """Load the networks of a plan.
+
+    The order in which several are averaged, which decides the last bits, is that of their hashes, not that in which
+    they are named.
+
+    Raises
+    ------
+    ResumeMismatchError
+        They are not those that the plan was made for.
+    ModelError
+        One cannot be used.
+    """
+    members = open_members(checkpoints)
+    found = hash_members(members)
+    if len(members) != len(plan.recipes) or found != plan.settings["checkpoint_hash"]:
+        raise ResumeMismatchError(
+            f"{' and '.join(map(str, checkpoints))}: not what {plan_json} was made for",
+            expected=f"{len(plan.recipes)} with the hash {plan.settings['checkpoint_hash']}",
+            got=f"{len(members)} with {found}",
+            hint=f"give those checkpoints back, or {AGAIN.format(plan_json)}",
+        )
+    ensemble = build_ensemble(
+        [member.network.to(device) for member in members],
+        plan.recipes,
+        device=device,
+        precision=plan.settings["precision"],
+        compile=plan.settings["compile"],
+        tta=TtaConfig.model_validate(plan.settings["tta"]),
+        window_zyx=plan.windows.window_zyx,
+        edge_convention=plan.settings["edge_convention"],
     )
-    estimate = estimate_memory(
-        plan.windows,
-        plan.blocks,
-        channels=len(plan.recipe.channels),
-        raw_bytes=volume.dtype.itemsize * volume.channels,
-        width=width,
-        batch=batch,
-        itemsize=dtype.itemsize,
+    log.info("networks on %s in %s", device, " and ".join(map(str, ensemble.dtypes)))
+    return ensemble
+
+
+def open_store(store: Path, plan: Plan) -> Pyramid:
+    """Make the store of a plan, or open it where another job made it."""
+    settings = plan.settings
+    return create_pyramid(
+        store,
+        shape=(len(settings["channels"]), *plan.blocks.shape_zyx),
+        dtype=settings["dtype"],
+        chunk_zyx=settings["chunk_zyx_vx"],
+        shard_zyx=settings["block_zyx_vx"],
+        voxel_size_zyx_nm=settings["voxel_size_zyx_nm"],
+        offset_zyx_nm=settings["offset_zyx_nm"],
+        coarser=settings["pyramid"],
     )
-    log_memory(estimate)
 
 
-def estimate_width(network: nn.Module, meta: CheckpointMeta) -> float:
-    """Give the channels of a network's first layer per voxel of its input, which sets the size of its activations."""
-    first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv3d)), None)
-    return (first.out_channels if first is not None else 1) / meta.model.stem_factor**3
+def measure_speed(steps: Sequence[Step], ensemble: Ensemble, seconds: float) -> dict[str, Any]:
+    """Say how fast blocks were computed, and log how much of the time was the networks' own.
+
+    Returns
+    -------
+    dict
+        ``windows``, ``seconds`` from the first block's reading to the last one's writing, ``network_seconds``,
+        ``mvoxel_per_s`` (million voxels of blocks in a second), ``device`` and ``dtype``.
+    """
+    windows, voxels = sum(len(step.windows) for step in steps), sum(step.core.size for step in steps)
+    network = ensemble.seconds
+    rate = voxels / 1e6 / seconds if seconds else 0.0
+    if steps:
+        log.info(
+            "%d windows in %.1f s, %.3g million voxels per s; %.1f %% of the time was the networks'",
+            windows,
+            seconds,
+            rate,
+            100 * network / seconds,
+        )
+    return {
+        "windows": windows,
+        "seconds": round(seconds, 3),
+        "network_seconds": round(network, 3),
+        "mvoxel_per_s": float(f"{rate:.3g}"),
+        "device": str(ensemble.device),
+        "dtype": ", ".join(map(str, ensemble.dtypes)),
+    }
+
+
+@contextmanager
+def use_codecs(name: str) -> Iterator[None]:
+    """Choose what encodes and decodes Zarr chunks in the body.
+
+    ``zarrs``, which is in Rust, reads raw 1.3 times as fast (measured: 256^3 voxels in shards, one core). Stores are
+    written by Zarr's own codecs in any case: a store that syncs what it writes is none that zarrs knows.
+
+    Parameters
+    ----------
+    name
+        ``zarr`` or ``zarrs``.
+
+    Raises
+    ------
+    MissingPackageError
+        zarrs is not installed.
+    """
+    import zarr
+
+    if name == "zarr":
+        yield
+        return
+    try:
+        import zarrs  # type: ignore[import-not-found] # noqa: F401
+    except ImportError as error:
+        hint = "pip install zarrs, or set predict.codec_pipeline: zarr"
+        raise MissingPackageError("predict.codec_pipeline: zarrs needs the package zarrs", hint=hint) from error
+    with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
+        yield

@@ -1,32 +1,57 @@
-"""Work out what a prediction will do, before any of it is done: channels, windows, blocks and settings."""
+"""Decide once what a prediction does, refuse what it cannot do, and write it down for all jobs."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
+import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from connectomake.config.channels import Channel
 from connectomake.config.predict import PredictConfig
-from connectomake.errors import ConfigError, DataError
-from connectomake.geometry import BlockGrid, Box, Triple, to_triple
-from connectomake.predict.sliding import Recipe
+from connectomake.errors import DataError
+from connectomake.geometry import BlockGrid, to_triple
+from connectomake.models.ensemble import check_ensemble
+from connectomake.predict.choose_region import choose_region
+from connectomake.predict.estimate import choose_block
+from connectomake.predict.members import (
+    Member,
+    check_input,
+    check_room,
+    choose_channels,
+    choose_window,
+    hash_members,
+    open_members,
+    read_channel,
+)
+from connectomake.predict.needs import describe_task, find_begun_block, find_needs
+from connectomake.predict.normalise import find_normalisations
+from connectomake.predict.recipe import Recipe
+from connectomake.predict.symmetries import check_symmetries
 from connectomake.predict.windows import WindowGrid
-from connectomake.volumes.grey_values import measure_grey_values
-from connectomake.volumes.volume import Volume
-
-if TYPE_CHECKING:
-    from connectomake.models.checkpoint import CheckpointMeta
+from connectomake.volumes.files import read_json, write_json
+from connectomake.volumes.fingerprint import fingerprint
+from connectomake.volumes.ingest import open_raw
+from connectomake.volumes.region import Region
+from connectomake.volumes.scale import choose_scale, open_working
+from connectomake.volumes.volume import Readable
 
 log = logging.getLogger(__name__)
 
 VOXEL_SIZE_TOLERANCE = 0.05  # of the training's voxel size
-SAMPLE_VX = 16  # side of the boxes that a volume is told apart by
+COPIED = (
+    "overlap",
+    "margin_zyx_vx",
+    "blending",
+    "activation",
+    "precision",
+    "compile",
+    "dtype",
+    "pyramid",
+    "chunk_zyx_vx",
+)
+"""Settings that decide the result as they are."""
 
 
 @dataclass(frozen=True)
@@ -35,170 +60,202 @@ class Plan:
 
     Parameters
     ----------
-    windows, blocks
-        The grids on the volume.
-    recipe
-        From raw values to probabilities, or what else the channels hold.
+    windows
+        The grid of windows, on the whole working volume (the level that is read, or the resampled one).
+    region
+        What is wanted of it; ``region.box`` is what the store covers.
+    blocks
+        The grid of blocks on ``region.box``: block b covers ``blocks[b].shift(region.box.start_zyx)`` of the volume.
+    recipes
+        From raw values to probabilities, or what else the channels hold: one per checkpoint.
     settings
         All that decides the result, as plain data: what the ledger holds, and what becomes the store's attributes.
+    needs
+        What it takes: ``memory_bytes`` by part, ``mem_mb`` and ``runtime_min`` of each job, ``jobs``, ``windows``,
+        ``windows_computed`` (those at borders between blocks in y and x twice) and ``flops``.
     """
 
     windows: WindowGrid
+    region: Region
     blocks: BlockGrid
-    recipe: Recipe
+    recipes: tuple[Recipe, ...]
     settings: dict[str, Any]
+    needs: dict[str, Any]
+
+    @classmethod
+    def of_settings(cls, settings: dict[str, Any], recipes: Sequence[Recipe], needs: dict[str, Any]) -> Plan:
+        """Lay the grids that the settings tell."""
+        region = Region.of_settings(settings)
+        shape_zyx, window_zyx = to_triple(settings["volume"]["shape_zyx"]), to_triple(settings["window_zyx_vx"])
+        return cls(
+            windows=WindowGrid(shape_zyx, window_zyx, settings["overlap"], to_triple(settings["margin_zyx_vx"])),
+            region=region,
+            blocks=BlockGrid(region.box.shape_zyx, settings["block_zyx_vx"]),
+            recipes=tuple(recipes),
+            settings=settings,
+            needs=needs,
+        )
+
+    def open(self, volume_json: Path) -> Readable:
+        """Open the working volume, on which the windows lie.
+
+        Raises
+        ------
+        MissingDataError
+            The volume is not ingested, or its file was moved since.
+        """
+        source = self.settings["source"]
+        return open_working(
+            volume_json, source["level"], self.region.voxel_size_zyx_nm if source["resampled"] else None
+        )
 
 
-def plan_prediction(volume: Volume, meta: CheckpointMeta, cfg: PredictConfig) -> Plan:
-    """Lay the grids over a volume and fix the settings.
+def write_plan(plan: Plan, path: Path) -> None:
+    """Write a plan as JSON, whole or not at all: what every job of the prediction follows."""
+    recipes = [asdict(recipe) for recipe in plan.recipes]
+    write_json(path, {"needs": plan.needs, "settings": plan.settings, "recipes": recipes})
+
+
+def read_plan(path: Path) -> Plan:
+    """Read what `write_plan` wrote.
+
+    Raises
+    ------
+    MissingDataError
+        There is no such file.
+    DataError
+        It is no plan.
+    """
+    value = read_json(path)
+    try:
+        recipes = [_read_recipe(recipe) for recipe in value["recipes"]]
+        return Plan.of_settings(value["settings"], recipes, value["needs"])
+    except (KeyError, TypeError) as error:
+        hint = "delete it and run plan_prediction again"
+        raise DataError(f"{path} is no plan of a prediction ({error!r})", hint=hint) from error
+
+
+def _read_recipe(value: dict[str, Any]) -> Recipe:
+    """Make a recipe of plain data."""
+    outputs = tuple(read_channel(channel) for channel in value["outputs"])
+    return Recipe(**{**value, "channels": tuple(value["channels"]), "outputs": outputs})
+
+
+def plan_prediction(
+    volume_json: Path,
+    checkpoints: Sequence[Path],
+    cfg: PredictConfig,
+    *,
+    name: str = "",
+    folder: str = "",
+    store: Path | None = None,
+    threads_per_job: int = 1,
+) -> Plan:
+    """Decide what is predicted and how, refuse what cannot be, and say what it takes.
 
     Parameters
     ----------
-    volume
-        The raw volume.
-    meta
-        What the checkpoint says about its network.
+    volume_json
+        The volume, as ingest describes it.
+    checkpoints
+        The network, or several whose predictions are averaged.
     cfg
         The settings of the stage.
+    name
+        The volume's name, by which ``cfg.regions`` has its region.
+    folder
+        The folder of the data, where relative paths start.
+    store
+        Where the prediction will lie; where one was begun, its blocks are kept. None = nowhere yet.
+    threads_per_job
+        Threads that a job will have, for the estimate of its time.
 
     Raises
     ------
     ConfigError
-        The window does not suit the network, or a channel is asked for that it does not have.
+        The window or an orientation does not suit the network; a channel is asked for that it does not have; the
+        volume has no voxels of the size that it was trained with; or not even one chunk fits the memory.
     DataError
-        The volume has another number of channels than those trained on; or each volume is to be normalised by itself,
-        and the grey values of this one are all equal, or not finite.
+        The volume, its region or its grey values do not suit the network.
+    ModelError
+        The checkpoints cannot be used, or not together.
+    ResumeMismatchError
+        The store was begun with other settings.
     """
-    window_zyx = choose_window(meta, cfg)
-    channels = choose_channels(meta, cfg)
-    check_input(volume, meta)
-    kept = [meta.channels[c] for c in channels]
-    mean, std = find_normalisation(volume, meta)
-    recipe = Recipe(
-        mean=mean,
-        std=std,
-        channels=channels,
-        activation=cfg.activation,
-        blending=cfg.blending,
-        outputs=tuple(describe_channel(channel) for channel in meta.channels),
-    )
+    members = open_members(checkpoints)
+    check_ensemble({member.path: member.meta for member in members})
+    size = members[0].meta.voxel_size_zyx_nm
+    level, resample_to = choose_scale(volume_json, size, cfg.scale, VOXEL_SIZE_TOLERANCE)
+    working = open_working(volume_json, level, resample_to)
+    check_input(working, members[0], VOXEL_SIZE_TOLERANCE)
+    window_zyx, channels = choose_window(members, cfg), choose_channels(members[0], cfg)
+    check_room(working, window_zyx, cfg.margin_zyx_vx)
+    check_symmetries(cfg.tta, window_zyx, working.voxel_size_zyx_nm, members[0].outputs)
+    region = choose_region(cfg.regions.get(name), open_raw(volume_json), working, name=name, folder=folder)
+    recipes = [
+        Recipe(mean, std, channels, cfg.activation, cfg.blending, member.outputs, cfg.dtype)
+        for member, (mean, std) in zip(members, find_normalisations(working, members), strict=True)
+    ]
     settings = {
         "volume": {
-            "fingerprint": fingerprint(volume),
-            "shape_zyx": volume.shape_zyx,
-            "dtype": volume.dtype.name,
+            "fingerprint": fingerprint(open_working(volume_json, level)),
+            "shape_zyx": working.shape_zyx,
+            "dtype": working.dtype.name,
         },
-        "voxel_size_zyx_nm": volume.voxel_size_zyx_nm,
-        "offset_zyx_nm": volume.offset_zyx_nm,
-        "checkpoint_hash": meta.hash,
-        "channels": [c["name"] for c in kept],
-        "offsets_zyx_vx": [c["offset_zyx_vx"] for c in kept],
-        "edge_convention": meta.edge_convention,
-        "activation": cfg.activation,
-        "activations": list(recipe.activations),
-        "normalisation": {"mean": mean, "std": std},
+        "source": {"level": level, "resampled": resample_to is not None},
+        "region": region.as_settings(),
+        "voxel_size_zyx_nm": region.voxel_size_zyx_nm,
+        "offset_zyx_nm": region.offset_zyx_nm,
+        "checkpoint_hash": hash_members(members),
+        "edge_convention": members[0].meta.edge_convention,
         "window_zyx_vx": window_zyx,
-        "overlap": cfg.overlap,
-        "blending": cfg.blending,
-        "precision": cfg.precision,
         "block_zyx_vx": cfg.block_zyx_vx,
-        "chunk_zyx_vx": cfg.chunk_zyx_vx,
+        "tta": cfg.tta.model_dump(mode="json"),
+        **_describe_recipes(recipes),
+        **{key: getattr(cfg, key) for key in COPIED},
     }
-    windows = WindowGrid(volume.shape_zyx, window_zyx, cfg.overlap)
-    return Plan(windows, BlockGrid(volume.shape_zyx, cfg.block_zyx_vx), recipe, settings)
+    plain = json.loads(json.dumps(settings))  # as jobs read it: with lists for tuples
+    return _fit(Plan.of_settings(plain, recipes, {}), members, working, cfg, store, threads_per_job)
 
 
-def choose_window(meta: CheckpointMeta, cfg: PredictConfig) -> Triple:
-    """Give the window: that of the settings, or else that of the training.
-
-    Raises
-    ------
-    ConfigError
-        The network cannot take such a window.
-    """
-    window = to_triple(cfg.window_zyx_vx or meta.window_zyx)
-    try:
-        meta.model.check_patch(window)
-    except ValueError as error:
-        raise ConfigError(
-            f"predict.window_zyx_vx does not suit the network: {error}",
-            hint=f"leave it out to use that of the training, {tuple(meta.window_zyx)}",
-        ) from error
-    if window != to_triple(meta.window_zyx):
-        log.warning("windows of %s voxels, but the network was trained with %s", window, tuple(meta.window_zyx))
-    return window
+def _fit(
+    draft: Plan, members: Sequence[Member], working: Readable, cfg: PredictConfig, store: Path | None, threads: int
+) -> Plan:
+    """Give a plan blocks that fit the memory, or those that its store was begun with, and say what it takes."""
+    begun = find_begun_block(draft.settings, store)
+    task = describe_task(members, working, draft.windows, draft.region, len(draft.recipes[0].channels), cfg)
+    block_zyx = begun or choose_block(task, cfg.block_zyx_vx, cfg.chunk_zyx_vx, cfg.memory_gb)
+    plan = Plan.of_settings({**draft.settings, "block_zyx_vx": list(block_zyx)}, draft.recipes, {})
+    _log_plan(plan, working)
+    return replace(plan, needs=find_needs(task, plan.region, plan.blocks, cfg, threads))
 
 
-def choose_channels(meta: CheckpointMeta, cfg: PredictConfig) -> tuple[int, ...]:
-    """Give the output channels that are stored.
-
-    Raises
-    ------
-    ConfigError
-        One of them does not exist.
-    """
-    present = len(meta.channels)
-    wanted = range(cfg.channels) if isinstance(cfg.channels, int) else cfg.channels or range(present)
-    if max(wanted) >= present:
-        names = ", ".join(f"{number} {channel['name']}" for number, channel in enumerate(meta.channels))
-        raise ConfigError(
-            "predict.channels asks for a channel that the network does not have",
-            expected=f"some of {names}",
-            got=cfg.channels,
-        )
-    return tuple(wanted)
+def _describe_recipes(recipes: Sequence[Recipe]) -> dict[str, Any]:
+    """Give what readers of the result want to know of them."""
+    kept = recipes[0].kept
+    normalisations = [{"mean": recipe.mean, "std": recipe.std} for recipe in recipes]
+    return {
+        "channels": [channel.name for channel in kept],
+        "offsets_zyx_vx": [channel.offset_zyx_vx for channel in kept],
+        "activations": recipes[0].activations,
+        "normalisation": normalisations[0] if len(recipes) == 1 else normalisations,
+    }
 
 
-def describe_channel(channel: Mapping[str, Any]) -> Channel:
-    """Read a channel of a checkpoint; those of older ones say neither target nor whether they are binary."""
-    return Channel(channel["name"], channel.get("target", "output"), activation=channel["activation"])
-
-
-def find_normalisation(volume: Volume, meta: CheckpointMeta) -> tuple[float, float]:
-    """Give what becomes 0 and 1: of the training, or of this volume where each is normalised by itself.
-
-    Raises
-    ------
-    DataError
-        The volume's grey values are all equal, or not finite.
-    """
-    if meta.normalisation.get("each") == "each_volume":
-        mean, std = measure_grey_values(volume)
-        log.info("%s is normalised by itself: mean %g, sd %g", volume.source, mean, std)
-        return mean, std
-    return meta.normalisation["mean"], meta.normalisation["std"]
-
-
-def check_input(volume: Volume, meta: CheckpointMeta) -> None:
-    """Refuse a volume that the network cannot take, and warn where its voxels differ in size from those trained on.
-
-    Raises
-    ------
-    DataError
-        The volume has another number of channels than those trained on.
-    """
-    if volume.channels != meta.in_channels:
-        raise DataError(
-            f"{volume.source} does not suit the network", expected=f"{meta.in_channels} channels", got=volume.channels
-        )
-    if not np.allclose(volume.voxel_size_zyx_nm, meta.voxel_size_zyx_nm, rtol=VOXEL_SIZE_TOLERANCE):
-        log.warning(
-            "%s has voxels of %s nm (z, y, x), but the network was trained with %s nm: expect a worse prediction",
-            volume.source,
-            tuple(volume.voxel_size_zyx_nm),
-            tuple(meta.voxel_size_zyx_nm),
-        )
-
-
-def fingerprint(volume: Volume) -> str:
-    """Give the SHA-256 of 27 small boxes of a volume: its corners, the middles of its edges and faces, and its centre.
-
-    It tells a volume that was made again, or exchanged, from one that was merely moved or copied, which a path and a
-    time do not.
-    """
-    digest = hashlib.sha256()
-    for place in itertools.product((0.0, 0.5, 1.0), repeat=3):
-        start = [int(p * max(0, n - SAMPLE_VX)) for p, n in zip(place, volume.shape_zyx, strict=True)]
-        sample = Box(to_triple(start), to_triple([a + SAMPLE_VX for a in start]))
-        digest.update(volume.read(sample.intersect(Box.of_shape(volume.shape_zyx))).tobytes())
-    return digest.hexdigest()
+def _log_plan(plan: Plan, working: Readable) -> None:
+    """Say what will be computed."""
+    box, crops = plan.region.box, len(plan.region.crops)
+    parts = [f"{crops} crops"] * bool(crops) + ["a mask"] * (plan.region.stencil is not None)
+    log.info(
+        "%s%s, voxels of %s nm: %s of %s voxels%s; %d channels%s, in %d blocks of %s voxels",
+        working.source,
+        " resampled" if plan.settings["source"]["resampled"] else "",
+        plan.region.voxel_size_zyx_nm,
+        box.shape_zyx,
+        plan.windows.shape_zyx,
+        f" ({' and '.join(parts)} in them)" if parts else "",
+        len(plan.recipes[0].channels),
+        f", the mean of {len(plan.recipes)} networks" if len(plan.recipes) > 1 else "",
+        len(plan.blocks),
+        plan.blocks.block_zyx,
+    )

@@ -1,130 +1,55 @@
-"""Run a network over one block: every window that reaches into it, blended there.
+"""Run networks over the windows of a volume and blend what they say, block by block.
 
-The result of a block does not depend on the block. Each window is computed from the same voxels in a call of its own,
-and each voxel's sum adds its windows in the order of their numbers, in float32. Measured with torch 2.13: on a CPU a
-window's output depends on its neighbours in the batch (in the last bits), so a CPU takes one window at a time; it
-also depends on the number of threads, so jobs of one volume should have equally many.
+The result does not depend on the blocks. Each window is computed from the same voxels in a call of its own, and each
+voxel's sum adds its windows in the order of their numbers, in float32. Measured with torch 2.13: on a CPU a window's
+output depends on its neighbours in the batch (in the last bits), so a CPU takes one window at a time; it also depends
+on the number of threads, so jobs of one volume should have equally many.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import nn
 
-from connectomake.config.channels import Channel
 from connectomake.errors import ModelError
 from connectomake.geometry import Box
-from connectomake.models.activation import activate
-from connectomake.models.arithmetic import choose_memory_format
+from connectomake.predict.evaluate import Ensemble
+from connectomake.predict.pages import new_array
+from connectomake.predict.sums import Sums
 from connectomake.predict.windows import WindowGrid, blending_weights
 
 log = logging.getLogger(__name__)
 
-LOGIT_SCALE = {"sigmoid": 1.0, "scaled_sigmoid": 0.2}  # the latter as in BANIS
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a window of raw values becomes probabilities, or what else the channels hold.
-
-    Parameters
-    ----------
-    mean, std
-        The network sees (raw - mean) / std.
-    channels
-        The network's output channels that are kept, in this order.
-    activation
-        Of sigmoid channels: ``sigmoid`` or ``scaled_sigmoid`` (0.2 x, as in BANIS).
-    blending
-        Name of the weights (`blending_weights`).
-    outputs
-        All channels of the network; none = all are sigmoid channels.
-    """
-
-    mean: float
-    std: float
-    channels: tuple[int, ...]
-    activation: str = "sigmoid"
-    blending: str = "gaussian"
-    outputs: tuple[Channel, ...] = ()
-
-    @cached_property
-    def needed(self) -> tuple[int, ...]:
-        """The output channels that those kept are made of: these, and the others of their softmax; each once."""
-        if not self.outputs:
-            return self.channels
-        soft = {self.outputs[c].target for c in self.channels if self.outputs[c].activation == "softmax"}
-        others = [c for c, o in enumerate(self.outputs) if o.activation == "softmax" and o.target in soft]
-        return tuple(sorted({*self.channels, *others})) if others else self.channels
-
-    @cached_property
-    def meanings(self) -> tuple[Channel, ...]:
-        """What the channels that are needed are."""
-        return tuple(self.outputs[c] if self.outputs else Channel(str(c), "output") for c in self.needed)
-
-    @cached_property
-    def activations(self) -> tuple[str, ...]:
-        """What was applied to each channel kept, ``scaled_sigmoid`` told apart; by this, stored values are read."""
-        named = dict(zip(self.needed, (channel.activation for channel in self.meanings), strict=True))
-        return tuple(self.activation if named[c] == "sigmoid" else named[c] for c in self.channels)
-
-    def apply(self, logits: torch.Tensor) -> torch.Tensor:
-        """Turn the logits of the channels needed, (C, Z, Y, X) float32, modified, into the values of those kept."""
-        scale = LOGIT_SCALE[self.activation]
-        if scale != 1:
-            for logit, channel in zip(logits, self.meanings, strict=True):
-                if channel.activation == "sigmoid":
-                    logit.mul_(scale)
-        values = activate(logits[None], self.meanings)[0]
-        return values if self.needed == self.channels else values[[self.needed.index(c) for c in self.channels]]
+SUMS_SHARE = 0.5  # of a GPU's free memory that sums may take; the rest is the network's
 
 
 class SlidingWindow:
-    """A network, and the grid of windows of one volume that it is run over.
+    """What predicts, and the grid of windows of one volume that it is run over.
 
     Parameters
     ----------
-    network
-        Takes (N, C, Z, Y, X) float32 of the window's shape, gives (N, channels, Z, Y, X) logits; in eval mode, on
-        `device`.
+    evaluate
+        From raw windows to values.
     grid
         The volume's windows.
-    recipe
-        What happens before and after the network.
-    device, dtype
-        Where it runs, and the type that convolutions compute in there.
     batch
         Windows per call. Calls are all of one shape: the last one of a block is filled up. Halved, with a warning,
         when the GPU's memory does not suffice.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        grid: WindowGrid,
-        recipe: Recipe,
-        *,
-        device: torch.device,
-        dtype: torch.dtype = torch.float32,
-        batch: int = 1,
-    ) -> None:
-        self.grid, self.recipe, self.device, self.dtype, self.batch = grid, recipe, device, dtype, batch
-        self._memory_format = choose_memory_format(network)
-        self._network = network.to(memory_format=self._memory_format)  # type: ignore[call-overload]
-        self._weights = torch.from_numpy(blending_weights(grid.window_zyx, recipe.blending)).to(device)
-        self._needed = torch.tensor(recipe.needed, device=device)
+    def __init__(self, evaluate: Ensemble, grid: WindowGrid, *, batch: int = 1) -> None:
+        self.evaluate, self.grid, self.batch = evaluate, grid, batch
+        self.recipe, self.device = evaluate.recipe, evaluate.device
+        self._weights = torch.from_numpy(blending_weights(grid.window_zyx, self.recipe.blending)).to(self.device)
+        self._sums_on: torch.device | None = None
 
-    @torch.inference_mode()
     def predict(
         self, raw: np.ndarray, at: Box, core: Box, on_window: Callable[[], object] = lambda: None
     ) -> np.ndarray:
-        """Compute the blended values of a block.
+        """Compute the blended values of a box by itself.
 
         Parameters
         ----------
@@ -133,15 +58,14 @@ class SlidingWindow:
         at
             The box that `raw` covers: at least ``grid.hull(core)``.
         core
-            The block.
+            The box.
         on_window
             Called after each window.
 
         Returns
         -------
         np.ndarray
-            (channels, Z, Y, X) uint8 over `core`: round(255 p) of what lies between 0 and 1, round(127.5 (v + 1)) of
-            tanh, which lies between -1 and 1; identity is cut off at 0 and 1.
+            (channels, Z, Y, X) over `core`, as `Recipe.store` gives them.
 
         Raises
         ------
@@ -150,84 +74,126 @@ class SlidingWindow:
         torch.OutOfMemoryError
             The GPU's memory does not suffice for the block and one window.
         """
-        source = torch.from_numpy(as_torch_can(raw)).to(self.device)
-        values = torch.zeros((len(self.recipe.channels), *core.shape_zyx), device=self.device)
-        weight = torch.zeros(core.shape_zyx, device=self.device)
-        windows = [self.grid[number] for number in self.grid.touching(core)]
+        sums = self.open_sums(core)
+        self.add_windows(sums, self.load(raw), at, self.grid.touching(core), on_window)
+        return self.finish(sums, core)
+
+    def load(self, raw: np.ndarray) -> torch.Tensor:
+        """Bring raw voxels into a form that is quickly copied to the device; any thread may do it."""
+        source = as_torch_can(raw)
+        if self.device.type == "cuda":
+            return torch.from_numpy(source).pin_memory()
+        kept = new_array(source.shape, source.dtype)
+        kept[...] = source
+        return torch.from_numpy(kept)
+
+    def open_sums(self, box: Box, above: Sums | None = None) -> Sums:
+        """Begin the sums of a box, or go on from those of the block above."""
+        if self._sums_on is None:
+            self._sums_on = self._choose_place(box)
+        return Sums(box, len(self.recipe.channels), self._sums_on, above)
+
+    @torch.inference_mode()
+    def add_windows(
+        self,
+        sums: Sums,
+        source: torch.Tensor,
+        at: Box,
+        numbers: Sequence[int] | np.ndarray,
+        on_window: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Predict windows and add them to sums.
+
+        Parameters
+        ----------
+        sums
+            Where they are added.
+        source
+            What `load` gave of the voxels of `at`.
+        at
+            The box that `source` covers.
+        numbers
+            The windows' numbers, ascending.
+        on_window
+            Called after each window.
+        """
+        source = source.to(self.device, non_blocking=True)
+        windows = [self.grid[int(number)] for number in numbers]
         position = 0
-        while position < len(windows):
-            group = windows[position : position + self.batch]
-            logits = self._try(torch.stack([source[:, *self._slices(window, at)] for window in group]))
-            if logits is None:
-                continue
-            for window, sample in zip(group, logits, strict=False):
-                self._blend(sample, window, core, values, weight)
-                on_window()
-            position += len(group)
-        return self._finish(values, weight)
+        # The outer context keeps the weights that the inner ones, of each call, turn into bfloat16.
+        with torch.autocast(self.device.type, enabled=False):
+            while position < len(windows):
+                group = windows[position : position + self.batch]
+                values = self._try(torch.stack([source[:, *window.within(at).slices] for window in group]))
+                if values is None:
+                    continue
+                for window, sample in zip(group, values, strict=False):
+                    sums.add(sample, self._weights, window)
+                    on_window()
+                position += len(group)
+
+    @torch.inference_mode()
+    def finish(self, sums: Sums, core: Box, wanted: np.ndarray | None = None) -> np.ndarray:
+        """Turn the sums of a block, which are used up, into what is stored.
+
+        Parameters
+        ----------
+        sums
+            All windows were added to them that reach into the wanted voxels of `core`.
+        core
+            The block.
+        wanted
+            (Z, Y, X) bool over `core`: the rest becomes 0. None = all.
+
+        Returns
+        -------
+        np.ndarray
+            (channels, Z, Y, X) over `core`, as `Recipe.store` gives them.
+
+        Raises
+        ------
+        ModelError
+            The network gave NaN.
+        """
+        part = sums.box.intersect(core)
+        values = sums.blend(part)
+        if bool(torch.isnan(values.sum())):
+            raise ModelError("the network's output holds NaN", hint=self.evaluate.explain_nan())
+        stored = self.recipe.store(values)
+        here = part.within(core).slices
+        if wanted is not None:
+            np.copyto(stored, 0, where=~wanted[here])
+        if part == core:
+            return stored
+        whole = new_array((len(stored), *core.shape_zyx), stored.dtype)
+        whole[:, *here] = stored
+        return whole
+
+    def _choose_place(self, box: Box) -> torch.device:
+        """Put the sums beside the network, or, where they take too much of its GPU's memory, into the host's."""
+        if self.device.type != "cuda":
+            return self.device
+        needed = 4 * (len(self.recipe.channels) + 1) * box.size
+        free, _ = torch.cuda.mem_get_info(self.device)
+        if needed <= SUMS_SHARE * free:
+            return self.device
+        log.info("sums of %.1f GB are kept in the host's memory: the GPU has %.1f GB free", needed / 1e9, free / 1e9)
+        return torch.device("cpu")
 
     def _try(self, windows: torch.Tensor) -> torch.Tensor | None:
-        """Run the network over a batch; give nothing, and halve the batch, where the GPU's memory does not suffice."""
+        """Predict a batch; give nothing, and halve the batch, where the GPU's memory does not suffice."""
         missing = self.batch - len(windows)
         if missing > 0:
             windows = torch.cat([windows, windows[-1:].expand(missing, -1, -1, -1, -1)])
         try:
-            normalised = windows.float().sub_(self.recipe.mean).div_(self.recipe.std)
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                logits = self._network(normalised.contiguous(memory_format=self._memory_format))
+            return self.evaluate(windows)
         except torch.OutOfMemoryError:
             if self.batch == 1:
                 raise
-        else:
-            return self._checked(logits)
         self.batch //= 2
         torch.cuda.empty_cache()
         log.warning("the GPU's memory does not suffice; going on with %d windows at once (predict.batch)", self.batch)
         return None
-
-    def _checked(self, logits: torch.Tensor) -> torch.Tensor:
-        """Refuse an output that is no tensor of the window's shape with all channels asked for."""
-        window, channels = self.grid.window_zyx, max(self.recipe.needed) + 1
-        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        if isinstance(shape, str) or len(shape) != 5 or shape[2:] != window or shape[1] < channels:
-            expected = f"(N, at least {channels} channels, {', '.join(map(str, window))})"
-            raise ModelError("the network's output does not fit its input", expected=expected, got=shape)
-        return logits
-
-    def _blend(self, logits: torch.Tensor, window: Box, core: Box, values: torch.Tensor, weight: torch.Tensor) -> None:
-        """Add one window to the sums, in place.
-
-        The product is rounded before it is added: a fused multiply-add, which compilers use in some places and not in
-        others, would make a voxel's last bits depend on where in the block it lies.
-        """
-        weighted = self.recipe.apply(logits.index_select(0, self._needed).float()).mul_(self._weights)
-        common = window.intersect(core)
-        there, here = self._slices(common, core), self._slices(common, window)
-        values[:, *there] += weighted[:, *here]
-        weight[there] += self._weights[here]
-
-    def _finish(self, values: torch.Tensor, weight: torch.Tensor) -> np.ndarray:
-        """Divide, check and round the sums; modifies them."""
-        values /= weight
-        if bool(torch.isnan(values.sum())):
-            raise ModelError("the network's output holds NaN", hint=self._nan_hint())
-        for channel, activation in zip(values, self.recipe.activations, strict=True):
-            if activation == "tanh":
-                channel.add_(1).div_(2)
-            elif activation == "identity":
-                channel.clamp_(0, 1)
-        return values.mul_(255).round_().to(torch.uint8).cpu().numpy()
-
-    def _nan_hint(self) -> str:
-        """Say what may have gone wrong."""
-        if self.dtype == torch.float16:
-            return "float16 overflows easily: use precision: bfloat16 or float32"
-        return "the training may have diverged (see its loss), or the raw volume holds NaN"
-
-    @staticmethod
-    def _slices(box: Box, of: Box) -> tuple[slice, slice, slice]:
-        """Index a box in an array that covers another."""
-        return box.within(of).slices
 
 
 def as_torch_can(array: np.ndarray) -> np.ndarray:

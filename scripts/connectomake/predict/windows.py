@@ -7,7 +7,7 @@ windows in every block size, in every job, after every interruption.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -20,11 +20,11 @@ from connectomake.geometry import Box, Triple, to_triple
 
 @dataclass(frozen=True)
 class WindowGrid:
-    """Equal windows that cover a volume, numbered in scan order.
+    """Equal windows that cover a volume and a margin around it, numbered in scan order.
 
-    Along an axis the windows start at 0, stride, 2 stride, ..., and the last one ends where the volume ends. Along an
-    axis on which the volume is smaller than the window there is one window, centred, that sticks out of the volume on
-    both sides.
+    Along an axis the windows start at 0, stride, 2 stride, ..., less the margin, and the last one ends where the
+    margin ends. Along an axis on which volume and margins are smaller than the window there is one window, centred,
+    that sticks out on both sides. What lies outside of the volume is its mirror image (`read_mirrored`).
 
     Parameters
     ----------
@@ -34,26 +34,33 @@ class WindowGrid:
         A window's shape in voxels.
     overlap
         The share of a window, 0 to below 1, that it has in common with the next one.
+    margin_zyx
+        Voxels that windows reach out of the volume on both sides, so that voxels at its faces are seen from the
+        middle of a window too.
     """
 
     shape_zyx: Triple
     window_zyx: Triple
     overlap: float
+    margin_zyx: Triple = (0, 0, 0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape_zyx", to_triple(self.shape_zyx))
         object.__setattr__(self, "window_zyx", to_triple(self.window_zyx))
-        if min(*self.shape_zyx, *self.window_zyx) < 1 or not 0 <= self.overlap < 1:
+        object.__setattr__(self, "margin_zyx", to_triple(self.margin_zyx))
+        if min(*self.shape_zyx, *self.window_zyx) < 1 or not 0 <= self.overlap < 1 or min(self.margin_zyx) < 0:
             raise DataError(
                 "no grid of windows",
-                expected="a volume and a window of at least one voxel per axis, and an overlap from 0 to below 1",
-                got=f"{self.shape_zyx}, {self.window_zyx}, {self.overlap}",
+                expected="a volume and a window of at least one voxel per axis, an overlap from 0 to below 1, and a "
+                "margin that is not negative",
+                got=f"{self.shape_zyx}, {self.window_zyx}, {self.overlap}, {self.margin_zyx}",
             )
 
     @cached_property
     def starts_zyx(self) -> tuple[list[int], list[int], list[int]]:
-        """Where the windows start along each axis, in voxels, ascending; negative where the volume is too small."""
-        z, y, x = (_starts(s, w, self.overlap) for s, w in zip(self.shape_zyx, self.window_zyx, strict=True))
+        """Where the windows start along each axis, in voxels, ascending; negative where they reach out."""
+        axes = zip(self.shape_zyx, self.window_zyx, self.margin_zyx, strict=True)
+        z, y, x = ([a - m for a in _starts(s + 2 * m, w, self.overlap)] for s, w, m in axes)
         return z, y, x
 
     def __len__(self) -> int:
@@ -79,11 +86,20 @@ class WindowGrid:
     def hull(self, box: Box) -> Box:
         """Give the box around all windows that share a voxel with a box: what must be read to compute it.
 
-        It sticks out of the volume where the volume is smaller than the window (see `reflect_pad`).
+        It sticks out of the volume where there is a margin, or the volume is smaller than the window.
         """
-        ranges = zip(self.starts_zyx, self._ranges(box), self.window_zyx, strict=True)
-        edges = [(starts[r[0]], starts[r[-1]] + window) for starts, r, window in ranges]
-        return Box(to_triple([a for a, _ in edges]), to_triple([b for _, b in edges]))
+        return self._enclose([(r[0], r[-1]) for r in self._ranges(box)])
+
+    def hull_of(self, numbers: np.ndarray) -> Box:
+        """Give the box around some windows, at least one."""
+        places = np.unravel_index(numbers, [len(starts) for starts in self.starts_zyx])
+        return self._enclose([(int(place.min()), int(place.max())) for place in places])
+
+    def _enclose(self, ends: Sequence[tuple[int, int]]) -> Box:
+        """Give the box from the first to the last of some positions of windows along each axis."""
+        axes = list(zip(self.starts_zyx, ends, self.window_zyx, strict=True))
+        start = [starts[first] for starts, (first, _), _ in axes]
+        return Box(to_triple(start), to_triple([starts[last] + window for starts, (_, last), window in axes]))
 
     def _ranges(self, box: Box) -> list[range]:
         """Give, per axis, the positions of the windows that reach into a box."""
@@ -133,15 +149,52 @@ def blending_weights(window_zyx: Sequence[int], blending: str) -> np.ndarray:
     raise DataError("no such blending", expected="gaussian, distance or constant", got=blending)
 
 
+def read_mirrored(read: Callable[[Box], np.ndarray], shape_zyx: Sequence[int], wanted: Box) -> np.ndarray:
+    """Read a box that may reach out of a volume, which is continued by its mirror image.
+
+    Parameters
+    ----------
+    read
+        Gives the (C, Z, Y, X) or (Z, Y, X) voxels of a box inside the volume.
+    shape_zyx
+        The volume's shape.
+    wanted
+        The box.
+
+    Returns
+    -------
+    np.ndarray
+        (C, Z, Y, X) over `wanted`; see `reflect_pad`.
+    """
+    inside = mirror_source(shape_zyx, wanted)
+    raw = read(inside)
+    return reflect_pad(raw if raw.ndim == 4 else raw[None], inside, wanted)
+
+
+def mirror_source(shape_zyx: Sequence[int], wanted: Box) -> Box:
+    """Give the part of a volume that a box, mirrored where it reaches out of the volume, is made of.
+
+    Examples
+    --------
+    >>> mirror_source((100, 100, 4), Box((-5, 98, -9), (3, 105, 9)))
+    Box(start_zyx=(0, 94, 0), stop_zyx=(6, 100, 4))
+    """
+    axes = list(zip(wanted.start_zyx, wanted.stop_zyx, shape_zyx, strict=True))
+    # Voxel -k is voxel k, and voxel n - 1 + k is n - 1 - k; a box that reaches out at both ends spans the volume.
+    start = [max(0, min(a, 2 * (n - 1) - (b - 1))) for a, b, n in axes]
+    stop = [min(n, max(b, 1 - a)) for a, b, n in axes]
+    return Box(to_triple(start), to_triple(stop))
+
+
 def reflect_pad(array: np.ndarray, inside: Box, wanted: Box) -> np.ndarray:
-    """Extend an array by its mirror image, as often as it takes, to a box around it.
+    """Extend an array by its mirror image, as often as it takes, to a box around it, or cut it to one inside it.
 
     Parameters
     ----------
     array
         (C, Z, Y, X), the voxels of `inside`.
     inside, wanted
-        The box that the array covers, and the larger one to cover.
+        The box that the array covers, and the one to cover.
 
     Returns
     -------
@@ -149,8 +202,14 @@ def reflect_pad(array: np.ndarray, inside: Box, wanted: Box) -> np.ndarray:
         (C, Z, Y, X) over `wanted`; the array itself where nothing is missing. Faces are not repeated (numpy's
         "reflect"), except along an axis of one voxel, which has nothing else to give.
     """
-    before = [a - b for a, b in zip(inside.start_zyx, wanted.start_zyx, strict=True)]
-    after = [b - a for a, b in zip(inside.stop_zyx, wanted.stop_zyx, strict=True)]
-    if not any(before + after):
+    if inside == wanted:
         return array
-    return np.pad(array, [(0, 0), *zip(before, after, strict=True)], mode="reflect")
+    before = [max(0, a - b) for a, b in zip(inside.start_zyx, wanted.start_zyx, strict=True)]
+    after = [max(0, b - a) for a, b in zip(inside.stop_zyx, wanted.stop_zyx, strict=True)]
+    if any(before + after):
+        array = np.pad(array, [(0, 0), *zip(before, after, strict=True)], mode="reflect")
+        inside = Box(
+            to_triple([a - n for a, n in zip(inside.start_zyx, before, strict=True)]),
+            to_triple([b + n for b, n in zip(inside.stop_zyx, after, strict=True)]),
+        )
+    return array[:, *wanted.within(inside).slices]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from connectomake.config.train import TrainConfig
 from connectomake.errors import DataError
 from connectomake.train.mixing import mix_boxes
 from connectomake.train.volumes import LabelledBox
-from connectomake.volumes.grey_values import MOST_BLOCKS, check_contrast, grey_moments, measure_grey_values
+from connectomake.volumes.grey_values import MOST_BLOCKS, check_contrast, measure_grey_values, sample_grey_values
 
 LEAST_BLOCKS = 4
 
@@ -27,11 +27,18 @@ class Normalisation:
         Of the training data.
     each
         ``together``: these hold for every volume. ``each_volume``: a volume is normalised by its own; see `of`.
+    dtype
+        Name of the type of the grey values trained on; "" = not known.
+    range
+        From which to which grey value they go, but for a thousandth at each end; empty = not known. Prediction
+        refuses what lies far beyond.
     """
 
     mean: float
     std: float
     each: Literal["together", "each_volume"] = "together"
+    dtype: str = field(default="", compare=False)
+    range: tuple[float, ...] = field(default=(), compare=False)
 
     def of(self, box: LabelledBox) -> Normalisation:
         """Give the numbers for one box: these, or those of the whole volume that it is a part of.
@@ -66,7 +73,8 @@ class Normalisation:
 
     def as_dict(self) -> dict[str, Any]:
         """Give plain data for a checkpoint."""
-        return {"mean": self.mean, "std": self.std, "each": self.each}
+        seen = {"dtype": self.dtype, "range": list(self.range)} if self.range else {}
+        return {"mean": self.mean, "std": self.std, "each": self.each, **seen}
 
 
 def find_normalisation(boxes: Sequence[LabelledBox], cfg: TrainConfig) -> Normalisation:
@@ -84,14 +92,17 @@ def find_normalisation(boxes: Sequence[LabelledBox], cfg: TrainConfig) -> Normal
     DataError
         All grey values are equal, or some are not finite.
     """
-    if cfg.raw_mean is not None and cfg.raw_std is not None:
-        return Normalisation(cfg.raw_mean, cfg.raw_std, cfg.normalise)
     blocks = min(MOST_BLOCKS, max(LEAST_BLOCKS, 4 * MOST_BLOCKS // len(boxes)))
-    means, deviations = np.array([grey_moments(box.raw, blocks) for box in boxes]).T
+    means, deviations, lows, highs = np.array([sample_grey_values(box.raw, blocks) for box in boxes]).T
     chances = mix_boxes(boxes).chances
     mean = float(chances @ means)
     std = float(np.sqrt(chances @ (deviations**2 + (means - mean) ** 2)))
-    check_contrast(mean, std, "the training data")
+    if cfg.raw_mean is None or cfg.raw_std is None:
+        check_contrast(mean, std, "the training data")
     return Normalisation(
-        mean if cfg.raw_mean is None else cfg.raw_mean, std if cfg.raw_std is None else cfg.raw_std, cfg.normalise
+        mean if cfg.raw_mean is None else cfg.raw_mean,
+        std if cfg.raw_std is None else cfg.raw_std,
+        cfg.normalise,
+        np.result_type(*(box.raw.dtype for box in boxes)).name,
+        (float(lows.min()), float(highs.max())),
     )

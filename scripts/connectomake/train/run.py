@@ -20,6 +20,7 @@ from connectomake.config.channels import Channel
 from connectomake.config.train import TrainConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.models import build_model
+from connectomake.models.arithmetic import choose_device, keep_freed_memory
 from connectomake.models.checkpoint import load_tensors
 from connectomake.models.initial_weights import load_initial_weights
 from connectomake.split.table import SplitRow, read_split
@@ -89,6 +90,8 @@ def train_model(
         The training diverged.
     """
     torch.set_num_threads(max(1, threads // cfg.devices))
+    if choose_device(cfg.device).type == "cpu":
+        keep_freed_memory()
     cfg = _shorten(cfg) if cfg.fast_dev_run else cfg
     with joined_processes(cfg) as environment:
         if rank():

@@ -32,7 +32,9 @@ from connectomake.measure.nodes import clip_skeletons
 from connectomake.measure.skeleton_metrics import skeleton_metrics
 from connectomake.measure.skeletonize.volume import skeletonize_labels
 from connectomake.models.arithmetic import choose_dtype
-from connectomake.predict.sliding import Recipe, SlidingWindow
+from connectomake.predict.evaluate import Ensemble, Predictor
+from connectomake.predict.recipe import Recipe
+from connectomake.predict.sliding import SlidingWindow
 from connectomake.predict.windows import WindowGrid, reflect_pad
 from connectomake.split.table import SplitRow
 from connectomake.train.normalisation import Normalisation
@@ -171,14 +173,8 @@ class SegmentationScore:
         device = next(network.parameters()).device
         grid = WindowGrid(truth.part.shape_zyx, to_triple(self.cfg.patch_zyx_vx), OVERLAP)
         recipe = Recipe(truth.normalisation.mean, truth.normalisation.std, self.order, "scaled_sigmoid")
-        sliding = SlidingWindow(
-            network,
-            grid,
-            recipe,
-            device=device,
-            dtype=choose_dtype(self.cfg.precision, device, network),
-            batch=self.cfg.batch if device.type == "cuda" else 1,
-        )
+        member = Predictor(network, recipe, device=device, dtype=choose_dtype(self.cfg.precision, device, network))
+        sliding = SlidingWindow(Ensemble([member]), grid, batch=self.cfg.batch if device.type == "cuda" else 1)
         whole = Box.of_shape(truth.part.shape_zyx)
         hull = grid.hull(whole)
         raw = reflect_pad(truth.box.read_raw(truth.part), whole, hull)

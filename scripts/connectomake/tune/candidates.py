@@ -102,7 +102,7 @@ class FullDecodes:
         labels = decode(maps, cfg, channels=channels, threads=self.threads)
         numbers = _along_skeletons(volume, labels[tuple(volume.nodes_zyx.T)], self.measure)
         if volume.has_labels:
-            table = contingency_of_arrays(volume.truth, labels, threads=self.threads)
+            table = contingency_of_arrays(volume.truth, volume.coverage.bring_array(labels), threads=self.threads)
             numbers |= dense_metrics(table, self.measure)
         return numbers | {"n_objects": count_objects(labels, cfg)}
 

@@ -14,11 +14,11 @@ import numpy as np
 from connectomake.config.tune import VOXEL_CRITERIA, TuneConfig
 from connectomake.errors import ConfigError
 from connectomake.geometry import voxel_at
-from connectomake.measure.nodes import clip_skeletons
-from connectomake.measure.segmentation import require_same_grid
+from connectomake.measure.coverage import Coverage, find_coverage
 from connectomake.volumes.files import read_json
 from connectomake.volumes.ingest import open_labels
 from connectomake.volumes.skeletons import Skeletons, load_skeletons
+from connectomake.volumes.store import read_attributes
 from connectomake.volumes.volume import Volume, open_volume
 
 log = logging.getLogger(__name__)
@@ -49,12 +49,16 @@ class TuningVolume:
         return open_volume(self.affinities)
 
     @cached_property
+    def coverage(self) -> Coverage:
+        """The part of the volume that the store covers."""
+        return find_coverage(self.maps, read_attributes(self.affinities), self.said, str(self.volume_json))
+
+    @cached_property
     def skeletons(self) -> Skeletons | None:
-        """The skeletons inside the volume; None where there are none."""
+        """The skeletons inside what was predicted; None where there are none."""
         if self.skeleton_file is None:
             return None
-        grid = self.maps.shape_zyx, self.maps.voxel_size_zyx_nm, self.maps.offset_zyx_nm
-        skeletons = clip_skeletons(load_skeletons(self.skeleton_file), *grid)
+        skeletons = self.coverage.clip(load_skeletons(self.skeleton_file))
         return skeletons if len(skeletons.node_skeleton_id) else None
 
     @cached_property
@@ -66,8 +70,8 @@ class TuningVolume:
 
     @cached_property
     def truth(self) -> np.ndarray:
-        """(Z, Y, X) truth labels, all in memory."""
-        return open_labels(self.volume_json).read()
+        """(Z, Y, X) truth labels of what the store covers, in memory; unknown (-1) where nothing was predicted."""
+        return self.coverage.bring_truth(open_labels(self.volume_json)).read()
 
 
 def open_tuning_volumes(
@@ -92,7 +96,7 @@ def open_tuning_volumes(
         A volume is for testing, or has no truth; there is nothing to measure the criterion on; the lists do not fit
         together.
     DataError
-        Affinities do not lie on the voxels of their volume.
+        Affinities do not lie in their volume.
     """
     if not volumes or len(affinities) != len(volumes):
         raise ConfigError(
@@ -111,7 +115,11 @@ def open_tuning_volumes(
     ]
     for volume in opened:
         _check_role(volume)
-        require_same_grid(volume.maps, volume.said, str(volume.volume_json))
+        share = volume.coverage.measure_share()
+        if share < 1:
+            log.warning(
+                "%s covers %.3g %% of %s: settings are tuned on that", volume.affinities, 100 * share, volume.name
+            )
     _check_truth(opened, tune.criterion)
     return opened
 

@@ -11,14 +11,15 @@ import numpy as np
 
 from connectomake.errors import DataError
 from connectomake.geometry import Box, TripleNm, to_triple, to_triple_nm
-from connectomake.view.state import Mark, Scene, describe_mark, describe_whole, link
-from connectomake.volumes.affinities import nearest_channels
+from connectomake.view.routes import FLOATS
+from connectomake.view.state import Maps, Mark, Scene, describe_mark, describe_whole, link
+from connectomake.volumes.affinities import Shown
 from connectomake.volumes.files import read_json, replacing, write_json
 from connectomake.volumes.ingest import open_labels, open_raw
 from connectomake.volumes.skeletons import Skeletons, label_under, load_skeletons
 from connectomake.volumes.store import read_attributes
 from connectomake.volumes.text_tables import read_rows
-from connectomake.volumes.volume import Volume
+from connectomake.volumes.volume import Volume, open_volume
 
 MOST_SKELETONS = 200
 SAMPLE_VX = 64
@@ -118,7 +119,6 @@ def find_contrast(raw: Volume) -> tuple[float, float]:
 def _describe_scene(files: Files, results: Path, address: str) -> Scene:
     volume = read_json(files.volume)
     folder = served_at(files.volume.parent, results, address)
-    offsets = read_attributes(files.affinities.parent).get("offsets_zyx_vx", [[0] * 3]) if files.affinities else []
     if files.skeletons and files.skeletons != files.volume.with_name("skeletons.npz"):
         raise DataError(f"{files.skeletons} cannot be served", expected=files.volume.with_name("skeletons.npz"))
     read_attributes(files.labels.parent)
@@ -130,11 +130,17 @@ def _describe_scene(files: Files, results: Path, address: str) -> Scene:
         raw_url=f"{folder}/raw/",
         labels_url=f"{served_at(files.labels.parent, results, address)}/",
         contrast=find_contrast(open_raw(files.volume)),
-        affinities_url=f"{served_at(files.affinities.parent, results, address)}/" if files.affinities else None,
+        maps=_describe_maps(files.affinities.parent, results, address) if files.affinities else None,
         truth_url=f"{folder}/labels/" if volume["labels"] else None,
         skeletons_url=f"{folder}/skeletons" if files.skeletons else None,
-        affinity_channels=nearest_channels(offsets),
     )
+
+
+def _describe_maps(store: Path, results: Path, address: str) -> Maps:
+    volume, url = open_volume(store), f"{served_at(store, results, address)}/"
+    in_floats = volume.dtype.kind == "f"
+    shown = Shown.of_attributes(read_attributes(store))
+    return Maps(f"{url}{FLOATS}/" if in_floats else url, volume.voxel_size_zyx_nm, shown, in_floats)
 
 
 def _mark(row: dict[str, str], skeletons: Skeletons | None, truth: Volume | None) -> tuple[Mark, dict[str, str]]:

@@ -2,6 +2,7 @@
 
 ========================================  ==========================================================================
 ``/.../NAME.zarr/...``, ``/report/...``   files below the results folder; nothing else of it is served
+``/.../NAME.zarr/float32/...``            the same store, its values as float32 (`virtual_floats`)
 ``/.../raw/...``, ``/.../labels/...``     the volume that ``/.../volume.json`` describes, as Zarr (`virtual_zarr`)
 ``/.../skeletons/...``                    ``/.../skeletons.npz``, precomputed (`precomputed_skeletons`)
 ``/client/v/results/``                    neuroglancer itself, where its Python package is installed
@@ -26,11 +27,13 @@ from typing import BinaryIO
 from urllib.parse import unquote
 
 from connectomake.view.precomputed_skeletons import open_skeletons
+from connectomake.view.virtual_floats import open_floats
 from connectomake.view.virtual_zarr import PARTS, open_virtual
 
 PUBLIC_CLIENT = "https://neuroglancer-demo.appspot.com"
 OWN_CLIENT = "/client/v/results"
 VIEWS = "report/view"
+FLOATS = "float32"
 
 _TYPES = {
     ".css": "text/css",
@@ -113,13 +116,15 @@ class Site:
         return [p.relative_to(self._results).as_posix() for p in found]
 
     def _find_made(self, parts: list[str]) -> Found | None:
-        """Find what is no file: the volume of a volume.json, the skeletons of a skeletons.npz."""
+        """Find what is no file: the volume of a volume.json, the skeletons of a skeletons.npz, a store as floats."""
         for place, name in enumerate(parts[1:-1], 1):
             folder, key = parts[:place], "/".join(parts[place + 1 :])
             if name in PARTS and (volume_json := self._locate([*folder, "volume.json"])):
                 return _made(key, open_virtual(volume_json, name).read(key))
             if name == "skeletons" and (npz := self._locate([*folder, "skeletons.npz"])):
                 return _made(key, open_skeletons(npz).read(key))
+            if name == FLOATS and folder[-1].endswith(".zarr") and (group := self._locate([*folder, "zarr.json"])):
+                return _made(key, open_floats(group).read(key))
         return None
 
     def _find_file(self, parts: list[str], address: str) -> Found | None:

@@ -16,9 +16,40 @@ from typing import Any
 from urllib.parse import quote
 
 from connectomake.geometry import Triple, TripleNm
+from connectomake.volumes.affinities import Shown
 
 FIELD_NM = 2000.0
 PANEL_PIXELS = 400
+
+_OTHERS = ("raw", "labels", "truth", "skeletons", "errors")  # names of layers
+
+
+@dataclass(frozen=True)
+class Maps:
+    """A prediction: where it is served, and what of it is drawn.
+
+    Parameters
+    ----------
+    url
+        An OME-Zarr image (C, Z, Y, X).
+    voxel_size_zyx_nm
+        Of its finest level; it may be another than that of the raw data.
+    shown
+        The channels that are drawn blue, green and red: of affinities those that lead along z, y, x, as in the figures.
+        Its name is the layer's.
+    in_floats
+        Whether values are served as floats; else as bytes.
+    """
+
+    url: str
+    voxel_size_zyx_nm: TripleNm
+    shown: Shown
+    in_floats: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the layer is called: no other layer has that name."""
+        return f"{self.shown.name} (predicted)" if self.shown.name in _OTHERS else self.shown.name
 
 
 @dataclass(frozen=True)
@@ -31,14 +62,14 @@ class Scene:
         What the browser's tab says.
     shape_zyx, voxel_size_zyx_nm, offset_zyx_nm
         Of the volume; the offset is the centre of its first voxel.
-    raw_url, labels_url, affinities_url, truth_url
+    raw_url, labels_url, truth_url
         OME-Zarr images.
+    maps
+        The prediction.
     skeletons_url
         A source of precomputed skeletons.
     contrast
         Raw values that are drawn black and white.
-    affinity_channels
-        The channels that are drawn blue, green and red: those that lead along z, y, x, as in the figures.
     """
 
     title: str
@@ -48,15 +79,14 @@ class Scene:
     raw_url: str
     labels_url: str
     contrast: tuple[float, float]
-    affinities_url: str | None = None
+    maps: Maps | None = None
     truth_url: str | None = None
     skeletons_url: str | None = None
-    affinity_channels: tuple[int, ...] = (0, 1, 2)
 
     @property
     def dimensions(self) -> dict[str, list[Any]]:
         """The axes x, y, z with their unit: a voxel, in metres."""
-        return {axis: [size * 1e-9, "m"] for axis, size in zip("xyz", self.voxel_size_zyx_nm[::-1], strict=True)}
+        return _dimensions(self.voxel_size_zyx_nm)
 
     @property
     def center_zyx_nm(self) -> TripleNm:
@@ -110,6 +140,7 @@ def _describe(
     selected: str,
 ) -> dict[str, Any]:
     layers = [*_describe_layers(scene, segments), *_describe_marks(scene, marks)]
+    maps = [] if scene.maps is None else [scene.maps.name]
     smallest_nm = min(scene.voxel_size_zyx_nm)
     return {
         "title": scene.title,
@@ -118,7 +149,7 @@ def _describe(
         "crossSectionScale": field_nm / PANEL_PIXELS / smallest_nm,
         "projectionScale": 1.5 * field_nm / smallest_nm,
         "layers": layers,
-        "layout": _arrange([layer["name"] for layer in layers]),
+        "layout": _arrange([layer["name"] for layer in layers], maps),
         "selectedLayer": {"layer": selected, "visible": True},
         "showSlices": False,
     }
@@ -133,8 +164,8 @@ def _describe_layers(scene: Scene, segments: Mapping[str, Sequence[str]]) -> Ite
         "opacity": 1,
         "shaderControls": {"normalized": {"range": [low, high]}},
     }
-    if scene.affinities_url is not None:
-        yield _describe_affinities(scene)
+    if scene.maps is not None:
+        yield _describe_maps(scene.maps)
     for name, source in (("labels", scene.labels_url), ("truth", scene.truth_url)):
         if source is not None:
             yield _describe_objects(name, f"zarr3://{source}", segments.get(name, ()))
@@ -143,16 +174,21 @@ def _describe_layers(scene: Scene, segments: Mapping[str, Sequence[str]]) -> Ite
         yield layer | {"skeletonRendering": {"mode2d": "lines_and_points", "lineWidth2d": 3}}
 
 
-def _describe_affinities(scene: Scene) -> dict[str, Any]:
-    """Draw three channels red, green, blue, fewer as gray; an axis `c^` is one that shaders see whole."""
-    values = [f"toNormalized(getDataValue({channel}))" for channel in scene.affinity_channels[::-1]]
-    color = f"emitRGB(vec3({', '.join(values)}))" if len(values) == 3 else f"emitGrayscale({values[0]})"
-    spatial = {axis: scene.dimensions[axis] for axis in "zyx"}
+def _describe_maps(maps: Maps) -> dict[str, Any]:
+    """Draw three channels red, green, blue, fewer as their mean in gray; an axis `c^` is one that shaders see whole."""
+    values = [f"toNormalized(getDataValue({channel}))" for channel in maps.shown.channels]
+    if maps.in_floats:  # which are normalised already, they say
+        signed = maps.shown.signed or (False,) * len(values)
+        values = [f"0.5 + 0.5 * {v}" if s else v for v, s in zip(values, signed, strict=True)]
+    mean = f"({' + '.join(values)}) / {len(values)}.0"
+    color = f"emitRGB(vec3({', '.join(values[::-1])}))" if len(values) == 3 else f"emitGrayscale({mean})"
+    dimensions = _dimensions(maps.voxel_size_zyx_nm)
+    spatial = {axis: dimensions[axis] for axis in "zyx"}
     return {
         "type": "image",
-        "name": "affinities",
+        "name": maps.name,
         "source": {
-            "url": f"zarr3://{scene.affinities_url}",
+            "url": f"zarr3://{maps.url}",
             "transform": {"outputDimensions": {"c^": [1, ""], **spatial}},
         },
         "opacity": 1,
@@ -194,15 +230,19 @@ def _describe_marks(scene: Scene, marks: Sequence[Mark]) -> Iterable[dict[str, A
     }
 
 
-def _arrange(names: Sequence[str]) -> Any:
-    """Lay out one panel for each segmentation and for affinities, and one in 3-D, in rows of two."""
+def _arrange(names: Sequence[str], maps: Sequence[str]) -> Any:
+    """Lay out one panel for each segmentation and for a prediction, and one in 3-D, in rows of two."""
     over = [name for name in ("skeletons", "errors") if name in names]
-    panels = [_panel(["raw", name, *over], "xy") for name in ("labels", "truth", "affinities") if name in names]
+    panels = [_panel(["raw", name, *over], "xy") for name in ("labels", "truth", *maps) if name in names]
     if len(panels) == 1:
         return "4panel"
-    panels.append(_panel([name for name in names if name not in ("affinities", "truth")], "3d"))
+    panels.append(_panel([name for name in names if name not in ("truth", *maps)], "3d"))
     rows = [{"type": "row", "children": panels[k : k + 2]} for k in range(0, len(panels), 2)]
     return {"type": "column", "children": rows}
+
+
+def _dimensions(voxel_size_zyx_nm: TripleNm) -> dict[str, list[Any]]:
+    return {axis: [size * 1e-9, "m"] for axis, size in zip("xyz", voxel_size_zyx_nm[::-1], strict=True)}
 
 
 def _panel(layers: Sequence[str], layout: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -68,22 +69,12 @@ class VirtualZarr:
     def _describe_group(self) -> dict[str, Any]:
         volume = self.volume
         name = Path(volume.source).stem
-        ome = describe_image(name, len(volume.shape), volume.voxel_size_zyx_nm, volume.offset_zyx_nm)
+        levels = {LEVEL: (volume.voxel_size_zyx_nm, volume.offset_zyx_nm)}
+        ome = describe_image(name, len(volume.shape), levels)
         return {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}}
 
     def _describe_array(self) -> dict[str, Any]:
-        return {
-            "zarr_format": 3,
-            "node_type": "array",
-            "shape": self.volume.shape,
-            "data_type": self.dtype.name,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": self.chunk}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "fill_value": 0,
-            "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
-            "attributes": {},
-            "dimension_names": tuple("czyx")[-len(self.volume.shape) :],
-        }
+        return describe_array(self.volume.shape, self.dtype, self.chunk)
 
     def _read_chunk(self, index: list[int]) -> bytes | None:
         """Read a chunk; those at the far faces are filled up with 0, as Zarr wants all chunks of one shape."""
@@ -102,6 +93,22 @@ class VirtualZarr:
         if self.dtype.kind == "u" and values.dtype.kind == "i":
             values = np.maximum(values, 0)
         return values.astype(self.dtype, copy=False)
+
+
+def describe_array(shape: Sequence[int], dtype: np.dtype, chunk: Sequence[int]) -> dict[str, Any]:
+    """Give the ``zarr.json`` of an array ([C,] Z, Y, X) of uncompressed chunks."""
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": tuple(shape),
+        "data_type": dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": tuple(chunk)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0,
+        "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+        "attributes": {},
+        "dimension_names": tuple("czyx")[-len(shape) :],
+    }
 
 
 def open_virtual(volume_json: Path, part: str) -> VirtualZarr:

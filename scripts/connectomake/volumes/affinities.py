@@ -2,9 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from connectomake.config.channels import NEAREST
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The channels of a store that are shown, one for each of z, y, x where they are affinities.
+
+    Parameters
+    ----------
+    name
+        What they are (`name_shown`).
+    channels
+        Their numbers.
+    signed
+        For each, whether its values lie between -1 and 1 where they are floats; else, or where this is empty, they do
+        between 0 and 1.
+    """
+
+    name: str = "affinities"
+    channels: tuple[int, ...] = (0, 1, 2)
+    signed: tuple[bool, ...] = ()
+
+    @classmethod
+    def of_attributes(cls, attributes: Mapping[str, Any]) -> Shown:
+        """Choose them by the attributes of a store of predictions."""
+        offsets = attributes["offsets_zyx_vx"]
+        names = attributes.get("channels", [str(channel) for channel in range(len(offsets))])
+        activations = attributes.get("activations", ["sigmoid"] * len(offsets))
+        channels = nearest_channels(offsets)
+        return cls(name_shown(names, offsets), channels, tuple(activations[c] == "tanh" for c in channels))
+
+    def in_255_steps(self, values: NDArray, stored: np.dtype) -> NDArray:
+        """Bring values to 0 to 255, as a store of uint8 would hold them.
+
+        Parameters
+        ----------
+        values
+            (channels, ...) floats: values of the store, or means of such.
+        stored
+            The type of the store: what is not stored as floats is left as it is.
+        """
+        if stored.kind != "f":
+            return values
+        signed = np.reshape(self.signed or False, (-1, *[1] * (values.ndim - 1)))
+        return 255 * np.clip(np.where(signed, (values + 1) / 2, values), 0, 1)
 
 
 def nearest_channels(offsets_zyx_vx: Sequence[Sequence[int] | None]) -> tuple[int, ...]:

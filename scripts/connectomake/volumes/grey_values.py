@@ -1,8 +1,9 @@
-"""What grey values a volume has: mean and standard deviation, from a bounded part of it that is always the same."""
+"""What grey values a volume has: mean, standard deviation and range, from a bounded part that is always the same."""
 
 from __future__ import annotations
 
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,17 @@ from connectomake.volumes.volume import Readable
 
 SIDE_VX = 64  # a chunk of our own stores
 MOST_BLOCKS = 64
+RANGE_PERCENT = (0.1, 99.9)  # of the grey values; a few dead or saturated pixels are no range
+RANGE_STEP_VX = 4  # every fourth voxel on each axis tells the range
+
+
+class GreyValues(NamedTuple):
+    """What `sample_grey_values` finds: mean, standard deviation, and nearly the least and the largest value."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
 
 
 def measure_grey_values(volume: Readable | np.ndarray, most_blocks: int = MOST_BLOCKS) -> tuple[float, float]:
@@ -37,24 +49,33 @@ def measure_grey_values(volume: Readable | np.ndarray, most_blocks: int = MOST_B
     DataError
         The grey values are all equal, or some are not finite.
     """
-    mean, std = grey_moments(volume, most_blocks)
+    mean, std, _, _ = sample_grey_values(volume, most_blocks)
     check_contrast(mean, std, "an array" if isinstance(volume, np.ndarray) else getattr(volume, "source", "a volume"))
     return mean, std
 
 
-def grey_moments(volume: Readable | np.ndarray, most_blocks: int = MOST_BLOCKS) -> tuple[float, float]:
-    """Measure as `measure_grey_values` does, whatever comes out: a part of a volume may well be black."""
+def sample_grey_values(volume: Readable | np.ndarray, most_blocks: int = MOST_BLOCKS) -> GreyValues:
+    """Measure as `measure_grey_values` does, whatever comes out, for a part of a volume may well be black; and a range.
+
+    The range goes from the 0.1 to the 99.9 percentile of the finite values, of every fourth voxel on each axis; it is
+    NaN where there are none.
+    """
     count, mean, squares = 0, 0.0, 0.0
+    coarse = []
     shape_zyx = to_triple(volume.shape[-3:]) if isinstance(volume, np.ndarray) else volume.shape_zyx
     for box in spread_blocks(shape_zyx, most_blocks):
         block = volume[(..., *box.slices)] if isinstance(volume, np.ndarray) else volume.read(box)
+        coarse.append(block[..., ::RANGE_STEP_VX, ::RANGE_STEP_VX, ::RANGE_STEP_VX].ravel())
         values = block.astype(np.float64)
         here, more = float(values.mean()), count + values.size
         # Chan et al. 1979: sums of squares about the mean add up without cancellation.
         squares += float(np.square(values - here).sum()) + (here - mean) ** 2 * count * values.size / more
         mean += (here - mean) * values.size / more
         count = more
-    return mean, float(np.sqrt(squares / count))
+    sample = np.concatenate(coarse).astype(np.float64)
+    finite = sample[np.isfinite(sample)]
+    low, high = np.percentile(finite, RANGE_PERCENT) if finite.size else (np.nan, np.nan)
+    return GreyValues(mean, float(np.sqrt(squares / count)), float(low), float(high))
 
 
 def check_contrast(mean: float, std: float, name: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from connectomake.config.data import VolumeSource
 from connectomake.errors import DataError
 from connectomake.geometry import Box, to_triple, to_triple_nm
-from connectomake.volumes.checks import open_pair
+from connectomake.volumes.checks import locate, open_pair
 from connectomake.volumes.convert import LABELS, RAW, Kind, check_values, convert
 from connectomake.volumes.files import read_json, write_json
 from connectomake.volumes.formats.array import SPATIAL
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 LARGEST_LINKED_CHUNK_VX = 2**24
 SMALLEST_LINKED_SIDE_VX = 16
+RAW_STORE, LABELS_STORE = "raw.zarr", "labels.zarr"
 
 
 def ingest_volume(
@@ -66,9 +67,9 @@ def ingest_volume(
     volume_json.unlink(missing_ok=True)
     images, objects = open_pair(source, folder, raw=raw, labels=labels)
     generated = raw is not None
-    entries = {"raw": _bring_in(images, RAW, volume_json.with_name("raw.zarr"), threads, generated), "labels": None}
+    entries = {"raw": _bring_in(images, RAW, volume_json.with_name(RAW_STORE), threads, generated), "labels": None}
     if objects is not None:
-        entries["labels"] = _bring_in(objects, LABELS, volume_json.with_name("labels.zarr"), threads, generated)
+        entries["labels"] = _bring_in(objects, LABELS, volume_json.with_name(LABELS_STORE), threads, generated)
     description = {
         "name": name,
         "role": source.role,
@@ -104,6 +105,18 @@ def open_labels(volume_json: Path) -> Volume:
         The volume is not ingested, or its file was moved since.
     """
     return _open_described(volume_json, "labels")
+
+
+def find_source(volume_json: Path) -> tuple[str, str | None]:
+    """Give the array that the raw data of an ingested volume were read from, and the axes that the config says it has.
+
+    It is the array itself where that is linked; what was converted may have been removed since.
+    """
+    description = read_json(volume_json)
+    source, said = description["raw"]["source"], description["settings"]
+    if source == RAW_STORE and said["raw"] is not None:
+        return locate(said["raw"], said["folder"]), said["axes"]
+    return _resolve(volume_json, source), said["axes"]
 
 
 def is_fast(volume: Volume) -> bool:
@@ -147,8 +160,13 @@ def _open_described(volume_json: Path, part: str) -> Volume:
             f"the volume {description['name']} has no {part}",
             hint=f"give their path as the key {part} of this volume in its file in config/data/",
         )
-    # A relative path starts at volume.json; joining leaves an absolute one as it is.
-    source = os.path.normpath(os.path.join(Path(volume_json).parent, entry["source"]))
-    volume = open_volume(source, axes=entry["axes"], voxel_size_zyx_nm=description["voxel_size_zyx_nm"])
+    volume = open_volume(
+        _resolve(volume_json, entry["source"]), axes=entry["axes"], voxel_size_zyx_nm=description["voxel_size_zyx_nm"]
+    )
     cropped = volume.crop(Box(*(to_triple(corner) for corner in entry["box_zyx_vx"]))).drop_single_channel()
     return replace(cropped, offset_zyx_nm=to_triple_nm(description["offset_zyx_nm"]))
+
+
+def _resolve(volume_json: Path, source: str) -> str:
+    """Give the path of an array; a relative one starts at volume.json, and joining leaves an absolute one as it is."""
+    return os.path.normpath(os.path.join(Path(volume_json).parent, source))

@@ -1,7 +1,8 @@
 """Write volumes as OME-Zarr that many jobs fill, that is whole or absent, and that explains a full disk.
 
-A store is ``STORE/s0`` (a sharded Zarr 3 array) and ``STORE/zarr.json`` (the group with its OME-NGFF 0.5 attributes).
-The group's file is written last: where it exists, the store is complete.
+A store is ``STORE/s0`` (a sharded Zarr 3 array), maybe ``STORE/s1`` and so on (coarser levels, see `volumes.pyramid`),
+and ``STORE/zarr.json`` (the group with its OME-NGFF 0.5 attributes). The group's file is written last: where it exists,
+the store is complete.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from itertools import count, takewhile
 from math import ceil, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,7 @@ def create_store(
     offset_zyx_nm: Sequence[float],
     fill: float = 0,
     is_temporary: bool = False,
+    level: str = LEVEL,
 ) -> zarr.Array:
     """Make the array of a store, or open it where any job made it before: safe when n jobs start together.
 
@@ -67,6 +70,8 @@ def create_store(
         The value of all that is never written.
     is_temporary
         Whether to compress for speed alone, since the store will be removed.
+    level
+        Name of the array; see `create_pyramid` for stores of several levels.
 
     Returns
     -------
@@ -82,21 +87,23 @@ def create_store(
     """
     path = Path(path)
     _check_layout(path, shape, chunk_zyx, shard_zyx)
-    level = path / LEVEL
-    draft = path / f".{LEVEL}.{uuid.uuid4().hex}"
+    folder = path / level
+    draft = path / f".{level}.{uuid.uuid4().hex}"
     with explain_write_failure(path):
         path.mkdir(parents=True, exist_ok=True)
         try:
-            # Bytes gain nothing from a higher level (measured on EM and affinities); labels shrink by a third.
-            level_zstd = 1 if np.dtype(dtype).itemsize == 1 or is_temporary else 5
+            # Bytes and floats gain next to nothing from a higher level (measured on EM and affinities); labels shrink
+            # by a third.
+            gains = np.dtype(dtype).itemsize > 1 and np.dtype(dtype).kind != "f"
+            level_zstd = 5 if gains and not is_temporary else 1
             _create_array(draft, shape, dtype, chunk_zyx, shard_zyx, voxel_size_zyx_nm, offset_zyx_nm, fill, level_zstd)
-            if not level.exists():
-                _rename_unless_taken(draft, level)
+            if not folder.exists():
+                _rename_unless_taken(draft, folder)
             if draft.exists():
-                _check_same(level, draft)
+                _check_same(folder, draft)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-    return _open_for_writing(level)
+    return _open_for_writing(folder)
 
 
 def finish_store(
@@ -107,6 +114,8 @@ def finish_store(
     offset_zyx_nm: Sequence[float] | None = None,
 ) -> None:
     """Declare a store complete: write its ``zarr.json``, atomically, with OME-NGFF 0.5 and Connectomake's attributes.
+
+    All levels that are there become part of it.
 
     Parameters
     ----------
@@ -129,14 +138,19 @@ def finish_store(
         raise MissingDataError(
             f"{path} holds no array to finish", expected=f"{path / LEVEL}", hint="create the store first"
         )
-    array = read_json(path / LEVEL / "zarr.json")
-    made_with = array["attributes"]
+    arrays = {folder.name: read_json(folder / "zarr.json") for folder in list_levels(path)}
+    made_with = arrays[LEVEL]["attributes"]
     for key, value in (("voxel_size_zyx_nm", voxel_size_zyx_nm), ("offset_zyx_nm", offset_zyx_nm)):
         if value is not None and list(to_triple_nm(value)) != made_with[key]:
             raise ResumeMismatchError(f"{path} was made with another {key}", expected=made_with[key], got=list(value))
-    for left_over in (path / LEVEL).rglob("*.partial"):  # of jobs that were killed while they wrote a shard
-        left_over.unlink(missing_ok=True)
-    ome = describe_image(path.stem, len(array["shape"]), made_with["voxel_size_zyx_nm"], made_with["offset_zyx_nm"])
+    for folder in list_levels(path):
+        for left_over in folder.rglob("*.partial"):  # of jobs that were killed while they wrote a shard
+            left_over.unlink(missing_ok=True)
+    levels = {
+        name: (array["attributes"]["voxel_size_zyx_nm"], array["attributes"]["offset_zyx_nm"])
+        for name, array in arrays.items()
+    }
+    ome = describe_image(path.stem, len(arrays[LEVEL]["shape"]), levels)
     attributes = {"ome": ome, "connectomake": dict(attributes)}
     write_json(path / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
@@ -191,8 +205,18 @@ def remove_store(path: Path) -> None:
     path = Path(path)
     with explain_write_failure(path):
         (path / "zarr.json").unlink(missing_ok=True)
-        if (path / LEVEL).exists():
-            shutil.rmtree(path / LEVEL)
+        for folder in reversed(list_levels(path)):  # the coarsest first, lest a removal that was killed leave it alone
+            shutil.rmtree(folder)
+
+
+def name_level(number: int) -> str:
+    """Name a level, 0 for the finest."""
+    return f"s{number}"
+
+
+def list_levels(path: Path) -> list[Path]:
+    """List the folders of a store's levels, the finest first; none where there is no store."""
+    return list(takewhile(Path.exists, (Path(path) / name_level(number) for number in count())))
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
@@ -217,8 +241,14 @@ def read_attributes(path: Path) -> dict[str, Any]:
     return dict(attributes["connectomake"])
 
 
-def fit_shard(shape: Sequence[int], dtype: npt.DTypeLike, chunk_zyx: Sequence[int] = CHUNK_ZYX) -> Triple:
-    """Give the shard for a volume: up to 256 voxels a side, no larger than the volume needs or than 512 MiB.
+def fit_shard(
+    shape: Sequence[int],
+    dtype: npt.DTypeLike,
+    chunk_zyx: Sequence[int] = CHUNK_ZYX,
+    *,
+    most_bytes: int = SHARD_BYTES,
+) -> Triple:
+    """Give the shard for a volume: up to 256 voxels a side, no larger than the volume needs or than so many bytes.
 
     Parameters
     ----------
@@ -228,21 +258,23 @@ def fit_shard(shape: Sequence[int], dtype: npt.DTypeLike, chunk_zyx: Sequence[in
         Type of the values.
     chunk_zyx
         The chunk that the shard is a multiple of.
+    most_bytes
+        In memory; by default 512 MiB. It is one chunk at least.
     """
     voxel_bytes = np.dtype(dtype).itemsize * (shape[0] if len(shape) == 4 else 1)
     chunks = [
         min(max(1, side // c), max(1, ceil(n / c))) for side, c, n in zip(SHARD_ZYX, chunk_zyx, shape[-3:], strict=True)
     ]
-    while prod(chunks) > 1 and prod(chunks) * prod(chunk_zyx) * voxel_bytes > SHARD_BYTES:
+    while prod(chunks) > 1 and prod(chunks) * prod(chunk_zyx) * voxel_bytes > most_bytes:
         largest = chunks.index(max(chunks))
         chunks[largest] = ceil(chunks[largest] / 2)
     return to_triple([n * c for n, c in zip(chunks, chunk_zyx, strict=True)])
 
 
 def describe_image(
-    name: str, rank: int, voxel_size_zyx_nm: Sequence[float], offset_zyx_nm: Sequence[float]
+    name: str, rank: int, levels: Mapping[str, tuple[Sequence[float], Sequence[float]]]
 ) -> dict[str, Any]:
-    """Give the OME-NGFF 0.5 attributes of a one-level image.
+    """Give the OME-NGFF 0.5 attributes of an image.
 
     Parameters
     ----------
@@ -250,20 +282,21 @@ def describe_image(
         Name of the image.
     rank
         3, or 4 with channels.
-    voxel_size_zyx_nm
-        Voxel size in nm.
-    offset_zyx_nm
-        Position of the centre of the first voxel in nm, which is what `translation` means.
+    levels
+        Name of each level's array, the finest first -> its voxel size, and the position of the centre of its first
+        voxel, which is what `translation` means; z, y, x in nm.
     """
     channel = [{"name": "c", "type": "channel"}] if rank == 4 else []
     space = [{"name": a, "type": "space", "unit": "nanometer"} for a in "zyx"]
     lead = rank - 3
-    transformations = [
-        {"type": "scale", "scale": [1.0] * lead + [float(v) for v in voxel_size_zyx_nm]},
-        {"type": "translation", "translation": [0.0] * lead + [float(v) for v in offset_zyx_nm]},
-    ]
-    level = {"path": LEVEL, "coordinateTransformations": transformations}
-    return {"version": "0.5", "multiscales": [{"name": name, "axes": channel + space, "datasets": [level]}]}
+    datasets = []
+    for path, (size_zyx_nm, offset_zyx_nm) in levels.items():
+        transformations = [
+            {"type": "scale", "scale": [1.0] * lead + [float(v) for v in size_zyx_nm]},
+            {"type": "translation", "translation": [0.0] * lead + [float(v) for v in offset_zyx_nm]},
+        ]
+        datasets.append({"path": path, "coordinateTransformations": transformations})
+    return {"version": "0.5", "multiscales": [{"name": name, "axes": channel + space, "datasets": datasets}]}
 
 
 def _check_layout(path: Path, shape: Sequence[int], chunk_zyx: Sequence[int], shard_zyx: Sequence[int]) -> None:

@@ -16,8 +16,8 @@ from connectomake.volumes.formats import open_array
 from connectomake.volumes.formats.array import SPATIAL, FileArray
 
 
-class Readable(Protocol):
-    """What reading a part of a volume needs; `Volume` has it, and so may an array in memory."""
+class Lattice(Protocol):
+    """Where voxels lie."""
 
     @property
     def shape_zyx(self) -> Triple:
@@ -30,6 +30,30 @@ class Readable(Protocol):
     @property
     def offset_zyx_nm(self) -> TripleNm:
         """Centre of the first voxel."""
+
+
+class Readable(Lattice, Protocol):
+    """What reading a part of a volume needs; `Volume` has it, and so may an array in memory."""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for messages."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the values."""
+
+    @property
+    def has_channels(self) -> bool:
+        """Whether there is a channel axis."""
+
+    @property
+    def channels(self) -> int:
+        """The number of channels; 1 where there is no channel axis."""
+
+    @property
+    def file_chunks_zyx(self) -> Triple | None:
+        """What is decoded as one, in voxels; None where any part costs only its own bytes."""
 
     def read(self, box: Box | None = None, channels: slice | None = None) -> np.ndarray:
         """Give (Z, Y, X), or (C, Z, Y, X) where there is a channel axis."""
@@ -180,7 +204,7 @@ def open_volume(
     axes: str | None = None,
     voxel_size_zyx_nm: Sequence[float] | None = None,
     offset_zyx_nm: Sequence[float] | None = None,
-    like: Volume | None = None,
+    like: Readable | None = None,
 ) -> Volume:
     """Open a volume of any known format; only headers are read.
 
@@ -225,7 +249,7 @@ def open_volume(
 
 
 def _inherit(
-    array: FileArray, like: Volume, voxel_size_zyx_nm: Sequence[float] | None, offset_zyx_nm: Sequence[float] | None
+    array: FileArray, like: Readable, voxel_size_zyx_nm: Sequence[float] | None, offset_zyx_nm: Sequence[float] | None
 ) -> tuple[Sequence[float] | None, Sequence[float] | None]:
     """Take over from another volume what a file does not say."""
     said = array.metadata

@@ -87,6 +87,32 @@ def read_multiscales(attributes: Mapping[str, Any], dataset: str | None) -> tupl
     return None
 
 
+def list_datasets(attributes: Mapping[str, Any], dataset: str) -> tuple[list[str], bool] | None:
+    """List the levels of the image that a level belongs to, and tell whether any level says where it lies.
+
+    Parameters
+    ----------
+    attributes
+        Attributes of a Zarr group.
+    dataset
+        Path of the level, as ``s0``.
+
+    Returns
+    -------
+    tuple or None
+        (paths, whether a level has a translation); None where no image has that level.
+    """
+    ome = attributes.get("ome", attributes)
+    images = ome.get("multiscales") if isinstance(ome, Mapping) else None
+    for image in images or []:
+        levels = image.get("datasets", [])
+        paths = [level["path"].strip("/") for level in levels]
+        if dataset in paths:
+            steps = [step for level in levels for step in level.get("coordinateTransformations", [])]
+            return paths, any(step.get("type") == "translation" for step in steps)
+    return None
+
+
 def to_nm(unit: Any) -> float | None:
     """Give the nm in one unit of length; None where the unit is absent or unknown."""
     text = str(unit or "").strip()

@@ -5,6 +5,7 @@ Groups are read as the JSON they are; only the array itself is opened by zarr.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from connectomake.errors import DataError, MissingDataError
 from connectomake.volumes.files import read_json
 from connectomake.volumes.formats.array import FileArray
 from connectomake.volumes.formats.finding import explain_missing_array
-from connectomake.volumes.formats.metadata import read_attributes_of_array, read_multiscales
+from connectomake.volumes.formats.metadata import list_datasets, read_attributes_of_array, read_multiscales
 from connectomake.volumes.nisb import guess_nisb_axes
 
 _DEEPEST = 5
@@ -64,6 +65,36 @@ def open_zarr(path: Path, key: str | None) -> FileArray:
         chunks=tuple(array.chunks),
         usual_axes=guess_nisb_axes(node, len(array.shape)),
     )
+
+
+@dataclass(frozen=True)
+class OtherLevels:
+    """The other levels of an array's image, by name (as ``s1``), and whether any level says where it lies."""
+
+    others: dict[str, str]
+    is_placed: bool
+
+
+def find_levels(source: str) -> OtherLevels | None:
+    """Find the other levels of the OME-Zarr image that lists an array; None where no image does.
+
+    Parameters
+    ----------
+    source
+        The array, as ``store.zarr::s0``, or the image or store whose finest level it is.
+    """
+    text, _, key = source.partition("::")
+    node = Path(text) / key.strip("/") if key else Path(text)
+    if _read_node(node) is None:
+        return None
+    if not _is_array(node):
+        node = _choose_array(Path(text), key or None, node)
+    listed = list_datasets(_attributes(node.parent), node.name)
+    if listed is None:
+        return None
+    names, is_placed = listed
+    there = [name for name in names if name != node.name and _is_array(node.parent / name)]
+    return OtherLevels({name: f"{node.parent}::{name}" for name in there}, is_placed)
 
 
 def _fetch(array: Any, part: tuple[slice, ...]) -> np.ndarray:

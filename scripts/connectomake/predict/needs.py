@@ -1,0 +1,90 @@
+"""Choose the blocks of a prediction, and say what it takes in them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from connectomake.blocks import SETTINGS_FILE, Ledger
+from connectomake.config.predict import PredictConfig
+from connectomake.geometry import BlockGrid, Triple, to_triple
+from connectomake.models.arithmetic import DTYPES, choose_dtype
+from connectomake.predict.estimate import Task, estimate_needs, log_needs
+from connectomake.predict.members import Member
+from connectomake.predict.network_cost import measure_network
+from connectomake.predict.sliding import as_torch_can
+from connectomake.predict.symmetries import list_symmetries
+from connectomake.predict.windows import WindowGrid
+from connectomake.predict.workload import count_windows
+from connectomake.volumes.region import Region
+from connectomake.volumes.volume import Readable
+
+log = logging.getLogger(__name__)
+
+
+def describe_task(
+    members: Sequence[Member], working: Readable, windows: WindowGrid, region: Region, channels: int, cfg: PredictConfig
+) -> Task:
+    """Say what decides memory and time, apart from the blocks.
+
+    With ``device: auto`` and ``precision: auto``, that of this machine is taken, where no GPU may be, though a job has
+    one: then its memory suffices all the same.
+    """
+    device = "cpu" if cfg.device == "cpu" or (cfg.device == "auto" and not torch.cuda.is_available()) else "cuda"
+    dtypes = [_choose_dtype(cfg.precision, device, member) for member in members]
+    return Task(
+        windows=windows,
+        box=region.box,
+        networks=tuple(
+            measure_network(member.network, member.meta.in_channels, windows.window_zyx, dtype)
+            for member, dtype in zip(members, dtypes, strict=True)
+        ),
+        channels=channels,
+        raw_bytes=as_torch_can(np.empty(1, working.dtype)).itemsize * working.channels,
+        dtype=cfg.dtype,
+        precision=next(name for name, dtype in DTYPES.items() if dtype == dtypes[0]),
+        device=device,
+        symmetries=len(list_symmetries(cfg.tta, windows.window_zyx)),
+        batch=cfg.batch if device == "cuda" else 1,
+        compiled=cfg.compile != "no",
+    )
+
+
+def find_begun_block(settings: dict[str, Any], store: Path | None) -> Triple | None:
+    """Give the block of a store that was begun with these settings; None where none was.
+
+    Raises
+    ------
+    ResumeMismatchError
+        It was begun with others, apart from the block; names those that differ.
+    """
+    if store is None or not (store / "ledger" / SETTINGS_FILE).exists():
+        return None
+    begun = Ledger.open(store / "ledger").settings.get("block_zyx_vx", settings["block_zyx_vx"])
+    Ledger(store / "ledger", {**settings, "block_zyx_vx": begun})
+    log.info("%s was begun, in blocks of %s voxels: these are kept", store, tuple(begun))
+    return to_triple(begun)
+
+
+def find_needs(task: Task, region: Region, blocks: BlockGrid, cfg: PredictConfig, threads: int) -> dict[str, Any]:
+    """Give what a prediction takes (see `estimate_needs`), and write it to the log."""
+    load = count_windows(task.windows, region, blocks, cfg.jobs)
+    needs = estimate_needs(
+        task, blocks.block_zyx, windows=load.windows, computed=load.computed, jobs=cfg.jobs, threads=threads
+    )
+    log_needs(needs)
+    if needs["mem_mb"] > 1000 * cfg.memory_gb:
+        log.warning("that is more than predict.memory_gb: %g; blocks that were begun stay as they are", cfg.memory_gb)
+    return needs
+
+
+def _choose_dtype(precision: str, device: str, member: Member) -> torch.dtype:
+    """Give the type that a network computes in; on a GPU that is not here, that of common ones."""
+    if precision == "auto" and device == "cuda" and not torch.cuda.is_available():
+        return torch.bfloat16
+    return choose_dtype(precision, torch.device(device), member.network)
