@@ -9,7 +9,7 @@ import torch
 
 from connectomake.config.predict import PredictConfig
 from connectomake.geometry import BlockGrid
-from connectomake.models.arithmetic import keep_freed_memory, choose_dtype, choose_memory_format
+from connectomake.models.arithmetic import choose_dtype, choose_memory_format, keep_freed_memory
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, load_checkpoint, save_checkpoint
 from connectomake.models.registry import build_model
 from connectomake.predict.job import predict_blocks
