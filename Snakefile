@@ -1,5 +1,4 @@
 """Connectomake: from volumes of electron microscopy to measured segmentations.
-
 Where results live ({data} {split} {train} {predict} {decode} {measure} are ids: `preset`, or `preset@key=value,...`):
     results/synth/{synth}/seed{seed}/                                 generated volumes with their truth
     results/ingest/{data}/{volume}/volume.json                        what a volume is, and where it lies
@@ -25,6 +24,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/inputs.smk"
+include: "workflow/rules/resources.smk"
 include: "workflow/rules/goals.smk"
 include: "workflow/rules/synth.smk"
 include: "workflow/rules/ingest.smk"

@@ -86,6 +86,22 @@ class Box:
         )
 
 
+@dataclass(frozen=True, order=True)
+class Turn:
+    """Exchange axes, then mirror some: one of the 48 ways to lay a box of voxels on the axes.
+
+    Parameters
+    ----------
+    order
+        Axis a of the result is axis ``order[a]`` of the source.
+    mirrored
+        Whether axis a of the result is reversed.
+    """
+
+    order: Triple = (0, 1, 2)
+    mirrored: tuple[bool, bool, bool] = (False, False, False)
+
+
 @dataclass(frozen=True)
 class BlockGrid:
     """A grid of equal blocks over a volume, numbered in scan order; the last ones on each axis may be smaller.

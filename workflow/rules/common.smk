@@ -3,7 +3,6 @@
 import os
 import re
 import sys
-from math import prod
 from pathlib import Path
 
 PROJECT = Path(workflow.basedir)
@@ -11,7 +10,6 @@ sys.path.insert(0, str(PROJECT / "scripts"))
 
 from connectomake.config.checks import check_patch_fits, is_trained
 from connectomake.config.data import FROM_LABELS
-from connectomake.config.decoders import OWN_BYTES_PER_VOXEL
 from connectomake.config.predict import TRAINED
 from connectomake.config.variants import index_variants, load_run, read_run
 from connectomake.errors import ConnectomakeError
@@ -90,14 +88,6 @@ def ids_where(stage, condition):
     """Give the pattern of a stage's ids whose settings meet a condition; one that nothing matches where none do."""
     ids = sorted(i for (name, i), variant in INDEX.items() if name == stage and condition(variant.settings[stage]))
     return "|".join(map(re.escape, ids)) or "(?!)"
-
-
-def block_memory_mb(wildcards, attempt):
-    """Estimate the memory of decoding in blocks: this block, the next and the last one, with what surrounds them."""
-    cfg = INDEX["decode", wildcards.decode].settings["decode"]
-    halo_vx = max(cfg.block_halo_vx, cfg.fill_distance_vx * (cfg.fill != "none"))
-    bytes_per_voxel = 24 + OWN_BYTES_PER_VOXEL.get(cfg.decoder, 0)
-    return attempt * (500 + bytes_per_voxel * prod(side + 2 * halo_vx for side in cfg.block_zyx_vx) // 10**6)
 
 
 def path_of(stage, file, variant, volume):

@@ -127,17 +127,6 @@ def tuning_files(wildcards):
     }
 
 
-def measuring_environment(wildcards):
-    """Give the environment to measure in: funlib.evaluate, the second opinion, has its own."""
-    own = settings("measure")(wildcards)["backend"] == "own"
-    return ENVIRONMENT if own else "../../envs/funlib.yaml"
-
-
-def measuring_memory_mb(wildcards, threads):
-    """Estimate the memory of measuring: two blocks for each thread, as they are read and counted, and the skeletons."""
-    return 2000 + threads * 40 * settings("measure")(wildcards)["block_vx"] // 10**6
-
-
 def check_backends():
     """Stop before anything runs where funlib.evaluate is asked for, is not installed, and no environment is made."""
     asked = any(variant.settings["measure"].backend != "own" for variant in VARIANTS)
@@ -148,3 +137,10 @@ def check_backends():
             require_funlib()
         except ConnectomakeError as error:
             sys.exit(str(error))
+
+
+def networks(wildcards):
+    """Name the checkpoints that predict: that of the train stage, or files of the user."""
+    trained = f"{folder('train', volume=False)}/model.ckpt".format(**wildcards)
+    named = settings("predict")(wildcards)["checkpoints"]
+    return [trained if name == TRAINED else locate(name) for name in named]

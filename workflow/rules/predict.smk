@@ -7,27 +7,8 @@ out  results/predict/{data}/{split}/{train}/{predict}/{volume}/plan.json        
 Blocks that are done are told by the ledger in the store, not by Snakemake: a killed job goes on where it was.
 """
 
-import json
-
 PREDICT_THREADS = 8
 PREDICT_STORE = f"{folder('predict')}/affinities.zarr"
-
-
-def networks(wildcards):
-    """Name the checkpoints that predict: that of the train stage, or files of the user."""
-    trained = f"{folder('train', volume=False)}/model.ckpt".format(**wildcards)
-    named = settings("predict")(wildcards)["checkpoints"]
-    return [trained if name == TRAINED else locate(name) for name in named]
-
-
-def planned(need):
-    """Give what the plan says that a job takes; more in each further attempt. Not known before the plan is made."""
-
-    def of(wildcards, input, attempt):
-        with open(input.plan, encoding="utf-8") as file:
-            return attempt * json.load(file)["needs"][need]
-
-    return of
 
 
 rule plan_prediction:

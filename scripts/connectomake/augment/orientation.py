@@ -7,31 +7,18 @@ will be needed, and no voxel is read in vain.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from connectomake.config.augment import FlipConfig, RotateConfig
-from connectomake.geometry import Triple, to_triple
+from connectomake.geometry import Triple, Turn, to_triple
 
 AXES = "zyx"
 SAME_SIZE = 0.01  # voxel sizes that differ by less than 1 % count as equal
 
 
-@dataclass(frozen=True)
-class Orientation:
-    """Exchange axes, then mirror some.
-
-    Parameters
-    ----------
-    order
-        Axis a of the result is axis ``order[a]`` of the source.
-    mirrored
-        Whether axis a of the result is reversed.
-    """
-
-    order: Triple = (0, 1, 2)
-    mirrored: tuple[bool, bool, bool] = (False, False, False)
+class Orientation(Turn):
+    """A turn of arrays."""
 
     def apply(self, array: np.ndarray) -> np.ndarray:
         """Turn a (..., Z, Y, X) array; a view."""

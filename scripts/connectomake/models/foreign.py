@@ -18,6 +18,7 @@ from torch import nn
 from connectomake.config.foreign import ForeignConfig, Sides
 from connectomake.errors import ModelError
 from connectomake.geometry import Triple
+from connectomake.models.network import check_input
 
 _MODULES = {
     "exported_program": "connectomake.models.exported_program",
@@ -91,7 +92,7 @@ class ForeignNetwork(nn.Module):
         ModelError
             The program does not take such an input, or gives something else than the channels at the input's sides.
         """
-        self._check(volume)
+        check_input(volume, self.in_channels, self.cfg)
         given = volume if self.cfg.dimensions == 3 else volume.transpose(1, 2).flatten(0, 1)
         parts = [take_output(self.program(part), self.cfg.output) for part in self._divide(given)]
         logits = (parts[0] if len(parts) == 1 else torch.cat(parts))[: len(given)]
@@ -104,18 +105,6 @@ class ForeignNetwork(nn.Module):
                 hint="see channels, output and window_zyx_vx of the description that it was imported with",
             )
         return logits if self.cfg.dimensions == 3 else logits.unflatten(0, (len(volume), -1)).transpose(1, 2)
-
-    def _check(self, volume: torch.Tensor) -> None:
-        if volume.ndim != 5 or volume.shape[1] != self.in_channels:
-            raise ModelError(
-                f"this {self.cfg.architecture} cannot take this input",
-                expected=f"(N, {self.in_channels}, Z, Y, X)",
-                got=tuple(volume.shape),
-            )
-        try:
-            self.cfg.check_patch(volume.shape[2:])
-        except ValueError as error:
-            raise ModelError(f"an input of {error}") from None
 
     def _divide(self, given: torch.Tensor) -> Sequence[torch.Tensor]:
         """Cut a batch into batches of the size that the program was made for."""

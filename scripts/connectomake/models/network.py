@@ -136,7 +136,7 @@ class Network(nn.Module):
         ModelError
             The sides are not what the architecture needs.
         """
-        self._check(volume)
+        check_input(volume, self.in_channels, self.cfg)
         features = self.body(self.prepare(volume))
         if not self.training or len(features) == 1:
             return self._give_logits(0, features[0], len(volume))
@@ -176,18 +176,6 @@ class Network(nn.Module):
             "receptive_field_zyx": None if trace.field_zyx is None else list(trace.field_zyx),
         }
 
-    def _check(self, volume: torch.Tensor) -> None:
-        if volume.ndim != 5 or volume.shape[1] != self.in_channels:
-            raise ModelError(
-                f"{self.cfg.architecture} cannot take this input",
-                expected=f"(N, {self.in_channels}, Z, Y, X)",
-                got=tuple(volume.shape),
-            )
-        try:
-            self.cfg.check_patch(volume.shape[2:])
-        except ValueError as error:
-            raise ModelError(f"an input of {error}") from None
-
     def _give_logits(self, scale: int, features: torch.Tensor, batch: int) -> torch.Tensor:
         """Apply every head at one scale, and undo stem and sections."""
         parts = []
@@ -222,3 +210,32 @@ def _group_channels(cfg: NetworkConfig, out_channels: int, targets_of_channels: 
     except ValueError as error:
         raise ModelError(str(error)) from None
     return [[c for c, target in enumerate(targets_of_channels) if target in head.targets] for head in cfg.heads]
+
+
+def check_input(volume: torch.Tensor, in_channels: int, cfg: NetworkConfig) -> None:
+    """Refuse an input that a network cannot take.
+
+    Parameters
+    ----------
+    volume
+        The input.
+    in_channels
+        What it should have.
+    cfg
+        The settings of the network.
+
+    Raises
+    ------
+    ModelError
+        It is not (N, in_channels, Z, Y, X), or its sides do not suit the network.
+    """
+    if volume.ndim != 5 or volume.shape[1] != in_channels:
+        raise ModelError(
+            f"{cfg.architecture} cannot take this input",
+            expected=f"(N, {in_channels}, Z, Y, X)",
+            got=tuple(volume.shape),
+        )
+    try:
+        cfg.check_patch(volume.shape[2:])
+    except ValueError as error:
+        raise ModelError(f"an input of {error}") from None

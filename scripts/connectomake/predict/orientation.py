@@ -1,36 +1,20 @@
-"""The ways to lay a box of voxels on the axes, and what becomes of an offset or a vector in it.
-
-`augment.orientation` turns arrays for training; this turns tensors, and back.
-"""
+"""Turn windows, and say what becomes of an offset or a vector in them; `augment.orientation` turns what is learnt."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 
 from connectomake.config.channels import Offset
-from connectomake.geometry import Triple, to_triple
+from connectomake.geometry import Turn, to_triple
 
 AXES = "zyx"
 
 
-@dataclass(frozen=True, order=True)
-class Symmetry:
-    """Exchange axes, then mirror some: one of the 48 ways to lay a box of voxels on the axes.
-
-    Parameters
-    ----------
-    order
-        Axis a of the result is axis ``order[a]`` of the source.
-    mirrored
-        Whether axis a of the result is reversed.
-    """
-
-    order: Triple = (0, 1, 2)
-    mirrored: tuple[bool, bool, bool] = (False, False, False)
+class Symmetry(Turn):
+    """A turn of tensors, and back."""
 
     def apply(self, tensor: torch.Tensor) -> torch.Tensor:
         """Turn a (..., Z, Y, X) tensor: a copy where an axis is mirrored, else a view."""
