@@ -293,6 +293,28 @@ def test_windows_fit_the_network(refuse: Refuse, load: Load) -> None:
     assert "[96, 90, 96] must be multiples of [16, 16, 16]" in refuse(override="predict.window_zyx_vx=[96,90,96]")
 
 
+def test_axes_that_windows_are_turned_over_have_equal_sides(refuse: Refuse, load: Load) -> None:
+    turned = {"predict.tta": {"rotate": ["yx"]}}
+    assert load(override={**turned, "predict.window_zyx_vx": [48, 96, 96]})
+    assert "predict.tta.rotate: yx exchanges axes along which windows have different sides" in refuse(
+        override={**turned, "predict.window_zyx_vx": [96, 48, 96]}
+    )
+
+
+def test_regions_are_of_volumes_that_there_are(refuse: Refuse, load: Load) -> None:
+    box = {"box_zyx_vx": [[0, 0, 0], [9, 9, 9]]}
+    assert load(override={"predict.regions": {"two": box}})
+    assert "no volume 'twoo'" in refuse(override={"predict.regions": {"twoo": box}})
+    assert "needs a box, crops or a mask" in refuse(override={"predict.regions": {"two": {}}})
+
+
+def test_a_network_from_a_file_needs_no_volume_to_train_on(refuse: Refuse, load: Load) -> None:
+    assert load(data="untrained", override={"predict.checkpoints": ["other.ckpt"]})
+    assert "no volume to train on" in refuse(
+        data="untrained", override={"predict.checkpoints": ["trained", "other.ckpt"]}
+    )
+
+
 def test_two_experiments_of_one_name_are_refused(refuse: Refuse) -> None:
     assert "a second experiment 'plain'" in refuse(["plain", "plain"])
     assert "no experiment to run" in refuse([])
