@@ -28,6 +28,7 @@ PACKAGES = ("numpy", "torch", "monai", "zarr")
 CHUNK = 64
 SMALL_UNET = BasicUnetConfig(filters=(16, 16, 32, 32, 32, 16))
 TINY_UNET = UnetConfig(filters=(4, 8), strides_zyx=((2, 2, 2),), residual_units=0)
+NETWORKS = {"small": SMALL_UNET, "tiny": TINY_UNET}
 FLIPS = {"tta": {"flip": ("z", "y", "x")}}
 VARIANTS = {
     "8 flips": FLIPS,
@@ -68,14 +69,14 @@ def show_bare(top, threads, rounds, window, shape):
         show_row(what, f"{said['windows']} of {name_shape(window)}", *times)
 
 
-def show_monai(top, threads, rounds, sides, window, overlap, block):
+def show_monai(top, threads, rounds, sides, window, overlap, block, network):
     """Compare with MONAI's inferer on the same windows, which holds the volume and the result in memory."""
     flat = "in flat blocks: no window twice"
     show_head(
         "volume", "MONAI", "memory", flat, "memory", "faster", f"in blocks of {name_shape(block)}", "memory", "faster"
     )
     for side in sides:
-        folder = make_inputs(top / f"monai{side}", SMALL_UNET, window, (side,) * 3)
+        folder = make_inputs(top / f"monai{side}", NETWORKS[network], window, (side,) * 3)
         ways = {
             "flat": {"block_zyx_vx": (CHUNK, *whole_chunks((side, side)))},
             "blocks": {"block_zyx_vx": block},
@@ -182,6 +183,7 @@ def main():
     )
     parser.add_argument("--overlap", type=float, default=0.25, help="of `monai`")
     parser.add_argument("--block", type=read_shape, default=(128, 128, 128), help="of `monai` and `memory`")
+    parser.add_argument("--network", choices=NETWORKS, default="small", help="of `monai`")
     given = parser.parse_args()
     print(name_machine(PACKAGES))
     shows = {
@@ -193,6 +195,7 @@ def main():
             window=given.window,
             overlap=given.overlap,
             block=given.block,
+            network=given.network,
         ),
         "memory": partial(show_memory, shapes=given.shapes, window=given.window, block=given.block),
         "options": partial(show_options, rounds=given.rounds, window=given.window, shape=given.shape),
