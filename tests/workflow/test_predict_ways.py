@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 BOX = [[8, 4, 0], [40, 44, 48]]
 CROPS = [[[8, 4, 0], [20, 30, 48]], [[24, 8, 8], [40, 44, 40]]]
-MIRRORED = {"predict.tta": {"flip": ["x"]}, "predict.dtype": "float16"}
+MIRRORED = {"predict.tta": {"flip": ["x"]}, "predict.dtype": "float16", "predict.jobs": 1}
 WAYS = {
     "whole": MIRRORED,
     "part": {**MIRRORED, "predict.regions": {"test": {"box_zyx_vx": BOX, "crops_zyx_vx": CROPS}}},
@@ -70,7 +70,7 @@ def check_network_from_file(snakemake, config, tmp_path, whole):
     """A checkpoint of another run predicts without any training, and gives what it gave there."""
     (checkpoint,) = tmp_path.glob("results/train/**/model.ckpt")
     settings = yaml.safe_load(config.read_text())
-    way = {**MIRRORED, "predict.checkpoints": [str(checkpoint)], "data.volumes.train.role": "predict"}
+    way = {**MIRRORED, "predict.checkpoints": [str(checkpoint)]}
     settings["experiments"] = {"file": {"data": "phantom", "train": "demo", "decode": "default", "override": way}}
     settings["results"] = str(tmp_path / "elsewhere")
     path = tmp_path / "file.yaml"
