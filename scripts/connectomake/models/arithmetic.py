@@ -76,7 +76,7 @@ def keep_freed_memory() -> None:
     glibc gives each block of 32 MiB and more back to the system when it is freed, and the system clears each page
     anew when the next tensor is made. Without that, measured on two threads with windows of 64 and 96 voxels, MedNeXt-S
     predicts 1.9 to 2.4 times as fast and BasicUNet 1.25 to 1.4 times, the demo trains 1.15 times as fast, and values
-    are the same; the peak of memory is up to 1.4 times as high. Does nothing where the C library is not glibc.
+    are the same; activations take up to 1.8 times the memory. Does nothing where the C library is not glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
