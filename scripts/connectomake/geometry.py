@@ -86,6 +86,12 @@ class Box:
         )
 
 
+def enclose(boxes: Sequence[Box]) -> Box:
+    """Give the smallest box around some boxes."""
+    start = np.min([box.start_zyx for box in boxes], axis=0)
+    return Box(to_triple(start), to_triple(np.max([box.stop_zyx for box in boxes], axis=0)))
+
+
 @dataclass(frozen=True, order=True)
 class Turn:
     """Exchange axes, then mirror some: one of the 48 ways to lay a box of voxels on the axes.

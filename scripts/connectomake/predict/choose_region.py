@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import reduce
 from math import ceil
 from pathlib import Path
 
 from connectomake.config.regions import RegionConfig
 from connectomake.errors import DataError
-from connectomake.geometry import Box, Triple, TripleNm, to_triple, to_triple_nm
+from connectomake.geometry import Box, Triple, TripleNm, enclose, to_triple, to_triple_nm
 from connectomake.predict.crops import BoxNm, read_crops
 from connectomake.volumes.checks import locate
 from connectomake.volumes.mask import Mask, open_mask
@@ -60,7 +59,7 @@ def choose_region(
     if len(wanted) < len(crops):
         log.warning("%s: %d of %d crops lie outside of the box", key, len(crops) - len(wanted), len(crops))
     mask = None if cfg.mask is None else open_mask(locate(cfg.mask, folder), given)
-    region = _place(reduce(_hull, wanted) if wanted else box, wanted, mask, working)
+    region = _place(enclose(wanted) if wanted else box, wanted, mask, working)
     if mask is not None:
         _check_mask(region, mask, f"{key}.mask")
     return region
@@ -126,12 +125,6 @@ def _describe(box: Box, working: Readable) -> str:
     """Name a box in voxels, and in nm from face to face."""
     start, stop = ([round(edge, 3) for edge in _face(c, working)] for c in (box.start_zyx, box.stop_zyx))
     return f"{list(box.start_zyx)} to {list(box.stop_zyx)} voxels, {start} to {stop} nm (z, y, x)"
-
-
-def _hull(a: Box, b: Box) -> Box:
-    """Give the box around two."""
-    start = [min(p, q) for p, q in zip(a.start_zyx, b.start_zyx, strict=True)]
-    return Box(to_triple(start), to_triple([max(p, q) for p, q in zip(a.stop_zyx, b.stop_zyx, strict=True)]))
 
 
 def _check_mask(region: Region, mask: Mask, where: str) -> None:

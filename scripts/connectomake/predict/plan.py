@@ -12,7 +12,7 @@ from typing import Any
 from connectomake.config.predict import PredictConfig
 from connectomake.errors import DataError
 from connectomake.geometry import BlockGrid, to_triple
-from connectomake.models.ensemble import check_ensemble
+from connectomake.models.ensemble import VOXEL_SIZE_TOLERANCE, check_ensemble
 from connectomake.predict.choose_region import choose_region
 from connectomake.predict.estimate import choose_block
 from connectomake.predict.members import (
@@ -39,7 +39,6 @@ from connectomake.volumes.volume import Readable
 
 log = logging.getLogger(__name__)
 
-VOXEL_SIZE_TOLERANCE = 0.05  # of the training's voxel size
 COPIED = (
     "overlap",
     "margin_zyx_vx",

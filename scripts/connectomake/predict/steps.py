@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from connectomake.geometry import BlockGrid, Box, to_triple
+from connectomake.geometry import BlockGrid, Box, enclose
 from connectomake.predict.windows import WindowGrid
 from connectomake.volumes.region import Region
 
@@ -86,12 +86,6 @@ def find_chains(region: Region, blocks: BlockGrid, todo: Sequence[int]) -> list[
 def locate(blocks: BlockGrid, region: Region, block: int) -> Box:
     """Give the box of a block in voxels of the working volume."""
     return blocks[block].shift(region.box.start_zyx)
-
-
-def enclose(boxes: Sequence[Box]) -> Box:
-    """Give the smallest box around some boxes."""
-    start = np.min([box.start_zyx for box in boxes], axis=0)
-    return Box(to_triple(start), to_triple(np.max([box.stop_zyx for box in boxes], axis=0)))
 
 
 def _plan_chain(grid: WindowGrid, region: Region, blocks: BlockGrid, chain: Sequence[int]) -> list[Step]:
