@@ -13,7 +13,7 @@ from connectomake.errors import ConfigError
 
 CPU_FLAGS = Path("/proc/cpuinfo")
 CPU_BFLOAT16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 KEPT_BYTES = 2**29  # tensors up to this size are made in memory that the process keeps
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -70,15 +70,23 @@ def has_grouped_convolutions(network: nn.Module) -> bool:
     return any(isinstance(layer, convolutions) and layer.groups > 1 for layer in network.modules())
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory(*, one_heap: bool = False) -> None:
     """Let tensors on a CPU be made in memory that the process has already, of the sizes that activations have.
 
     glibc gives each block of 32 MiB and more back to the system when it is freed, and the system clears each page
     anew when the next tensor is made. Without that, measured on two threads with windows of 64 and 96 voxels, MedNeXt-S
     predicts 1.9 to 2.4 times as fast and BasicUNet 1.25 to 1.4 times, the demo trains 1.15 times as fast, and values
     are the same; activations take up to 1.8 times the memory. Does nothing where the C library is not glibc.
+
+    Parameters
+    ----------
+    one_heap
+        Whether all threads take memory from one heap, so that what one gives back another can use: for processes
+        whose threads are few, before they are started.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
         mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BYTES)
+        if one_heap:
+            mallopt(M_ARENA_MAX, 1)

@@ -80,7 +80,7 @@ def predict_blocks(
     torch.set_num_threads(threads)
     device = choose_device(cfg.device)
     if device.type == "cpu":
-        keep_freed_memory()
+        keep_freed_memory(one_heap=True)
     plan = read_plan(plan_json)
     with use_codecs(cfg.codec_pipeline):
         volume = open_planned(plan, plan_json, volume_json)
