@@ -72,7 +72,8 @@ Refuse = Callable[..., str]
 def test_an_experiment_without_a_sweep_is_one_variant(load: Load) -> None:
     (variant,) = load("plain")
     assert variant.experiment == variant.name == "plain"
-    assert variant.ids == dict(zip(CHAIN, ["tiny", *["default"] * 5], strict=True))
+    assert variant.ids == dict(zip((*CHAIN, "submit"), ["tiny", *["default"] * 6], strict=True))
+    assert variant.chain("submit") == "tiny/default/default/default/default"
     assert variant.chain("train") == "tiny/default/default"
     assert variant.chain("measure") == "tiny/default/default/default/default/default"
     assert variant.phantoms["demo"].id == "demo"

@@ -8,15 +8,18 @@ import pytest
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PACKAGE = SCRIPTS / "connectomake"
 
-BASE = {"errors", "log", "geometry", "config"}
+BASE = {"errors", "log", "geometry", "config", "cellmap"}
 DATA = BASE | {"volumes", "blocks"}
 MAY_IMPORT = {
     "errors": set(),
     "log": {"errors"},
-    "config": {"errors"},
+    "cellmap": {"errors"},
+    "config": {"errors", "cellmap"},
     "geometry": {"errors", "log"},
     "volumes": BASE | {"blocks"},
     "blocks": BASE | {"volumes"},
+    "crops": DATA,
+    "submit": DATA | {"pipeline"},
     "split": DATA,
     "synth": DATA,
     "targets": DATA,
@@ -37,7 +40,7 @@ MAY_IMPORT = {
     "provenance": DATA,
     "stage": DATA | {"provenance"},
 }
-WITHOUT_TORCH = ("decode", "tune", "measure", "view", "draw", "split", "synth", "volumes", "config", "purge")
+WITHOUT_TORCH = ("decode", "tune", "measure", "view", "draw", "split", "synth", "volumes", "config", "purge", "cellmap", "crops", "submit")
 
 
 def imports(file: Path) -> set[str]:

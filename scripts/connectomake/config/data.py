@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, model_validator
 
+from connectomake.config.cellmap import CellmapConfig
 from connectomake.config.explain import nearest
 from connectomake.config.section import Section
 from connectomake.config.skeletons import SkeletonConfig
@@ -77,6 +78,11 @@ class VolumeSource(Section):
         1.0, description="how often training draws from a voxel of this volume, relative to the others of its source"
     )
     source: str = Field("", description="kind of data that it belongs to, such as real or synthetic; see `mix`")
+    crop: str | None = Field(
+        None,
+        description="crop of the CellMap challenge that it is, DATASET/cropN; raw and labels are then the Zarr groups "
+        "of the dataset's images and of the crop. Filled in by `cellmap`",
+    )
 
     @property
     def has_labels(self) -> bool:
@@ -116,7 +122,11 @@ class DataConfig(Section):
     missing: str = Field(
         "", description="what to do when the folder does not exist, such as where to download it; shown in the error"
     )
-    volumes: dict[str, VolumeSource] = Field(min_length=1, description="the volumes by name")
+    volumes: dict[str, VolumeSource] = Field(default_factory=dict, description="the volumes by name")
+    cellmap: CellmapConfig | None = Field(
+        None,
+        description="crops of the CellMap Segmentation Challenge, or of a generated one like it, instead of volumes",
+    )
     mix: dict[str, NonNegativeFloat] = Field(
         default_factory=dict,
         description="source -> weight: the share of the training patches that come from its volumes is its weight over "
@@ -128,13 +138,33 @@ class DataConfig(Section):
 
     @property
     def segmented(self) -> list[str]:
-        """The volumes that are segmented: those not trained on, or all where there are no others."""
+        """The volumes that are segmented: those not trained on, or all where there are no others.
+
+        Of a challenge, those to submit.
+        """
+        if self.cellmap is not None:
+            return [name for name, source in self.volumes.items() if source.role == "predict"]
         return [name for name, source in self.volumes.items() if source.role != "train"] or list(self.volumes)
+
+    @property
+    def phantoms(self) -> set[str]:
+        """The presets of config/synth/ that are generated for it."""
+        made = self.cellmap.generate.values() if self.cellmap is not None else ()
+        return {v.phantom for v in self.volumes.values() if v.phantom} | {dataset.phantom for dataset in made}
+
+    @model_validator(mode="after")
+    def _check_volumes(self) -> Self:
+        """Refuse data without a volume, and volumes beside those of a challenge."""
+        if self.cellmap is None and not self.volumes:
+            raise ValueError("give volumes, or cellmap")
+        if self.cellmap is not None and any(volume.crop is None for volume in self.volumes.values()):
+            raise ValueError("cellmap makes the volumes itself: remove volumes, or write a data config for each")
+        return self
 
     @model_validator(mode="after")
     def _check_mix(self) -> Self:
         """Refuse a mix of other sources than those of the train volumes, and one that gives nothing."""
-        if not self.mix:
+        if not self.mix or not self.volumes:
             return self
         sources = {name: volume.source for name, volume in self.volumes.items() if volume.role == "train"}
         for source in self.mix:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from connectomake.config.compose import Preset, Presets, check_sweep, resolve
+from connectomake.config.crops import fill_crops
 from connectomake.config.data import DataConfig
 from connectomake.config.experiment import Experiment
 from connectomake.config.ids import join_names, name_settings
@@ -22,6 +23,9 @@ from connectomake.config.stages import STAGES
 from connectomake.errors import ConfigError
 
 CHAIN = ("data", "split", "train", "predict", "decode", "measure")
+FORKS = {"submit": "predict"}
+"""Stages that follow another one beside the chain."""
+
 Point = tuple[tuple[Change, int], ...]
 
 
@@ -84,7 +88,7 @@ class Variant:
         --------
         ``variant.chain("train")`` is ``fib25/default/default``: data, split, train.
         """
-        return "/".join(self.ids[name] for name in CHAIN[: CHAIN.index(stage) + 1])
+        return "/".join(self.ids[name] for name in stages_to(stage))
 
     def resolved(self) -> dict[str, Any]:
         """Give every setting as plain data (numbers, text, lists, dicts), to be written beside the results."""
@@ -96,6 +100,13 @@ class Variant:
             "synth": {name: phantom.settings.model_dump(mode="json") for name, phantom in self.phantoms.items()},
             **{stage: settings.model_dump(mode="json") for stage, settings in self.settings.items()},
         }
+
+
+def stages_to(stage: str) -> tuple[str, ...]:
+    """Give the stages whose ids a stage's results lie under, its own last."""
+    if stage in FORKS:
+        return (*stages_to(FORKS[stage]), stage)
+    return CHAIN[: CHAIN.index(stage) + 1]
 
 
 class Expansion:
@@ -120,6 +131,7 @@ class Expansion:
         self.sweeps = self._changes("sweep")
         self.sweeps += [change for stage in self.names for change in self._sweep_of(self._preset(stage))]
         self._known: dict[Any, tuple[Section, str]] = {}
+        self._filled: dict[int, DataConfig] = {}  # by identity: `_known` keeps what was read
 
     def variants(self) -> list[Variant]:
         """Compose every point of the sweep.
@@ -149,9 +161,9 @@ class Expansion:
         names: dict[str, str] = {}
         for stage in self.names:
             settings[stage], names[stage] = self._settle(self._preset(stage), point)
-        data = cast(DataConfig, settings["data"])
+        data = settings["data"] = self._fill(cast(DataConfig, settings["data"]))
         phantoms = {}
-        for name in sorted({volume.phantom for volume in data.volumes.values() if volume.phantom}):
+        for name in sorted(data.phantoms):
             preset = self.presets.get("synth", name, f"config/data/{self.names['data']}.yaml: phantom")
             if preset.sweep:
                 raise ConfigError(
@@ -159,12 +171,18 @@ class Expansion:
                 )
             phantom, phantom_id = self._settle(preset, point)
             phantoms[name] = Phantom(phantom_id, phantom)
-        ids = {stage: names[stage] for stage in CHAIN}
+        ids = {stage: names[stage] for stage in (*CHAIN, *FORKS)}
         ids["data"] = join_names(names["data"], [p.id for name, p in phantoms.items() if p.id != name])
         ids["train"] = join_names(names["train"], [names["augment"]] if names["augment"] != "default" else [])
         values = {change.dotted: change.values[index] for change, index in point}
         description = self.experiment.description
         return Variant(self.source.name, description, values, self.names, settings, phantoms, ids)
+
+    def _fill(self, data: DataConfig) -> DataConfig:
+        """Give data with the crops of their challenge, looked up once."""
+        if id(data) not in self._filled:
+            self._filled[id(data)] = fill_crops(data, f"config/data/{self.names['data']}.yaml")
+        return self._filled[id(data)]
 
     def _preset(self, stage: str) -> Preset:
         return self.presets.get(stage, self.names[stage], f"{self.source.shown}: {stage}")

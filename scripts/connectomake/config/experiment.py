@@ -20,6 +20,7 @@ class Experiment(Section):
     predict: str = Field("default", description="preset of config/predict")
     decode: str = Field("default", description="preset of config/decode")
     measure: str = Field("default", description="preset of config/measure")
+    submit: str = Field("default", description="preset of config/submit; read where the data are a challenge's")
     description: str = Field("", description="what the experiment is for; shown in the report")
     override: dict[str, Any] = Field(
         default_factory=dict, description="single values that differ from the presets: stage.key -> value"

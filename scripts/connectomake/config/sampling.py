@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -19,5 +19,10 @@ class SamplingConfig(Section):
     least_objects: int = Field(0, ge=0, description="objects that there must be in the patch (objects)")
     reject_probability: Share = Field(
         1.0, description="how often a patch with too little foreground, or too few objects, is drawn again"
+    )
+    balance: Literal["voxels", "classes"] = Field(
+        "voxels",
+        description="voxels = each place is as likely as any other; classes = a class is drawn first, each as often, "
+        "then a place where there is some of it (targets.classes.named)",
     )
     attempts: PositiveInt = Field(10, description="draws at most (patches)")

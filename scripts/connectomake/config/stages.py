@@ -9,6 +9,7 @@ from connectomake.config.measure import MeasureConfig
 from connectomake.config.predict import PredictConfig
 from connectomake.config.section import Section
 from connectomake.config.split import SplitConfig
+from connectomake.config.submit import SubmitConfig
 from connectomake.config.synth import SynthConfig
 from connectomake.config.train import TrainConfig
 
@@ -21,4 +22,5 @@ STAGES: dict[str, type[Section]] = {
     "predict": PredictConfig,
     "decode": DecodeConfig,
     "measure": MeasureConfig,
+    "submit": SubmitConfig,
 }

@@ -194,7 +194,12 @@ class ClassesConfig(Section):
     decoders: ClassVar[tuple[str, ...]] = ("semantic",)
 
     labels: dict[str, tuple[int, ...]] = Field(
-        min_length=1, description="class -> the values in the labels that are of it; unknown (-1) is ignored"
+        default_factory=dict, description="class -> the values in the labels that are of it; unknown (-1) is ignored"
+    )
+    named: tuple[str, ...] = Field(
+        (),
+        description="instead: classes of CellMap crops, by name; a voxel may be of several, and where a class is not "
+        "annotated nothing is learnt of it",
     )
     exclusive: bool = Field(
         False,
@@ -205,12 +210,18 @@ class ClassesConfig(Section):
     @property
     def channels(self) -> list[Channel]:
         """One channel for each class, and where they exclude one another the first is the background."""
-        names = (["background"] if self.exclusive else []) + list(self.labels)
+        names = (["background"] if self.exclusive else []) + list(self.labels or self.named)
         return [Channel(name, "classes", activation="softmax" if self.exclusive else "sigmoid") for name in names]
 
     @model_validator(mode="after")
     def _check_values(self) -> Self:
         """Refuse classes without values, values that mean something else, and one value in two exclusive classes."""
+        if bool(self.labels) == bool(self.named):
+            raise ValueError(
+                "give exactly one of labels (values of one label volume) and named (classes of CellMap crops)"
+            )
+        if self.named and self.exclusive:
+            raise ValueError("classes of CellMap crops overlap: set exclusive: false")
         owner: dict[int, str] = {}
         for name, values in self.labels.items():
             if not values or min(values) < 1:

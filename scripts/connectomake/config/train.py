@@ -82,9 +82,10 @@ class TrainConfig(Section):
     validate_segmentation: SegmentationConfig | None = Field(
         None, description="segment the validation volumes too, and measure what comes out"
     )
-    keep: Literal["last", "best", "best_segmentation"] = Field(
+    keep: Literal["last", "best", "best_dice", "best_segmentation"] = Field(
         "last",
-        description="the network to save: of the last step, of the lowest validation loss, or of the best segmentation",
+        description="the network to save: of the last step, of the lowest validation loss, of the highest Dice (mean "
+        "over binary channels), or of the best segmentation",
     )
     keep_best: int = Field(
         0, ge=0, description="so many checkpoints of the best validations are kept in run/best (checkpoints)"

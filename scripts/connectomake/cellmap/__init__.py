@@ -1,0 +1,1 @@
+"""The files of the CellMap Segmentation Challenge: where they lie, and how to read and write them."""
