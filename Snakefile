@@ -1,4 +1,4 @@
-"""Connectomake: from volumes of electron microscopy to measured segmentations.
+"""Connectomake: from volumes of electron microscopy to measured segmentations and checked submissions.
 Where results live ({data} {split} {train} {predict} {decode} {measure} are ids: `preset`, or `preset@key=value,...`):
     results/synth/{synth}/seed{seed}/                                 generated volumes with their truth
     results/ingest/{data}/{volume}/volume.json                        what a volume is, and where it lies
@@ -7,6 +7,7 @@ Where results live ({data} {split} {train} {predict} {decode} {measure} are ids:
     results/predict/.../{predict}/{volume}/affinities.zarr            (C, Z, Y, X) uint8
     results/decode/.../{decode}/{volume}/labels.zarr                  (Z, Y, X) uint32
     results/measure/.../{measure}/{volume}/metrics.json, errors.tsv   the numbers, the worst errors
+    results/submit/.../{predict}/{submit}/submission.zip              labels for the CellMap challenge
     results/report/{experiment}/                                      table, figures, settings; report.html over all
     results/log/{rule}/...                                            the log of every job
 """
@@ -25,9 +26,11 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/inputs.smk"
 include: "workflow/rules/resources.smk"
+include: "workflow/rules/crop_inputs.smk"
 include: "workflow/rules/goals.smk"
 include: "workflow/rules/synth.smk"
 include: "workflow/rules/ingest.smk"
+include: "workflow/rules/crops.smk"
 include: "workflow/rules/split.smk"
 include: "workflow/rules/autoconfig.smk"
 include: "workflow/rules/augment.smk"
@@ -36,9 +39,12 @@ include: "workflow/rules/predict.smk"
 include: "workflow/rules/decode.smk"
 include: "workflow/rules/decode_blocks.smk"
 include: "workflow/rules/measure.smk"
+include: "workflow/rules/submit.smk"
+include: "workflow/rules/score.smk"
 include: "workflow/rules/draw.smk"
 include: "workflow/rules/errors.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/targets.smk"
 
 
 rule all:
@@ -46,25 +52,4 @@ rule all:
     default_target: True
     input:
         f"{RESULTS}/report/report.html",
-    localrule: True
-
-
-rule demo:
-    """The generated volumes of the experiment `phantom`, through every stage."""
-    input:
-        demo_page,
-    localrule: True
-
-
-rule segment:
-    """The labels of every volume of the chosen experiments, and nothing that needs truth."""
-    input:
-        all_labels(),
-    localrule: True
-
-
-rule evaluate:
-    """The numbers of the chosen experiments."""
-    input:
-        [f"{RESULTS}/report/{name}/metrics.tsv" for name in EXPERIMENTS],
     localrule: True

@@ -24,8 +24,8 @@ def main(*, split: Path, figure: Path, cfg: TrainConfig, augment: AugmentConfig,
     from connectomake.train.patches import TrainingPatches
     from connectomake.train.volumes import open_boxes
 
-    boxes = open_boxes(read_split(split), "train", memory_gb=0)
-    targets = Targets(cfg.targets, boxes[0].voxel_size_zyx_nm)
+    boxes = open_boxes(read_split(split), "train", memory_gb=0, targets=cfg.targets)
+    targets = Targets(cfg.targets, boxes[0].voxel_size_zyx_nm, boxes[0].combinations)
     patches = TrainingPatches(boxes, cfg, augment, targets, find_normalisation(boxes, cfg))
     save_figure(draw_augmentations(make_examples(patches), title), figure, MOST_BYTES)
 

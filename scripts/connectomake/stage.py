@@ -43,19 +43,21 @@ class Call:
     log_file: Path | None = None
 
 
-def run(main: Callable[..., None]) -> None:
+def run(main: Callable[..., int | None]) -> None:
     """Call a stage's `main` from a Snakemake job or from the command line, whichever started this process.
 
     Parameters
     ----------
     main
-        A function of keyword-only, annotated parameters: `Path`, `Path | None`, `list[Path]`, `int`, `float`, `str`,
-        `bool`, or a pydantic model for the settings.
+        A function of annotated parameters: `Path`, `Path | None`, `list[Path]`, `int`, `float`, `str`, `bool`, or a
+        pydantic model for the settings. Keyword-only ones are given by flags, those before the `*` without. What it
+        returns is the exit status; None is 0.
 
     Raises
     ------
     SystemExit
-        With status 1 after an error (one line on stderr, a traceback in the log only where the error is ours).
+        With the status that `main` returned, where it is not 0; with status 1 after an error (one line on stderr, a
+        traceback in the log only where the error is ours).
     """
     # GNU OpenMP's threads spin for long while they wait for each other: with one other busy program on two cores a step
     # of training took 4.9 s, with this count 0.9 s, and 0.3 s either way on idle cores. Read when torch is loaded.
@@ -70,7 +72,7 @@ def run(main: Callable[..., None]) -> None:
     _execute(main, call)
 
 
-def bind_job(main: Callable[..., None], job: Any) -> Call:
+def bind_job(main: Callable[..., int | None], job: Any) -> Call:
     """Match a Snakemake job's named values to the parameters of `main`.
 
     Parameters
@@ -94,9 +96,10 @@ def bind_job(main: Callable[..., None], job: Any) -> Call:
     return Call(job.rule, _convert_all(main, values, stage), outputs, log_file)
 
 
-def bind_flags(main: Callable[..., None], argv: Sequence[str]) -> Call:
+def bind_flags(main: Callable[..., int | None], argv: Sequence[str]) -> Call:
     """Build `--flags` from the signature of `main` and parse the command line with them.
 
+    A parameter before the `*` of the signature has no flag: it is given alone, as in `check_submission.py X.zip`.
     `--config FILE` reads the settings of the parameter `cfg` (a preset or any YAML mapping), `--set key=value` changes
     one key of it; another parameter that takes settings has a flag of its own name, and `--set NAME.key=value`.
     """
@@ -108,7 +111,10 @@ def bind_flags(main: Callable[..., None], argv: Sequence[str]) -> Call:
     )
     hints = typing.get_type_hints(main)
     for name, parameter in inspect.signature(main).parameters.items():
-        _add_flag(parser, name, hints[name], parameter.default)
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            _add_flag(parser, name, hints[name], parameter.default)
+        else:
+            parser.add_argument(name, type=hints[name], metavar=name.upper())
     parser.add_argument(
         "--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
     )
@@ -129,11 +135,11 @@ def bind_flags(main: Callable[..., None], argv: Sequence[str]) -> Call:
     return Call(stage, _convert_all(main, given, stage), [record] if record else [], log_file)
 
 
-def _execute(main: Callable[..., None], call: Call) -> None:
+def _execute(main: Callable[..., int | None], call: Call) -> None:
     random.seed(_seed_of(call.arguments))
     started = time.time()
     try:
-        main(**call.arguments)
+        status = main(**call.arguments)
         write_provenance(call.stage, call.arguments, call.outputs, started)
     except ConnectomakeError as error:
         log.debug("traceback:", exc_info=True)
@@ -142,6 +148,8 @@ def _execute(main: Callable[..., None], call: Call) -> None:
     except Exception as error:
         _log_traceback(call, error)
         sys.exit(1)
+    if status:
+        sys.exit(status)
 
 
 def _log_traceback(call: Call, error: Exception) -> None:
@@ -155,7 +163,7 @@ def _log_traceback(call: Call, error: Exception) -> None:
     log.error("%s: %s: %s; the traceback is in %s", call.stage, type(error).__name__, error, call.log_file)
 
 
-def _convert_all(main: Callable[..., None], values: Mapping[str, Any], stage: str) -> dict[str, Any]:
+def _convert_all(main: Callable[..., int | None], values: Mapping[str, Any], stage: str) -> dict[str, Any]:
     hints = typing.get_type_hints(main)
     arguments = {}
     for name, parameter in inspect.signature(main).parameters.items():

@@ -13,6 +13,7 @@ from connectomake.config.section import Section
 from connectomake.config.stages import STAGES
 from connectomake.config.variants import load_run, read_run
 from connectomake.config.yaml_files import read_yaml
+from connectomake.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted((stage, file.stem) for stage in STAGES for file in (ROOT / "config" / stage).glob("*.yaml"))
@@ -24,6 +25,11 @@ def name_of(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
+def needs_download(experiment: str) -> bool:
+    data = yaml.safe_load((ROOT / f"config/experiments/{experiment}.yaml").read_text())["data"]
+    return data == "cellmap" and not (ROOT / "../cellmap/data").is_dir()
+
+
 @pytest.mark.parametrize(("stage", "name"), PRESETS, ids=map("/".join, PRESETS))
 def test_every_preset_loads(stage: str, name: str) -> None:
     assert isinstance(Presets(ROOT).get(stage, name, "the test").settings, STAGES[stage])
@@ -31,7 +37,15 @@ def test_every_preset_loads(stage: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_loads(name: str) -> None:
+    if needs_download(name):
+        pytest.skip("the crops of the CellMap challenge are not at ../cellmap")
     assert {variant.experiment for variant in load_run({"experiments": name}, ROOT)} == {name}
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if needs_download(name)])
+def test_an_experiment_without_its_data_says_where_they_come_from(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"config/data/cellmap\.yaml: cellmap: .*csc fetch-data"):
+        load_run({"experiments": name}, ROOT)
 
 
 def test_the_config_that_snakemake_reads_loads() -> None:

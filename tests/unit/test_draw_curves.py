@@ -108,3 +108,31 @@ def test_a_torn_table_is_refused_with_its_line(tmp_path):
     path.write_text("")
     with pytest.raises(DataError, match="empty"):
         read_table(path)
+
+
+def test_dice_of_classes_has_a_panel_with_what_it_was_where_the_mean_is_highest(tmp_path):
+    path = tmp_path / "metrics.csv"
+    rows = ["step,train_loss,validate_loss,validate_accuracy,validate_dice,validate_dice/mito,validate_dice/er"]
+    rows += ["1,1.0,,,,,", "10,,0.5,0.6,0.4,0.3,0.5", "20,,0.4,0.7,0.7,0.7,nan", "30,,0.3,0.8,0.6,0.8,0.4"]
+    path.write_text("\n".join(rows) + "\n")
+    loss, scores, dice = draw_curves(path, "train").axes
+    assert set(lines_of(loss)) == {"train_loss", "validate_loss"}
+    assert set(lines_of(scores)) == {"validate_accuracy"}
+    assert set(lines_of(dice)) == {"mito 0.700", "er absent", "mean 0.700"}
+    np.testing.assert_array_equal(lines_of(dice)["mito 0.700"], [[10, 0.3], [20, 0.7], [30, 0.8]])
+    ring = next(line for line in dice.lines if line.get_marker() == "o" and line.get_xdata().size == 1)
+    np.testing.assert_array_equal(ring.get_xydata(), [[20, 0.7]])
+
+
+def test_a_mean_dice_without_classes_is_a_score_as_any(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,train_loss,validate_dice\n1,1.0,0.5\n2,0.9,0.6\n")
+    assert [set(lines_of(axes)) for axes in draw_curves(path, "train").axes] == [{"train_loss"}, {"validate_dice"}]
+
+
+def test_dice_without_a_mean_and_of_nothing_is_drawn(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,train_loss,validate_dice,validate_dice/er\n1,1.0,nan,nan\n2,0.9,nan,nan\n")
+    assert set(lines_of(draw_curves(path, "train").axes[0])) == {"train_loss"}
+    path.write_text("step,train_loss,validate_dice/er\n1,1.0,0.2\n2,0.9,0.3\n")
+    assert set(lines_of(draw_curves(path, "train").axes[-1])) == {"er 0.300"}

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "volumes": BASE | {"blocks"},
     "blocks": BASE | {"volumes"},
     "crops": DATA,
-    "submit": DATA | {"pipeline"},
+    "submit": DATA | {"measure", "pipeline"},
     "split": DATA,
     "synth": DATA,
     "targets": DATA,
@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "lock": BASE,
     "models": DATA,
     "losses": DATA | {"models"},
-    "train": DATA | {"models", "losses", "targets", "augment", "split", "predict", "decode", "measure", "tune"},
+    "train": DATA
+    | {"models", "losses", "targets", "augment", "split", "crops", "predict", "decode", "measure", "tune"},
     "autoconfig": DATA | {"models", "losses", "targets", "augment", "split", "train"},
     "predict": DATA | {"models", "pipeline"},
     "view": DATA,
@@ -40,7 +41,8 @@ MAY_IMPORT = {
     "provenance": DATA,
     "stage": DATA | {"provenance"},
 }
-WITHOUT_TORCH = ("decode", "tune", "measure", "view", "draw", "split", "synth", "volumes", "config", "purge", "cellmap", "crops", "submit")
+WITHOUT_TORCH = ("decode", "tune", "measure", "view", "draw", "split", "synth", "volumes", "config", "purge")
+WITHOUT_TORCH += ("cellmap", "crops", "submit")
 
 
 def imports(file: Path) -> set[str]:

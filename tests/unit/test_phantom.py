@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from connectomake.config.compose import read_preset
 from connectomake.config.synth import DefectConfig, PhantomConfig, SynthConfig
 from connectomake.errors import DataError
 from connectomake.measure.skeleton_metrics import skeleton_metrics
@@ -217,7 +218,7 @@ def test_stores_hold_what_was_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_every_preset_is_valid(path: Path) -> None:
-    assert SynthConfig(**yaml.safe_load(path.read_text())).phantom.shape_zyx
+    assert SynthConfig(**read_preset(path)).phantom.shape_zyx
 
 
 @pytest.mark.parametrize(

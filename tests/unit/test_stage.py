@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import pytest
 
 from connectomake.config.decode import DecodeConfig
 from connectomake.errors import ConfigError
-from connectomake.stage import bind_flags, bind_job
+from connectomake.stage import bind_flags, bind_job, run
 
 
 class Named(dict):
@@ -99,6 +100,48 @@ def test_a_missing_settings_file_is_named():
 def test_set_needs_a_value():
     with pytest.raises(ConfigError, match="key=value"):
         bind_flags(decode, ["--raw", "a", "--labels", "b", "--set", "threshold"])
+
+
+def check(submission: Path, *, manifest: Path | None = None, status: int = 0) -> int:
+    """Stand for a stage that says by its exit status how it went."""
+    return status
+
+
+def test_a_parameter_before_the_star_has_no_flag():
+    assert bind_flags(check, ["a.zip", "--manifest", "b.csv"]).arguments == {
+        "submission": Path("a.zip"),
+        "manifest": Path("b.csv"),
+        "status": 0,
+    }
+    assert bind_job(check, job(input=Named(submission="a.zip"))).arguments == {"submission": Path("a.zip")}
+
+
+@pytest.mark.parametrize("argv", [[], ["a.zip", "b.zip"], ["--submission", "a.zip"]])
+def test_wrong_use_exits_with_2(argv, capsys):
+    with pytest.raises(SystemExit) as told:
+        bind_flags(check, argv)
+    assert told.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("status", [0, 1, 3])
+def test_what_a_stage_returns_is_the_exit_status(monkeypatch, status):
+    monkeypatch.setattr("connectomake.stage.setup_logging", lambda log_file: None)  # it stays for all tests that follow
+    monkeypatch.setattr(sys, "argv", ["check", "a.zip", "--status", str(status)])
+    with pytest.raises(SystemExit) if status else nullcontext() as told:
+        run(check)
+    assert told is None or told.value.code == status
+
+
+def test_a_job_that_returns_a_status_still_says_what_was_run(monkeypatch, tmp_path):
+    parts = {"input": Named(submission="a.zip"), "output": Named(found=str(tmp_path / "check.json"))}
+    given = job(**parts, params=Named(status=1), log=[])
+    monkeypatch.setattr("connectomake.stage.setup_logging", lambda log_file: None)
+    monkeypatch.setattr(sys.modules["__main__"], "snakemake", given, raising=False)
+    with pytest.raises(SystemExit) as told:
+        run(check)
+    assert told.value.code == 1
+    assert list((tmp_path / "provenance").glob("*.json"))
 
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "scripts").glob("*.py"))

@@ -301,8 +301,9 @@ def test_scores_are_means_over_what_is_known():
     scores.add({"loss": 3.0}, logits, values, mask)
     scores.add({"loss": 0.0}, logits.repeat(2, 1, 1, 1, 1), values.repeat(2, 1, 1, 1, 1), mask.repeat(2, 1, 1, 1, 1))
     whole, channels_found = scores.result()
-    assert whole == {"validate_loss": 1.0, "validate_accuracy": 0.75, "validate_error": pytest.approx(1 / 3)}
-    assert channels_found == {"validate_accuracy/a": 0.75, "validate_error/b": pytest.approx(1 / 3)}
+    means = {"validate_accuracy": 0.75, "validate_dice": pytest.approx(2 / 3), "validate_error": pytest.approx(1 / 3)}
+    assert whole == {"validate_loss": 1.0, **means}
+    assert channels_found == {f"{kind}/{'b' if kind == 'validate_error' else 'a'}": means[kind] for kind in means}
 
 
 def test_every_loss_term_is_written(split, tmp_path):

@@ -15,8 +15,9 @@ from connectomake.errors import DataError
 from connectomake.geometry import Box
 from connectomake.targets.affinity import affinities_of_labels
 from connectomake.targets.registry import Targets
+from connectomake.train.checks import check_sizes
 from connectomake.train.normalisation import Normalisation, find_normalisation
-from connectomake.train.patches import TrainingPatches, ValidationPatches, check_known, check_sizes, tile_boxes
+from connectomake.train.patches import TrainingPatches, ValidationPatches, check_known, tile_boxes
 from connectomake.train.volumes import LabelledBox
 
 OFFSETS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 7, 0), (0, 0, -5))

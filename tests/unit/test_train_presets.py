@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-import zarr
+from small_crops import CLASSES, make_cubes
 from small_training import make_volume, read_rows
 
 from connectomake.config.augment import AugmentConfig
@@ -14,7 +14,6 @@ from connectomake.models.checkpoint import load_checkpoint
 from connectomake.split.table import write_split
 from connectomake.train.run import train_model
 
-COS7 = {"nuc": (1,), "mito": (2,), "er": (3,), "golgi": (4,), "ves": (5,)}
 BANIS = ["affinity z+1", "affinity y+1", "affinity x+1", "affinity z+10", "affinity y+10", "affinity x+10"]
 AFF12 = ["z+1", "y+1", "x+1", "z+2", "y+3", "x+3", "z+3", "y+9", "x+9", "z+4", "y+27", "x+27"]
 UNET = {"architecture": "monai_basic_unet3d", "filters": (32, 64, 128, 256, 512, 32)}
@@ -69,7 +68,7 @@ RECIPES = {
         1e-3, 1e-5, "cosine", 0, 1e-6, 2_500, 0, "float16",
     ),
     "mednext_cos7": (
-        mednext("M", 5), list(COS7), ["bce"], (128,) * 3, (2, 4),
+        mednext("M", 5), list(CLASSES), ["bce"], (128,) * 3, (2, 4),
         1e-3, 1e-5, "constant", 0, 0, 125_000, 0, "float16",
     ),
     "mednext_mito": (
@@ -84,10 +83,11 @@ EXTRAS = {
     "snemi": {"targets.affinity.erosion_zyx_vx": (0, 1, 1)},
     "lucchi": {"seed": 42, "keep_best": 3, "schedule.warmup_start": 0.01},
     "mednext_lucchi": {"patience": 20, "schedule.warmup_start": 0.1},
-    "mednext_cos7": {"patience": 50, "keep_best": 3, "targets.classes.labels": COS7},
-    "mednext_mito": {"patience": 50, "targets.classes.labels": {"mito": (1,)}},
+    "cellmap_quick": {"keep": "best_dice", "keep_best": 3, "sampling.balance": "classes"},
+    "mednext_cos7": {"keep": "best_dice", "keep_best": 3, "sampling.balance": "classes", "patience": 50},
+    "mednext_mito": {"keep": "best_dice", "keep_best": 3, "sampling.balance": "voxels", "patience": 50},
 }
-OURS = {"default", "demo", "gpu", "half_hour", "maps"}
+OURS = {"cellmap_mini", "default", "demo", "gpu", "half_hour", "maps"}
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +97,23 @@ def presets(project):
 
 @pytest.fixture(scope="module")
 def split(tmp_path_factory):
-    """Give two volumes that hold a patch of every network, and every class."""
+    """Give two volumes that hold a patch of every network."""
     folder = tmp_path_factory.mktemp("data")
     rows = [make_volume(folder / role, role, role, 0, (40, 48, 72)) for role in ("train", "validate")]
-    for row in rows:
-        labels = zarr.open_group(row.volume_json.parent / "labels.zarr", mode="r+")["s0"]
-        labels[:8, :8] = len(COS7)
+    write_split(folder / "split.tsv", rows)
+    return folder / "split.tsv"
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory):
+    """Give crops that hold every class; one is thinner than any patch."""
+    folder = tmp_path_factory.mktemp("crops")
+    classes = (*CLASSES, "pm", "cyto")
+    rows = [
+        make_cubes(folder / "a", "jrc_a.crop1", "train", classes=classes),
+        make_cubes(folder / "b", "jrc_b.crop2", "train", 1, (9, 48, 72), classes),
+        make_cubes(folder / "c", "jrc_c.crop3", "validate", 2, classes=classes),
+    ]
     write_split(folder / "split.tsv", rows)
     return folder / "split.tsv"
 
@@ -140,20 +151,24 @@ def test_what_only_one_recipe_says(presets, name, key):
 
 
 @pytest.mark.parametrize("name", sorted({*RECIPES, *OURS}))
-def test_a_preset_builds_and_makes_a_step(presets, split, tmp_path, name):
+def test_a_preset_builds_and_makes_a_step(presets, split, crops, tmp_path, name):
     """One step, with one patch as small as the network takes, of as few filters as there may be, on one core."""
     cfg = load(presets, name)
+    classes = cfg.targets.classes
+    split = crops if classes is not None and classes.named else split
     small = cfg.model_dump() | {
         "patch_zyx_vx": cfg.model.smallest_patch_zyx,
         **{"batch": 1, "accumulate": 1, "workers": 0, "memory_gb": 1, "validate_patches": 1},
         **{"device": "cpu", "precision": "float32", "fast_dev_run": True},
     }
-    small["model"]["filters"] = (4,) * 6 if "unet" in cfg.model.architecture else 4
+    filters = cfg.model.filters if "unet" in cfg.model.architecture else None
+    small["model"]["filters"] = 4 if filters is None else (4,) * len(filters)
     outputs = tmp_path / "model.ckpt", tmp_path / "metrics.csv"
     assert train_model(split, *outputs, tmp_path / "run", TrainConfig.model_validate(small), AugmentConfig())
     rows = read_rows(outputs[1])
     assert {row["step"] for row in rows} == {"1"}
-    for column in ("train_loss", "validate_loss"):
+    named = [f"validate_dice/{name}" for name in classes.named] if classes is not None else []
+    for column in ("train_loss", "validate_loss", *named):
         found = [float(row[column]) for row in rows if row[column]]
         assert found, column
         assert np.isfinite(found).all(), column

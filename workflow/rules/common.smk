@@ -10,6 +10,7 @@ sys.path.insert(0, str(PROJECT / "scripts"))
 
 from connectomake.config.checks import check_patch_fits, is_trained
 from connectomake.config.data import FROM_LABELS
+from connectomake.config.expand import CHAIN, FORKS, stages_to
 from connectomake.config.predict import TRAINED
 from connectomake.config.variants import index_variants, load_run, read_run
 from connectomake.errors import ConnectomakeError
@@ -17,10 +18,10 @@ from connectomake.lock import free_dead_lock, sign_in
 from connectomake.provenance import code_of
 from connectomake.volumes.checks import check_source, locate
 
-CHAIN = ("data", "split", "train", "predict", "decode", "measure")
-WILDCARDS = dict.fromkeys([*CHAIN, "synth", "volume", "experiment"], "[^/]+") | dict.fromkeys(
+WILDCARDS = dict.fromkeys([*CHAIN, *FORKS, "synth", "volume", "experiment"], "[^/]+") | dict.fromkeys(
     ["seed", "job", "jobs"], r"\d+"
 )
+WILDCARDS["part"] = "submission|validation"
 ENVIRONMENT = "../../envs/connectomake.yaml"
 STATE = Path(".snakemake").resolve()
 
@@ -38,8 +39,10 @@ def load_config(settings):
 
 
 def check_volumes(variant):
-    """Look at the headers of the files that a variant reads."""
+    """Look at the headers of the files that a variant reads; those of a generated challenge are not there yet."""
     data = variant.settings["data"]
+    if data.cellmap is not None and data.cellmap.generate:
+        return
     for name, source in data.volumes.items():
         key = f"config/data/{variant.presets['data']}.yaml: volumes.{name}"
         shape_zyx = check_source(source, data.folder, key, missing=data.missing)
@@ -64,7 +67,7 @@ def code(*modules):
 
 def folder(stage, volume=True, top=None):
     """Give the pattern of a stage's folder: the ids up to the stage, and the volume; `top` is not the stage's own."""
-    names = CHAIN[: CHAIN.index(stage) + 1] + ("volume",) * volume
+    names = stages_to(stage) + ("volume",) * volume
     return os.path.join(RESULTS, top or stage, *(f"{{{name}}}" for name in names))
 
 

@@ -24,12 +24,21 @@ def report_of(*experiments):
     figures += [path_of("predict", "check.png", v, volume) for v in shown for volume in segmented(v)]
     figures += [f"{RESULTS}/decode/{v.chain('decode')}/tune.png" for v in shown if v.settings["decode"].tune]
     figures += [
-        f"{RESULTS}/report/slices/{v.chain('decode')}/{volume}/slices.png" for v in shown for volume in segmented(v)
+        f"{RESULTS}/report/slices/{v.chain('decode')}/{volume}/slices.png"
+        for v in shown
+        if not is_challenge(v)
+        for volume in segmented(v)
     ]
     figures += [
         f"{RESULTS}/report/errors/{v.chain('measure')}/{volume}/errors.png" for v in shown for volume in measured(v)
     ]
+    figures += [path for v in shown if is_challenge(v) for path in [class_voxels(v), *submitted_files(v)]]
     return list(dict.fromkeys(figures))
+
+
+def class_voxels(variant):
+    """Give the path of the picture of how a variant's crops are split."""
+    return f"{RESULTS}/split/{variant.chain('split')}/class_voxels.png"
 
 
 def overview_files(wildcards):
@@ -45,8 +54,28 @@ def overview_files(wildcards):
 
 
 def all_labels():
-    """Give the segmentation of every volume of every variant."""
-    return [path_of("decode", "labels.zarr/zarr.json", v, volume) for v in VARIANTS for volume in segmented(v)]
+    """Give the segmentation of every volume of every variant; of a challenge, the labels of every crop to submit."""
+    return [
+        (
+            path_of("submit", "crop.json", v, volume)
+            if is_challenge(v)
+            else path_of("decode", "labels.zarr/zarr.json", v, volume)
+        )
+        for v in VARIANTS
+        for volume in segmented(v)
+    ]
+
+
+def all_numbers():
+    """Give the numbers of every experiment: the table of metrics, and the scores of a challenge."""
+    tables = [f"{RESULTS}/report/{v.experiment}/metrics.tsv" for v in VARIANTS if measured(v)]
+    scores = [
+        f"{RESULTS}/submit/{v.chain('submit')}/{part}.score.json"
+        for v in VARIANTS
+        if is_challenge(v)
+        for part in scored_parts(v)
+    ]
+    return list(dict.fromkeys(tables + scores))
 
 
 def demo_page(wildcards):

@@ -15,6 +15,8 @@ rule ingest_volume:
         volume_json=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",
     log:
         f"{RESULTS}/log/ingest_volume/{{data}}/{{volume}}.log",
+    wildcard_constraints:
+        data=ids_where("data", lambda cfg: cfg.cellmap is None),
     conda:
         ENVIRONMENT
     threads: 4

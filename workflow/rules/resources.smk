@@ -19,6 +19,15 @@ def measuring_memory_mb(wildcards, threads):
     return 2000 + threads * 40 * settings("measure")(wildcards)["block_vx"] // 10**6
 
 
+def decoding_crop_mb(wildcards, input, attempt):
+    """Estimate the memory of decoding a crop: the objects of one class at a time, on the crop's own voxels."""
+    with open(input.volume, encoding="utf-8") as file:
+        shape_zyx = json.load(file)["crop"]["shape_zyx"]
+    from connectomake.submit.objects import estimate_mb  # needed where a challenge is submitted alone
+
+    return attempt * estimate_mb(shape_zyx)
+
+
 def planned(need):
     """Give what the plan says that a job takes; more in each further attempt. Not known before the plan is made."""
 

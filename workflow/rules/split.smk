@@ -8,6 +8,7 @@ out  results/split/{data}/{split}/split.tsv
 rule make_datasplit:
     """Write the table of boxes and roles."""
     input:
+        unpack(crops_split),
         volumes=lambda wildcards: [
             f"{RESULTS}/ingest/{wildcards.data}/{volume}/volume.json"
             for volume in INDEX["data", wildcards.data].settings["data"].volumes
@@ -24,7 +25,7 @@ rule make_datasplit:
     params:
         cfg=settings("split"),
         data=sources,
-        code=code("split"),
+        code=code("split", "cellmap"),
     message:
         "splitting {wildcards.data}"
     script:

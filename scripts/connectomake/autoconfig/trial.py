@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -28,6 +28,7 @@ from connectomake.losses import Losses
 from connectomake.models import build_model
 from connectomake.models.arithmetic import DTYPES, choose_device, keep_freed_memory
 from connectomake.split.table import read_split
+from connectomake.targets.combinations import Combinations
 from connectomake.targets.registry import Targets
 from connectomake.train.averages import move_average
 from connectomake.train.normalisation import find_normalisation
@@ -65,7 +66,7 @@ class Trainer:
         if self.device.type == "cpu":
             keep_freed_memory()
         rows = [] if split is None else read_split(Path(split))
-        self.boxes = open_boxes(rows, "train", self.cfg.memory_gb) or [make_up(self.cfg)]
+        self.boxes = open_boxes(rows, "train", self.cfg.memory_gb, self.cfg.targets) or [make_up(self.cfg)]
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
             torch.set_float32_matmul_precision("high")
@@ -138,7 +139,8 @@ class Trainer:
 
     def load(self, augment: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Make training patches for some time, one after another, after a first one; give how many a second."""
-        cfg, targets = self.cfg, Targets(self.cfg.targets, self.boxes[0].voxel_size_zyx_nm)
+        cfg, box = self.cfg, self.boxes[0]
+        targets = Targets(cfg.targets, box.voxel_size_zyx_nm, box.combinations)
         normalisation = find_normalisation(self.boxes, cfg)
         patches = TrainingPatches(self.boxes, cfg, AugmentConfig.model_validate(augment), targets, normalisation)
         patches[0]  # the first one compiles
@@ -183,15 +185,23 @@ def make_up(cfg: TrainConfig) -> LabelledBox:
     """Give a volume somewhat larger than a patch: noise, with cubes as objects or, where these are learnt, classes."""
     rng = np.random.default_rng(cfg.seed)
     shape = to_triple([side + min(side, LARGER_VX) for side in cfg.patch_zyx_vx])
-    classes = cfg.targets.classes.labels.values() if cfg.targets.classes else [range(1, 1000)]
-    values = np.array([0, *(value for of_class in classes for value in of_class)], np.int32)
+    combinations: Combinations | None = None
+    groups: Iterable[Iterable[int]] = [range(1, 1000)]
+    if cfg.targets.classes and cfg.targets.classes.named:
+        named = cfg.targets.classes.named
+        combinations = Combinations.of(named, np.eye(len(named)))
+        groups = [combinations.having(name) for name in named]
+    elif cfg.targets.classes:
+        groups = cfg.targets.classes.labels.values()
+    values = np.array([0, *(value for group in groups for value in group)], np.int32)
     cubes = values[np.arange(np.prod([-(-side // OBJECT_VX) for side in shape])) % len(values)]
     labels = np.kron(
         rng.permutation(cubes).reshape([-(-side // OBJECT_VX) for side in shape]),
         np.ones((OBJECT_VX,) * 3, np.int32),
     )
     raw = rng.integers(0, 256, (1, *shape), np.uint8)
-    return LabelledBox("made up", raw, labels[tuple(map(slice, shape))].copy(), 1, shape, MADE_UP_NM, 1.0)
+    labels = labels[tuple(map(slice, shape))].copy()
+    return LabelledBox("made up", raw, labels, 1, shape, MADE_UP_NM, 1.0, combinations=combinations)
 
 
 def main() -> None:

@@ -76,7 +76,9 @@ def find_parts(name: str, available: Iterable[str], table: Mapping[str, frozense
         return (name,)
     missing = set(table.get(name, ()))
     chosen: list[str] = []
-    inside = sorted((c for c in there if c in table and missing and table[c] <= missing), key=lambda c: -len(table[c]))
+    inside = sorted(
+        (c for c in there if c in table and missing and table[c] <= missing), key=lambda c: (-len(table[c]), c)
+    )
     for part in inside:
         if table[part] & missing:
             chosen.append(part)

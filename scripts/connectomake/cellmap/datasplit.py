@@ -8,15 +8,16 @@ One line for each crop, all fields in double quotes, no header; lines that begin
 from __future__ import annotations
 
 import csv
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from connectomake.errors import DataError, MissingDataError
 
 USAGES = ("train", "validate")
-_CLASSES = re.compile(r"/?\[(?P<names>[^\[\]]*)\]/?$")
+_CLASSES = re.compile(r"/*\[(?P<names>[^\[\]]*)\]$|(?<=/)(?P<crop>crop\d+)/(?P<name>[^/\[\].]+)$")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class SplitEntry:
     usage
         train or validate.
     raw, labels
-        Zarr groups of the images and of the crop, each as ``container.zarr/group/...``; written as given.
+        Zarr groups of the images and of the crop, each as ``container.zarr/group/...``.
     classes
         Classes to read; none = all that there are.
     row
@@ -41,9 +42,25 @@ class SplitEntry:
     classes: tuple[str, ...] = ()
     row: int = 0
 
+    @property
+    def dataset(self) -> str:
+        """Name of the container of the labels, as in ``jrc_x`` for ``DIR/jrc_x.zarr/...``; empty where it has none."""
+        return Path(_cut(self.labels)[0]).stem if ".zarr/" in self.labels else ""
+
+    @property
+    def crop(self) -> str:
+        """Name of the crop, as in ``crop234``."""
+        return Path(self.labels).name
+
 
 def read_datasplit(path: Path) -> list[SplitEntry]:
     """Read a split of five columns (usage, container and group of the images, of the crop) or three (whole paths).
+
+    Returns
+    -------
+    list of SplitEntry
+        With absolute paths. Relative ones start at the working folder, as with the challenge's own loader, or at the
+        table's where nothing is there. Those with a scheme, as in ``s3://``, are taken as they are.
 
     Raises
     ------
@@ -56,49 +73,98 @@ def read_datasplit(path: Path) -> list[SplitEntry]:
         raise MissingDataError(f"no split {path}")
     entries: list[SplitEntry] = []
     seen: dict[str, int] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row, fields in enumerate(csv.reader(file, skipinitialspace=True), 1):
-            if not fields or fields[0].startswith("#"):
-                continue
-            entry = _read_row(fields, row, f"{path}, row {row}")
-            before = seen.setdefault(entry.labels, row)
-            if before != row:
-                raise DataError(f"{path}, row {row}: the crop {entry.labels} is in row {before} already")
-            entries.append(entry)
+    for row, fields in _read_lines(path):
+        entry = _read_row(fields, row, path)
+        before = seen.setdefault(entry.labels, row)
+        if before != row:
+            raise DataError(f"{path}, row {row}: the crop {entry.labels} is in row {before} already")
+        entries.append(entry)
     if not entries:
         raise DataError(f"{path} has no rows")
     return entries
 
 
 def write_datasplit(path: Path, entries: Iterable[SplitEntry]) -> None:
-    """Write a split of five columns."""
+    """Write a split of five columns; `read_datasplit` gives back the same entries.
+
+    Raises
+    ------
+    DataError
+        A crop comes without classes: the challenge's loader has to be told them.
+    """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
         for entry in entries:
-            inside = _cut(entry.labels)
-            classes = f"{inside[1]}/[{','.join(entry.classes)}]"
-            writer.writerow([entry.usage, *_cut(entry.raw), inside[0], classes])
+            if not entry.classes:
+                raise DataError(f"{path}: no classes of the crop {entry.labels} to write")
+            container, group = _cut(entry.labels)
+            writer.writerow([entry.usage, *_cut(entry.raw), container, f"{group}/[{','.join(entry.classes)}]"])
 
 
-def _read_row(fields: list[str], row: int, where: str) -> SplitEntry:
+def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Give the number and the fields of each line that says something."""
+    try:
+        with path.open(
+            encoding="utf-8-sig", newline=""
+        ) as file:  # spreadsheets begin a file with a mark of its encoding
+            lines = ("\n" if line.lstrip().startswith("#") else line for line in file)
+            reader, row = csv.reader(lines, skipinitialspace=True), 1
+            for found in reader:
+                fields = [field.strip() for field in found]
+                while fields and not fields[-1]:  # which a spreadsheet adds where another row is longer
+                    fields.pop()
+                if fields:
+                    yield row, fields
+                row = reader.line_num + 1
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read ({error})", expected="text in UTF-8, fields between commas") from error
+
+
+def _read_row(fields: list[str], row: int, path: Path) -> SplitEntry:
+    where = f"{path}, row {row}"
     if len(fields) == 5:
-        usage, raw, labels = fields[0], f"{fields[1]}/{fields[2]}", f"{fields[3]}/{fields[4]}"
+        usage, raw, labels = fields[0], _join(*fields[1:3]), _join(*fields[3:])
     elif len(fields) == 3:
         usage, raw, labels = fields
     else:
-        raise DataError(where, expected="5 columns, or 3: usage, images, labels", got=f"{len(fields)} columns")
+        hint = "put fields that hold commas, as in [mito,nuc], into double quotes"
+        raise DataError(
+            where, expected="5 columns, or 3: usage, images, labels", got=f"{len(fields)} columns", hint=hint
+        )
     if usage not in USAGES:
-        raise DataError(f"{where}: the first column", expected=" or ".join(USAGES), got=repr(usage))
+        hint = "the table has no header" if row == 1 else ""
+        raise DataError(f"{where}: the first column", expected=" or ".join(USAGES), got=repr(usage), hint=hint)
+    labels, classes = _cut_classes(labels)
+    raw, labels = _find(raw, path, f"{where}: the images"), _find(labels, path, f"{where}: the labels")
+    return SplitEntry(usage, raw, labels, classes, row)
+
+
+def _cut_classes(labels: str) -> tuple[str, tuple[str, ...]]:
+    """Divide ``.../crop1/[mito,nuc]`` or ``.../crop1/mito`` into the crop's group and its classes."""
+    labels = labels.rstrip("/")
     found = _CLASSES.search(labels)
-    names = tuple(name.strip() for name in found["names"].split(",") if name.strip()) if found else ()
-    labels = _CLASSES.sub("", labels).rstrip("/")
-    for what, folder in (("images", raw), ("labels", labels)):
-        if "://" not in folder and not Path(folder).is_dir():
-            raise MissingDataError(f"{where}: the {what} {folder} do not exist")
-    return SplitEntry(usage, raw.rstrip("/"), labels, names, row)
+    if found is None:
+        return labels, ()
+    if found["crop"]:
+        return labels[: found.end("crop")], (found["name"],)
+    return labels[: found.start()], tuple(name.strip() for name in found["names"].split(",") if name.strip())
+
+
+def _find(folder: str, table: Path, what: str) -> str:
+    """Give the absolute path of a folder that is there."""
+    if "://" in folder:
+        return folder.rstrip("/")
+    for start in (Path(), table.parent):
+        if (start / folder).is_dir():
+            return os.path.abspath(start / folder)
+    raise MissingDataError(f"{what} {folder} do not exist")
+
+
+def _join(container: str, group: str) -> str:
+    return f"{container.rstrip('/')}/{group.lstrip('/')}"
 
 
 def _cut(path: str) -> tuple[str, str]:
     """Divide the path of a group into its container, which ends with .zarr, and what is inside."""
     container, found, group = path.rpartition(".zarr/")
-    return (container + ".zarr", group) if found else (str(Path(path).parent), Path(path).name)
+    return (container + ".zarr", group) if found else (os.path.dirname(path), os.path.basename(path))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -47,35 +48,43 @@ class ManifestRow:
         The class.
     grid
         The crop's voxels.
+    line
+        Of the file that it was read from; the header is 1, and 0 is none. Equal rows may have different ones.
     """
 
     crop: str
     dataset: str
     label: str
     grid: CropGrid
+    line: int = field(default=0, compare=False)
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:
     """Read a manifest, as `test_crop_manifest.csv` of the challenge's toolbox.
+
+    Spaces around values, empty lines, further columns, their order, and ``crop557`` for ``557`` are all the same.
 
     Raises
     ------
     MissingDataError
         There is no such file.
     DataError
-        Columns are missing; a row cannot be read, is there twice, or gives a crop other voxels or another dataset than
-        a row before it. Names the row (the header is row 1).
+        It is no table; columns are missing; a row cannot be read, is there twice, or gives a crop other voxels or
+        another dataset than a row before it. Names the row (the header is row 1).
     """
     if not path.is_file():
         hint = "it is test_crop_manifest.csv of the challenge's toolbox (src/cellmap_segmentation_challenge/utils)"
         raise MissingDataError(f"no manifest {path}", hint=hint)
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            got = ", ".join(reader.fieldnames or ())
-            raise DataError(f"{path} is no manifest", expected=", ".join(COLUMNS), got=got)
-        rows = [_read_row(row, f"{path}, row {number}") for number, row in enumerate(reader, 2)]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # a spreadsheet begins it with a byte order mark
+            lines = csv.reader(file)
+            table = [(lines.line_num, [value.strip() for value in line]) for line in lines]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is no manifest", expected="a table of comma-separated text", got=error) from None
+    table = [(number, line) for number, line in table if any(line)]
+    header = table[0][1] if table else []
+    _check_header(header, path)
+    rows = [_read_row(line, header, number, f"{path}, row {number}") for number, line in table[1:]]
     _check_rows(rows, path)
     return rows
 
@@ -99,38 +108,58 @@ def group_by_crop(rows: Iterable[ManifestRow]) -> dict[str, list[ManifestRow]]:
     return crops
 
 
-def _read_row(row: dict[str, str], where: str) -> ManifestRow:
-    crop, dataset, label = ((row[column] or "").strip() for column in COLUMNS[:3])
-    if not crop.removeprefix("crop").isdigit() or not dataset or not label:
+def _check_header(header: Sequence[str], path: Path) -> None:
+    missing = [column for column in COLUMNS if column not in header]
+    if not missing:
+        return
+    meant = [f"{name!r} should be {column!r}" for column in missing for name in get_close_matches(column, header, 1)]
+    raise DataError(
+        f"{path} is no manifest", expected=", ".join(COLUMNS), got=", ".join(header) or "nothing", hint="; ".join(meant)
+    )
+
+
+def _read_row(line: Sequence[str], header: Sequence[str], number: int, where: str) -> ManifestRow:
+    if len(line) != len(header):
+        hint = "the numbers of a vector are parted by semicolons, as in [600;600;600]"
+        raise DataError(where, expected=f"{len(header)} values", got=f"{len(line)}: {','.join(line)}", hint=hint)
+    row = dict(zip(header, line, strict=True))
+    crop, dataset, label = (row[column] for column in COLUMNS[:3])
+    digits = crop.removeprefix("crop")
+    if not (digits.isascii() and digits.isdigit()) or not dataset or not label:
         raise DataError(where, expected="a crop's number, a dataset and a class", got=f"{crop}, {dataset}, {label}")
+    if label.startswith(".") or set("/\\") & set(label):
+        raise DataError(f"{where}: class_label", expected="what can be the name of a folder", got=label)
     size = _read_vector(row, "voxel_size", float, where)
     offset = _read_vector(row, "translation", float, where)
     shape = _read_vector(row, "shape", int, where)
     if not all(isfinite(n) for n in (*size, *offset)) or min(*size, *shape) <= 0:
-        raise DataError(where, expected="voxels of a size, and at least one along each axis", got=f"{size}, {shape}")
-    return ManifestRow(f"crop{int(crop.removeprefix('crop'))}", dataset, label, CropGrid(shape, size, offset))
+        got = f"voxel_size {size}, translation {offset}, shape {shape}"
+        raise DataError(where, expected="voxels of a size, at least one along each axis, at a place", got=got)
+    return ManifestRow(f"crop{int(digits)}", dataset, label, CropGrid(shape, size, offset), number)
 
 
 def _read_vector(row: dict[str, str], column: str, kind: Callable[[str], Any], where: str) -> tuple[Any, Any, Any]:
-    text = row[column] or ""
+    text = row[column]
     try:
-        z, y, x = (kind(part) for part in text.strip().strip("[]").split(";"))
+        z, y, x = (kind(part) for part in text.removeprefix("[").removesuffix("]").split(";"))
     except ValueError:
-        raise DataError(f"{where}: {column}", expected="[z;y;x]", got=text or "nothing") from None
+        expected = "[z;y;x], whole numbers" if kind is int else "[z;y;x]"
+        raise DataError(f"{where}: {column}", expected=expected, got=text or "nothing") from None
     return z, y, x
 
 
 def _check_rows(rows: Sequence[ManifestRow], path: Path) -> None:
-    first: dict[str, tuple[int, ManifestRow]] = {}
+    first: dict[str, ManifestRow] = {}
     seen: dict[tuple[str, str], int] = {}
-    for number, row in enumerate(rows, 2):
-        before = seen.setdefault((row.crop, row.label), number)
-        if before != number:
-            raise DataError(f"{path}, row {number}: {row.label} of {row.crop} is in row {before} already")
-        at, other = first.setdefault(row.crop, (number, row))
+    for row in rows:
+        where = f"{path}, row {row.line}"
+        before = seen.setdefault((row.crop, row.label), row.line)
+        if before != row.line:
+            raise DataError(f"{where}: {row.label} of {row.crop} is in row {before} already")
+        other = first.setdefault(row.crop, row)
         if (other.dataset, other.grid) != (row.dataset, row.grid):
             raise DataError(
-                f"{path}, row {number}: {row.crop} is told apart from row {at}",
+                f"{where} and row {other.line} contradict each other about {row.crop}",
                 expected=f"{other.dataset}, {other.grid}",
                 got=f"{row.dataset}, {row.grid}",
             )

@@ -56,4 +56,6 @@ def list_crops(tree: Path) -> list[TreeCrop]:
 
 def _crops_of(tree: Path, dataset: str) -> list[Path]:
     folder = labels_group(tree, dataset, "")
-    return [path for path in folder.iterdir() if _CROP.fullmatch(path.name)] if folder.is_dir() else []
+    return (
+        [path for path in folder.iterdir() if _CROP.fullmatch(path.name) and path.is_dir()] if folder.is_dir() else []
+    )

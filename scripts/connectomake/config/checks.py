@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from connectomake.config.challenge_checks import CHALLENGE_CHECKS
 from connectomake.config.channels import name_channels, store_channels
 from connectomake.config.compose import NAME_RULE, is_name
 from connectomake.config.data import DataConfig
@@ -76,7 +77,7 @@ def check_roles_suffice(variant: Variant) -> None:
             got=roles,
             hint="to predict with a network that is trained already, name it in predict.checkpoints",
         )
-    if split.method != "role" and any(volume.role == "validate" for volume in volumes.values()):
+    if split.method in ("slab", "blocks") and any(volume.role == "validate" for volume in volumes.values()):
         raise ConfigError(
             f"{where} has a validate volume, and split.method: {split.method} would cut another",
             expected="split.method: role, or no volume with role: validate",
@@ -169,6 +170,8 @@ def check_decoder_reads_channels(variant: Variant) -> None:
     ConfigError
         With the experiment, what the decoder reads, and the channels that there are.
     """
+    if cast(DataConfig, variant.settings["data"]).cellmap is not None:
+        return  # crops are decoded by the submit stage
     if not is_trained(variant):
         return  # the channels are those of a file, which planning the prediction opens
     train, predict = cast(TrainConfig, variant.settings["train"]), cast(PredictConfig, variant.settings["predict"])
@@ -295,6 +298,7 @@ def is_trained(variant: Variant) -> bool:
 
 CHECKS: tuple[Callable[[Variant], None], ...] = (
     check_names,
+    *CHALLENGE_CHECKS,
     check_roles_are_fixed,
     check_roles_suffice,
     check_blocks_hold_patches,

@@ -15,7 +15,7 @@ from connectomake.cellmap.tree import labels_group, list_crops, raw_group
 from connectomake.config.cellmap import CellmapConfig
 from connectomake.config.data import DataConfig, VolumeSource
 from connectomake.config.explain import nearest
-from connectomake.errors import ConfigError, ConnectomakeError
+from connectomake.errors import ConfigError, ConnectomakeError, MissingDataError
 
 
 def fill_crops(data: DataConfig, where: str) -> DataConfig:
@@ -36,7 +36,8 @@ def fill_crops(data: DataConfig, where: str) -> DataConfig:
         learnt = dict(_learnt(data.cellmap, data.folder))
         submitted = dict(_submitted(data.cellmap, data.folder))
     except ConnectomakeError as error:
-        raise ConfigError(f"{where}: cellmap: {error}") from error
+        is_away = isinstance(error, MissingDataError)
+        raise ConfigError(f"{where}: cellmap: {error}", hint=data.missing if is_away else "") from error
     both = sorted(set(learnt) & set(submitted))
     if both:
         raise ConfigError(f"{where}: cellmap: {both[0]} is learnt from and submitted", hint="add it to skip_crops")
@@ -59,11 +60,9 @@ def _learnt(cfg: CellmapConfig, folder: str) -> Iterator[tuple[str, VolumeSource
                 yield _volume("train", dataset, crop, str(raw), str(labels))
     if cfg.datasplit is not None:
         for entry in read_datasplit(place(cfg.datasplit, folder)):
-            # DATASET.zarr/.../cropN: the dataset is named by its container, as the toolbox has it.
-            dataset = next((part[:-5] for part in Path(entry.labels).parts if part.endswith(".zarr")), "data")
-            crop = Path(entry.labels).name
-            if cfg.takes(dataset, crop):
-                yield _volume(entry.usage, dataset, crop, entry.raw, entry.labels)
+            dataset = entry.dataset or "data"
+            if cfg.takes(dataset, entry.crop):
+                yield _volume(entry.usage, dataset, entry.crop, entry.raw, entry.labels)
     elif cfg.tree is not None:
         for found in list_crops(place(cfg.tree, folder)):
             if cfg.takes(found.dataset, found.crop):

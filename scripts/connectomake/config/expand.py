@@ -127,7 +127,8 @@ class Expansion:
         self.experiment = experiment
         self.presets = presets
         self.names = {stage: getattr(experiment, stage) for stage in STAGES if stage != "synth"}
-        self.overrides = [*self._changes("override"), *overrides]
+        self.own = self._changes("override")
+        self.overrides = [*self.own, *overrides]
         self.sweeps = self._changes("sweep")
         self.sweeps += [change for stage in self.names for change in self._sweep_of(self._preset(stage))]
         self._known: dict[Any, tuple[Section, str]] = {}
@@ -153,7 +154,7 @@ class Expansion:
                     got=f"{found[ids].name} and {variant.name}",
                 )
             found[ids] = variant
-        self._check_synth_is_read(found.values())
+        check_changes_are_read([*self.sweeps, *self.own], list(found.values()))
         return list(found.values())
 
     def _variant(self, point: Point) -> Variant:
@@ -238,11 +239,24 @@ class Expansion:
                     hint="remove one of them",
                 )
 
-    def _check_synth_is_read(self, variants: Iterable[Variant]) -> None:
-        """Refuse changes of synth where no volume is a phantom: they would change nothing."""
-        if any(variant.phantoms for variant in variants):
-            return
-        for change in [*self.sweeps, *self.overrides]:
-            if change.stage == "synth":
-                data = f"config/data/{self.names['data']}.yaml"
-                raise ConfigError(f"{change.source}: {change.dotted} changes nothing: no volume of {data} is a phantom")
+
+def check_changes_are_read(changes: Iterable[Change], variants: Sequence[Variant]) -> None:
+    """Refuse changes of stages that none of some variants goes through: they would change nothing.
+
+    Raises
+    ------
+    ConfigError
+        With the key, and why nothing reads it.
+    """
+    challenges = [cast(DataConfig, variant.settings["data"]).cellmap is not None for variant in variants]
+    data = " and ".join(dict.fromkeys(f"config/data/{variant.presets['data']}.yaml" for variant in variants))
+    unread = {}
+    if not any(variant.phantoms for variant in variants):
+        unread["synth"] = f"no volume of {data} is a phantom"
+    if not any(challenges):
+        unread["submit"] = f"{data} has no crops of a challenge"
+    if all(challenges):
+        unread |= dict.fromkeys(("decode", "measure"), f"{data} has crops of a challenge: see submit")
+    for change in changes:
+        if change.stage in unread:
+            raise ConfigError(f"{change.source}: {change.dotted} changes nothing: {unread[change.stage]}")

@@ -154,8 +154,17 @@ class TrainConfig(Section):
         for key, patience in (("patience", self.patience), ("schedule.patience", plateau)):
             if patience is not None and patience >= validations:
                 raise ValueError(f"{key} must be fewer than the {validations} validations of max_steps, got {patience}")
+        if self.keep == "best_dice" and not any(channel.binary for channel in self.targets.channels):
+            raise ValueError("keep: best_dice needs a binary target, such as classes")
         if self.keep != "last" and validations == 0:
             raise ValueError(f"keep: {self.keep} needs a validation: validate_every_steps at most {self.max_steps}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_balance(self) -> Self:
+        """Refuse to balance classes that are not learnt by name."""
+        if self.sampling.balance == "classes" and (self.targets.classes is None or not self.targets.classes.named):
+            raise ValueError("sampling.balance: classes needs targets.classes.named")
         return self
 
     @model_validator(mode="after")

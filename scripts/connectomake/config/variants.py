@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from connectomake.config.checks import CHECKS
 from connectomake.config.compose import Presets
-from connectomake.config.expand import Expansion, Source, Variant
+from connectomake.config.expand import Expansion, Source, Variant, check_changes_are_read
 from connectomake.config.experiment import Experiment, RunConfig, experiment_file
 from connectomake.config.explain import Layer, explain
 from connectomake.config.keys import Change, parse_overrides, split_key
@@ -75,6 +75,7 @@ def load_run(config: Mapping[str, Any], root: Path) -> list[Variant]:
             for variant in found:
                 check(variant)
         variants += found
+    check_changes_are_read(overrides, variants)
     return variants
 
 

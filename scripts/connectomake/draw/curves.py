@@ -1,4 +1,4 @@
-"""How training went: losses over steps, validation scores, learning rate.
+"""How training went: losses over steps, validation scores, Dice of classes, learning rate.
 
 The names of the columns are Lightning's and the user's; a column is told by what its name contains.
 """
@@ -26,6 +26,15 @@ THRESHOLD = "segmentation_threshold"  # at which a segmentation was best: no sco
 SMOOTHED = 40  # the line is smoothed over about a fortieth of its length
 WIDTH_IN, MAIN_IN, SMALL_IN, LEFT_IN, TOP_IN, GAP_IN = 7.4, 2.9, 0.85, 0.75, 0.62, 0.28
 LEGEND_ROW_IN, FEW_LINES = 0.19, 3  # with more lines than these, the legend gets a place of its own
+DICE, DICE_IN, DICE_COLUMNS = "validate_dice", 1.6, 4
+STYLES = (
+    "-",
+    (0, (4, 1.5)),
+    (0, (1, 1)),
+    (0, (6, 1.5, 1, 1.5)),
+    (0, (2, 2)),
+    (0, (8, 2)),
+)  # after all colours are used
 ROLES = re.compile(r"(train|validate|validation|val)(ing)?[_/ ]?", re.IGNORECASE)
 
 
@@ -37,15 +46,16 @@ def draw_curves(metrics: Path, title: str) -> Figure:
     metrics
         `metrics.csv`: one row per logged event, most fields empty. Columns with ``loss`` in their names are losses,
         those with ``val`` too are of validation; other ``val`` columns, and those of ``segmentation``, are scores;
-        ``lr`` or ``learning_rate`` is the learning rate.
+        ``lr`` or ``learning_rate`` is the learning rate. Of ``validate_dice/CLASS`` and ``validate_dice``, their mean,
+        there is a panel of its own.
     title
         The heading; the speed is added where the log tells it.
 
     Returns
     -------
     Figure
-        Loss (logarithmic where it spans more than a factor of 20), validation scores and learning rate where there are
-        any.
+        Loss (logarithmic where it spans more than a factor of 20), validation scores, Dice of classes and learning rate
+        where there are any.
 
     Raises
     ------
@@ -57,8 +67,12 @@ def draw_curves(metrics: Path, title: str) -> Figure:
     losses, scores, rates = sort_columns(table)
     if step is None or not losses:
         raise DataError(f"{metrics} holds no training curve", expected="columns 'step' and '...loss'", got=list(table))
+    classes = [name for name in scores if name.startswith(f"{DICE}/") and np.isfinite(table[name]).any()]
+    scores = [name for name in scores if not name.startswith(f"{DICE}/") and not (classes and name == DICE)]
     panels = [names for names in (scores, rates) if names]
-    figure = new_figure(WIDTH_IN, TOP_IN + MAIN_IN + len(panels) * (SMALL_IN + GAP_IN) + 0.5)
+    legend_in = (len(classes) // DICE_COLUMNS + 1) * LEGEND_ROW_IN
+    dice_in = legend_in + DICE_IN + GAP_IN if classes else 0.0
+    figure = new_figure(WIDTH_IN, TOP_IN + MAIN_IN + dice_in + len(panels) * (SMALL_IN + GAP_IN) + 0.5)
     write_text(figure, 0.12, 0.10, title, fontsize=11, weight="bold")
     best = best_step(table, step, losses)
     write_text(figure, 0.12, 0.34, _facts(table, step, best), fontsize=8.5, color=FAINT)
@@ -71,6 +85,9 @@ def draw_curves(metrics: Path, title: str) -> Figure:
     all_axes[0].set_ylabel("loss", fontsize=9)
     if rates:
         all_axes[-1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    if classes:
+        all_axes.append(add_axes_in(figure, LEFT_IN, top + legend_in, WIDTH_IN - LEFT_IN - 0.2, DICE_IN))
+        _draw_dice(all_axes[-1], table, step, classes)
     if best is not None:
         _mark_best(all_axes, *best)
     _share_steps(all_axes, step)
@@ -138,6 +155,30 @@ def _draw_lines(axes: Axes, table: Table, step: np.ndarray, names: Sequence[str]
         _fit_losses(axes, float(values.min()), float(values.max()), rows * LEGEND_ROW_IN / MAIN_IN)
     place: Literal["upper center", "best"] = "upper center" if rows else "best"
     axes.legend(fontsize=8, frameon=False, loc=place, ncols=2 if rows else 1, handlelength=3.2)
+
+
+def _draw_dice(axes: Axes, table: Table, step: np.ndarray, names: Sequence[str]) -> None:
+    """Draw the Dice of each class, and their mean with a ring where it is highest; the legend, above, tells them there.
+
+    A mean leaves out classes that were absent; of a table without a mean, the last validation is told.
+    """
+    plain_axes(axes)
+    there = np.isfinite(np.stack([table[name] for name in (DICE, *names) if name in table])).any(0)
+    means = table[DICE][there] if DICE in table else np.full(np.count_nonzero(there), np.nan)
+    best = int(np.nanargmax(means)) if np.isfinite(means).any() else -1
+    for number, name in enumerate(names):
+        values, style = table[name][there], STYLES[number // len(LINES) % len(STYLES)]
+        colour, dots = LINES[number % len(LINES)], "o" if values.size <= 60 else None
+        told = f"{values[best]:.3f}" if np.isfinite(values[best]) else "absent"
+        label = f"{name.removeprefix(f'{DICE}/')} {told}"
+        axes.plot(step[there], values, color=colour, lw=1.4, ls=style, marker=dots, ms=2.5, label=label)
+    if best >= 0:
+        axes.plot(step[there], means, color=INK, lw=2, label=f"mean {means[best]:.3f}")
+        axes.plot([step[there][best]], [means[best]], "o", ms=7, mfc="none", mec=INK, mew=1.2)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_ylabel("Dice", fontsize=9)
+    above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2}
+    axes.legend(**{"fontsize": 8, "frameon": False, "ncols": DICE_COLUMNS, "handlelength": 2.6, **above})
 
 
 def _fit_losses(axes: Axes, low: float, high: float, room: float) -> None:

@@ -15,6 +15,7 @@ from connectomake.config.explain import nearest
 from connectomake.config.split import SplitConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import BlockGrid, Box, to_triple
+from connectomake.split.crop_roles import take_roles
 from connectomake.split.table import ROLES, SplitRow, check_shares, write_split
 from connectomake.volumes.files import read_json
 
@@ -22,7 +23,11 @@ log = logging.getLogger(__name__)
 
 
 def make_datasplit(
-    volume_jsons: Sequence[Path], cfg: SplitConfig, out: Path, data: DataConfig | None = None
+    volume_jsons: Sequence[Path],
+    cfg: SplitConfig,
+    out: Path,
+    data: DataConfig | None = None,
+    datasplit: Path | None = None,
 ) -> list[SplitRow]:
     """Write the table that says which box of which volume has which role.
 
@@ -36,6 +41,8 @@ def make_datasplit(
         The table to write.
     data
         Says of which source each volume is, and how sources are mixed; by default nothing is mixed.
+    datasplit
+        The `datasplit.csv` that says which crops are trained on and which validate; for the method classes alone.
 
     Returns
     -------
@@ -45,20 +52,26 @@ def make_datasplit(
     Raises
     ------
     DataError
-        Nothing to train on, a volume without labels that needs them, a name twice, or a volume too small to be divided.
+        Nothing to train on, a volume without labels that needs them, a name twice, a volume too small to be divided, or
+        crops and `datasplit` that are not the same.
     ConfigError
-        Volumes shall be divided although some have the role validate.
+        Volumes shall be divided although some have the role validate, or `datasplit` and the method do not go together.
     """
-    rows = [_mix(_read_volume(path), data) for path in volume_jsons]
+    rows = [_read_volume(path) for path in volume_jsons]
     repeated = [name for name, count in Counter(row.volume for row in rows).items() if count > 1]
     if repeated:
         raise DataError(f"two volumes are called {repeated[0]!r}", hint="give each volume its own name")
+    if (cfg.method == "classes") != (datasplit is not None):
+        raise ConfigError(f"split.method {cfg.method}", expected="datasplit.csv with classes, and only with it")
+    if datasplit is not None:
+        rows = take_roles(rows, datasplit)
+    rows = [_mix(row, data) for row in rows]
     if not any(row.role == "train" for row in rows):
         raise DataError(
             "no volume to train on", expected="role: train", got=", ".join(f"{r.volume}: {r.role}" for r in rows)
         )
     check_shares(rows, "the data config")
-    if cfg.method != "role":
+    if cfg.method in CUTS:
         rows = _divide(rows, cfg)
     for role in ROLES:
         boxes = [row.box for row in rows if row.role == role]
@@ -111,17 +124,13 @@ def _divide(rows: Sequence[SplitRow], cfg: SplitConfig) -> list[SplitRow]:
             f"split.method {cfg.method} takes its own voxels for validation, but {taken[0]!r} has the role validate",
             hint="set split.method to role, or give that volume another role",
         )
-    cut: Callable[[Box, SplitConfig, np.random.Generator], tuple[list[Box], list[Box]]] = {
-        "slab": _cut_slab,
-        "blocks": _cut_blocks,
-    }[cfg.method]
     rng = np.random.default_rng(cfg.seed)
     divided = []
     for row in rows:
         if row.role != "train" or row.share == 0:
             divided.append(row)
             continue
-        train, validate = cut(row.box, cfg, rng)
+        train, validate = CUTS[cfg.method](row.box, cfg, rng)
         if not train or not validate:
             raise DataError(
                 f"volume {row.volume!r} is too small for split.method {cfg.method}",
@@ -162,6 +171,12 @@ def _cut_blocks(box: Box, cfg: SplitConfig, rng: np.random.Generator) -> tuple[l
 
     validate = [to_voxels(cells[i]) for i in sorted(drawn)]
     return [to_voxels(cell) for cell in join_boxes(cells[i] for i in range(len(cells)) if i not in drawn)], validate
+
+
+CUTS: dict[str, Callable[[Box, SplitConfig, np.random.Generator], tuple[list[Box], list[Box]]]] = {
+    "slab": _cut_slab,
+    "blocks": _cut_blocks,
+}
 
 
 def join_boxes(boxes: Iterable[Box]) -> list[Box]:

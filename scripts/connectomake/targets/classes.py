@@ -3,6 +3,9 @@
 Channel c is 1 where the label is one of the class's values, else 0; where classes exclude one another, a first channel
 is 1 in all that is in none of them, the background. Labels that are in no class are background too. Known where the
 label is. Read by the decoder semantic.
+
+Of crops of the CellMap challenge, whose classes are annotated one by one, labels are numbers of `Combinations`: channel
+c is 1 where its class is present, and known where that class is, whatever is known of the others.
 """
 
 from __future__ import annotations
@@ -10,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numba import njit
 
 from connectomake.config.data import UNKNOWN
 from connectomake.config.targets import ClassesConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm
+from connectomake.targets.combinations import PRESENT, Combinations
 
 _MOST_SHOWN = 20
 
@@ -51,6 +56,47 @@ class ClassesTarget:
         return values, np.repeat(known[None], len(values), axis=0)
 
 
+class NamedClassesTarget:
+    """The classes of crops, each of them known or not.
+
+    Parameters
+    ----------
+    cfg
+        The classes, by name.
+    combinations
+        Of these classes, in their order: what the labels are numbers of.
+    """
+
+    def __init__(self, cfg: ClassesConfig, combinations: Combinations) -> None:
+        self.channels = cfg.channels
+        self.lowest = combinations.lowest
+        self.present = np.ascontiguousarray(combinations.states.T == PRESENT).view(np.uint8)
+        self.known = np.ascontiguousarray(combinations.states.T != UNKNOWN)
+
+    @property
+    def context(self) -> tuple[Triple, Triple]:
+        """None: each voxel has its classes."""
+        return (0, 0, 0), (0, 0, 0)
+
+    def make(self, labels: np.ndarray, patch: Box) -> tuple[np.ndarray, np.ndarray]:
+        """Tell the classes inside a patch; see `Target.make`."""
+        rows = (labels[patch.slices] - self.lowest).astype(np.int32).ravel()
+        values = np.empty((len(self.channels), rows.size), np.uint8)
+        mask = np.empty(values.shape, np.bool_)
+        look_up(rows, self.present, self.known, values, mask)
+        shape = (len(self.channels), *patch.shape_zyx)
+        return values.reshape(shape), mask.reshape(shape)
+
+
+@njit(cache=True, nogil=True)
+def look_up(rows: np.ndarray, present: np.ndarray, known: np.ndarray, values: np.ndarray, mask: np.ndarray) -> None:
+    """Fill `values` and `mask` (C, N) with the columns `rows` (N,) of `present` and `known` (C, K)."""
+    for channel in range(len(present)):
+        for i in range(len(rows)):
+            values[channel, i] = present[channel, rows[i]]
+            mask[channel, i] = known[channel, rows[i]]
+
+
 def check_classes(cfg: ClassesConfig, present: Iterable[int]) -> None:
     """Refuse labels in which a class to learn does not occur.
 
@@ -75,4 +121,30 @@ def check_classes(cfg: ClassesConfig, present: Iterable[int]) -> None:
                 expected=" or ".join(map(str, values)),
                 got=f"the values {shown}" if there else "no known voxel",
                 hint="give the class the value that it has in the labels, or leave it out",
+            )
+
+
+def check_named(combinations: Combinations, present: Iterable[int]) -> None:
+    """Refuse crops in which a class to learn does not occur.
+
+    Parameters
+    ----------
+    combinations
+        Of the classes.
+    present
+        The numbers that occur in the training labels, all crops taken together.
+
+    Raises
+    ------
+    DataError
+        With the class, and those that do occur.
+    """
+    numbers = set(present)
+    there = [name for name in combinations.classes if combinations.having(name) & numbers]
+    for name in combinations.classes:
+        if name not in there:
+            raise DataError(
+                f"train.targets.classes.named: no training crop holds a voxel of the class {name!r}",
+                got=f"voxels of {', '.join(there)}" if there else "no voxel of any of the classes",
+                hint="leave it out, or learn from crops that hold it: class_voxels.tsv of the split lists them",
             )

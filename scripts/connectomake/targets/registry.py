@@ -12,10 +12,12 @@ import numpy as np
 
 from connectomake.config.channels import Channel
 from connectomake.config.targets import TargetsConfig
+from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
 from connectomake.targets.affinity import AffinityTarget
 from connectomake.targets.binary import BinaryTarget
-from connectomake.targets.classes import ClassesTarget
+from connectomake.targets.classes import ClassesTarget, NamedClassesTarget
+from connectomake.targets.combinations import Combinations
 from connectomake.targets.contour import ContourTarget
 from connectomake.targets.descriptors import DescriptorTarget
 from connectomake.targets.distance import DistanceTarget
@@ -42,10 +44,19 @@ class Targets:
         Which targets, and their settings.
     voxel_size_zyx_nm
         Of the labels, in nm: distances are measured in nm.
+    combinations
+        What the labels are numbers of, where classes of crops are learnt; None = they are objects, or values.
+
+    Raises
+    ------
+    DataError
+        Classes are learnt by name, and the labels do not say which they hold.
     """
 
-    def __init__(self, cfg: TargetsConfig, voxel_size_zyx_nm: TripleNm) -> None:
-        self.parts = [TARGETS[name](getattr(cfg, name), voxel_size_zyx_nm) for name in cfg.names]
+    def __init__(
+        self, cfg: TargetsConfig, voxel_size_zyx_nm: TripleNm, combinations: Combinations | None = None
+    ) -> None:
+        self.parts = [_make(cfg, name, voxel_size_zyx_nm, combinations) for name in cfg.names]
 
     @property
     def channels(self) -> list[Channel]:
@@ -65,3 +76,11 @@ class Targets:
         if len(made) == 1:
             return made[0]
         return np.concatenate([values for values, _ in made]), np.concatenate([mask for _, mask in made])
+
+
+def _make(cfg: TargetsConfig, name: str, voxel_size_zyx_nm: TripleNm, combinations: Combinations | None) -> Target:
+    if name != "classes" or cfg.classes is None or not cfg.classes.named:
+        return TARGETS[name](getattr(cfg, name), voxel_size_zyx_nm)
+    if combinations is None:
+        raise DataError("train.targets.classes.named: the labels do not say which classes they hold")
+    return NamedClassesTarget(cfg.classes, combinations)

@@ -52,9 +52,9 @@ def make_examples(patches: TrainingPatches) -> list[Example]:
     Of a few draws the one is taken that changes most, so that one sees how far an augmentation goes.
     """
     cfg, rng = patches.augment_cfg, np.random.default_rng((patches.cfg.seed, _EXAMPLES))
-    chosen = patches.mixture.draw(rng)
+    chosen, cell = patches.draw(rng)
     box = patches.boxes[chosen]
-    place, _ = draw_place(rng, box, patches.patch_zyx, NOTHING, patches.cfg.sampling)
+    place, _ = draw_place(rng, box, patches.patch_zyx, NOTHING, patches.cfg.sampling, cell)
 
     def read(settings: AugmentConfig, attempt: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng((patches.cfg.seed, _EXAMPLES, attempt))

@@ -16,6 +16,7 @@ import torch
 from connectomake.config.train import TrainConfig
 from connectomake.log import SECONDS_BETWEEN_LINES, format_seconds
 from connectomake.train.processes import sum_in_place, world
+from connectomake.train.scores import DICE, name_class_scores
 from connectomake.train.states import KeepState
 from connectomake.volumes.files import replacing
 
@@ -84,7 +85,7 @@ class History(pl.Callback):
             self._write_means(trainer, pl_module, self._sums)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Write the scores of the validation; those of each channel to TensorBoard only."""
+        """Write the scores of the validation; to TensorBoard also those of single channels."""
         if not trainer.is_global_zero:
             return
         self._write(trainer.global_step, pl_module.validated, pl_module.validated_channels)
@@ -138,8 +139,9 @@ def name_columns(cfg: TrainConfig, losses: Sequence[str]) -> list[str]:
     channels = cfg.targets.channels
     names = ["step", "seconds", "steps_per_s", "learning_rate"]
     names += [f"{role}_{loss}" for role in ("train", "validate") for loss in losses]
-    names += ["validate_accuracy"] * any(channel.binary for channel in channels)
+    names += ["validate_accuracy", DICE] * any(channel.binary for channel in channels)
     names += ["validate_error"] * any(not channel.binary for channel in channels)
+    names += name_class_scores(channels)
     if cfg.validate_segmentation is not None:
         names += [f"segmentation_{cfg.validate_segmentation.criterion}", "segmentation_threshold"]
     return names

@@ -17,11 +17,12 @@ from connectomake.config.augment import AugmentConfig
 from connectomake.config.train import TrainConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, to_triple
-from connectomake.targets.classes import check_classes
 from connectomake.targets.registry import Targets
+from connectomake.train.checks import check_presence, check_settings, check_sizes
+from connectomake.train.class_sampling import ClassPlaces
 from connectomake.train.mixing import mix_boxes
 from connectomake.train.normalisation import Normalisation
-from connectomake.train.sampling import draw_box, draw_place, find_values, keep_labelled
+from connectomake.train.sampling import draw_box, draw_place, keep_labelled
 from connectomake.train.volumes import LabelledBox, reach
 
 NOTHING: Triple = (0, 0, 0)
@@ -37,7 +38,8 @@ class TrainingPatches:
     Parameters
     ----------
     boxes
-        Where patches come from: `mix_boxes` says how often from which. Those without any label are left out.
+        Where patches come from: `mix_boxes` says how often from which, or `ClassPlaces` where classes are balanced.
+        Those without any label are left out.
     cfg, augment_cfg
         Settings.
     targets
@@ -47,6 +49,8 @@ class TrainingPatches:
 
     Raises
     ------
+    ConfigError
+        Settings of sampling or augmentation do not suit the targets.
     DataError
         A box is smaller than a patch, a volume has nothing to learn from, or a class that shall be learnt is in none.
     """
@@ -59,14 +63,16 @@ class TrainingPatches:
         targets: Targets,
         normalisation: Normalisation,
     ) -> None:
+        check_settings(cfg, augment_cfg)
         check_sizes(boxes, cfg)
         self.boxes = keep_labelled(boxes, cfg.sampling)
-        if cfg.targets.classes is not None:
-            check_classes(cfg.targets.classes, find_values(self.boxes, cfg.targets.classes.labels.values()))
+        check_presence(self.boxes, cfg)
         self.cfg, self.augment_cfg, self.targets = cfg, augment_cfg, targets
         self.mixture = mix_boxes(self.boxes)
         self.normalisations = normalisation.of_all(self.boxes)
         self.patch_zyx = to_triple(cfg.patch_zyx_vx)
+        balanced = cfg.sampling.balance == "classes"
+        self.class_places = ClassPlaces(self.boxes, self.patch_zyx, self.mixture) if balanced else None
         self.context = targets.context if cfg.read_context else (NOTHING, NOTHING)
 
     def __getitem__(self, index: int) -> Sample:
@@ -79,13 +85,17 @@ class TrainingPatches:
             the targets.
         """
         rng = np.random.default_rng((self.cfg.seed, _TRAIN, index))
-        chosen = self.mixture.draw(rng)
+        chosen, cell = self.draw(rng)
         box = self.boxes[chosen]
         placement = draw_placement(rng, self.augment_cfg, box.voxel_size_zyx_nm, self.patch_zyx, *self.context)
-        place, labels = draw_place(rng, box, self.patch_zyx, placement.label_margin, self.cfg.sampling)
+        place, labels = draw_place(rng, box, self.patch_zyx, placement.label_margin, self.cfg.sampling, cell)
         patch = self.read_patch(index, chosen, place, placement, labels)
         augment(patch, self.augment_cfg, rng)
         return make_sample(placement.apply(patch), self.targets)
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, Box | None]:
+        """Draw which box a patch is from, and what of it the patch shall contain, in its voxels; None = anything."""
+        return (self.mixture.draw(rng), None) if self.class_places is None else self.class_places.draw(rng)
 
     def read_patch(self, index: int, chosen: int, place: Box, placement: Placement, labels: np.ndarray) -> Patch:
         """Read what a placement needs of a patch.
@@ -113,7 +123,7 @@ class TrainingPatches:
 
     def volume_of(self, index: int) -> str:
         """Name the volume that patch `index` is from."""
-        return self.boxes[self.mixture.draw(np.random.default_rng((self.cfg.seed, _TRAIN, index)))].name
+        return self.boxes[self.draw(np.random.default_rng((self.cfg.seed, _TRAIN, index)))[0]].name
 
     def _read_raw(self, chosen: int, around: Box) -> np.ndarray:
         raw = self.boxes[chosen].read_raw(around)
@@ -169,13 +179,17 @@ def make_sample(patch: Patch, targets: Targets) -> Sample:
 def check_known(patches: TrainingPatches) -> None:
     """Refuse targets of which nothing is known in random patches: such a training would go on, and learn nothing.
 
-    As a rule one patch is made, beyond those that any training reaches.
+    As a rule one patch is made, beyond those that any training reaches. None is where classes of crops are learnt: they
+    occur, as `check_presence` knows, and some may be annotated in few crops only.
 
     Raises
     ------
     DataError
         Names the first such channel.
     """
+    classes = patches.cfg.targets.classes
+    if classes is not None and classes.named:
+        return
     unknown = np.ones(len(patches.targets.channels), bool)
     for index in range(LOOKED_AT):
         unknown &= ~patches[BEYOND + index]["mask"].any((1, 2, 3))
@@ -197,25 +211,3 @@ def tile_boxes(shape_zyx: Triple, patch_zyx: Triple) -> list[Box]:
         for side, patch in zip(shape_zyx, patch_zyx, strict=True)
     ]
     return [Box.of_shape(patch_zyx).shift((z, y, x)) for z in starts[0] for y in starts[1] for x in starts[2]]
-
-
-def check_sizes(boxes: Sequence[LabelledBox], cfg: TrainConfig) -> None:
-    """Refuse training volumes that hold no patch.
-
-    Raises
-    ------
-    DataError
-        Names the volume, and the largest patch that fits.
-    """
-    for box in boxes:
-        if any(side < patch for side, patch in zip(box.shape_zyx, cfg.patch_zyx_vx, strict=True)):
-            fits = [
-                min(patch, side // d * d)
-                for side, patch, d in zip(box.shape_zyx, cfg.patch_zyx_vx, cfg.model.divisor_zyx, strict=True)
-            ]
-            raise DataError(
-                f"the training part of volume {box.name} is smaller than a patch",
-                expected=f"at least {list(cfg.patch_zyx_vx)} voxels (train.patch_zyx_vx)",
-                got=list(box.shape_zyx),
-                hint=f"a patch of {fits} fits" if min(fits) > 0 else "leave this volume out",
-            )

@@ -110,9 +110,11 @@ def _train(
 ) -> bool:
     rows = read_split(split)
     # Of the validation volumes little is read, and seldom: all memory is for training.
-    boxes, validation = open_boxes(rows, "train", cfg.memory_gb / cfg.devices), open_boxes(rows, "validate", 0)
+    boxes = open_boxes(rows, "train", cfg.memory_gb / cfg.devices, cfg.targets)
+    validation = open_boxes(rows, "validate", 0, cfg.targets)
     _check(boxes, validation, cfg)
-    normalisation, targets = find_normalisation(boxes, cfg), Targets(cfg.targets, boxes[0].voxel_size_zyx_nm)
+    normalisation = find_normalisation(boxes, cfg)
+    targets = Targets(cfg.targets, boxes[0].voxel_size_zyx_nm, boxes[0].combinations)
     patches = TrainingPatches(boxes, cfg, augment, targets, normalisation)
     first_does(lambda: check_known(patches))
     data = PatchData(
@@ -130,8 +132,10 @@ def _train(
     if not _fit(module, data, selection, state, run_folder, partial(make_trainer, cfg, dtype, environment)):
         return False
     if rank() == 0:
-        if cfg.keep != "last":
+        if selection.weights:
             module.result.load_state_dict(selection.weights)
+        elif cfg.keep != "last":
+            log.warning("no validation gave a %s: the last network is saved, not the best one", selection.score)
         save_network(checkpoint, module.result, selection.found, meta=meta)
         with replacing(metrics) as temporary:
             shutil.copyfile(run_folder / "metrics.csv", temporary)

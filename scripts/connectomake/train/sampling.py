@@ -30,6 +30,7 @@ def draw_place(
     patch_zyx: Triple,
     margin: tuple[Triple, Triple],
     cfg: SamplingConfig,
+    cell: Box | None = None,
 ) -> tuple[Box, np.ndarray]:
     """Draw the place of a patch, again and again until there is enough in it, or the attempts are used up.
 
@@ -44,7 +45,9 @@ def draw_place(
     margin
         Voxels before and after the patch whose labels are read along.
     cfg
-        What is enough.
+        What is enough, of the part of the patch that lies in the box.
+    cell
+        What the patch shall contain, in voxels of the box and no larger than a patch; None = anything.
 
     Returns
     -------
@@ -52,17 +55,33 @@ def draw_place(
         The place, and the labels in it and the margin, (Z, Y, X) signed integers.
     """
     for _ in range(cfg.attempts):
-        place = draw_box(rng, box.shape_zyx, patch_zyx)
-        labels = box.read_labels(reach(place, *margin))
-        if is_worthwhile(labels[Box.of_shape(patch_zyx).shift(margin[0]).slices], cfg, rng):
+        place = draw_box(rng, box.shape_zyx, patch_zyx, cell)
+        around = reach(place, *margin)
+        labels = box.read_labels(around)
+        if is_worthwhile(labels[place.intersect(Box.of_shape(box.shape_zyx)).within(around).slices], cfg, rng):
             break
     return place, labels
 
 
-def draw_box(rng: np.random.Generator, shape_zyx: Sequence[int], patch_zyx: Sequence[int]) -> Box:
-    """Draw a place for a patch, all equally likely."""
-    start = [int(rng.integers(0, side - patch + 1)) for side, patch in zip(shape_zyx, patch_zyx, strict=True)]
-    return Box.of_shape(patch_zyx).shift(start)
+def draw_box(
+    rng: np.random.Generator, shape_zyx: Sequence[int], patch_zyx: Sequence[int], cell: Box | None = None
+) -> Box:
+    """Draw a place for a patch, all equally likely: inside a volume or, along an axis where that is shorter, around it.
+
+    Parameters
+    ----------
+    rng
+        Moves on by three numbers.
+    shape_zyx, patch_zyx
+        Of the volume and of the patch.
+    cell
+        A box in the volume, no larger than the patch, which shall contain it; None = anything.
+    """
+    spans = [(min(0, side - patch), max(0, side - patch)) for side, patch in zip(shape_zyx, patch_zyx, strict=True)]
+    if cell is not None:
+        sides = zip(spans, cell.start_zyx, cell.stop_zyx, patch_zyx, strict=True)
+        spans = [(max(low, stop - patch), min(high, start)) for (low, high), start, stop, patch in sides]
+    return Box.of_shape(patch_zyx).shift([int(rng.integers(low, high + 1)) for low, high in spans])
 
 
 def is_worthwhile(labels: np.ndarray, cfg: SamplingConfig, rng: np.random.Generator) -> bool:
@@ -116,6 +135,8 @@ def count_labels(labels: np.ndarray, known: int, foreground: int, objects: int) 
 def keep_labelled(boxes: Sequence[LabelledBox], cfg: SamplingConfig) -> list[LabelledBox]:
     """Leave out boxes that can give nothing to learn from.
 
+    Of a volume that is no crop this is taken for a mistake; in a crop it may be that no class to learn is annotated.
+
     A box is looked at in blocks that jump about in it, until one is labelled: cheap for all but those in question, of
     which every voxel is read.
 
@@ -129,13 +150,13 @@ def keep_labelled(boxes: Sequence[LabelledBox], cfg: SamplingConfig) -> list[Lab
     Raises
     ------
     DataError
-        All boxes of a volume are of that kind; names it, and its source.
+        All boxes of a volume, or of all crops, are of that kind; names it, and its source.
     """
     needs_objects = cfg.least_foreground > 0 or cfg.least_objects > 0
     kept = [box for box in boxes if _has_labels(box, needs_objects)]
     names = {box.name for box in kept}
     for box in boxes:
-        if box.name not in names:
+        if box.name not in names and (box.combinations is None or not kept):
             where = f" (source {box.source})" if box.source else ""
             raise DataError(
                 f"the training volume {box.name}{where} has nothing to learn from in any patch",
@@ -163,7 +184,7 @@ def find_values(boxes: Iterable[LabelledBox], groups: Iterable[Iterable[int]]) -
     set of int
         The values that were seen. A group that has none of them has none in any box.
     """
-    missing = [set(group) for group in groups]
+    missing = [group for group in map(set, groups) if group]
     found: set[int] = set()
     for box in boxes:
         for labels in _scan(box):

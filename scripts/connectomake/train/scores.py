@@ -1,4 +1,4 @@
-"""Scores of a validation, summed up batch by batch: loss, balanced accuracy, mean absolute error."""
+"""Scores of a validation, summed up batch by batch: loss, balanced accuracy, Dice, mean absolute error."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from connectomake.models.activation import activate
 from connectomake.train.processes import sum_in_place
 
 SPACE = (0, 2, 3, 4)
+DICE = "validate_dice"
 
 
 class Scores:
@@ -58,21 +59,33 @@ class Scores:
         Returns
         -------
         tuple of dict
-            ``validate_loss`` and its parts; ``validate_accuracy`` where a channel is binary: the share of voxels told
-            right, averaged over classes and channels; ``validate_error`` where one is not: the mean absolute error,
-            averaged over channels. And the last two of each channel, NaN where nothing was known.
+            ``validate_loss`` and its parts; where a channel is binary ``validate_accuracy``, the share of voxels told
+            right, averaged over both truths and over channels, and ``validate_dice``, 2 TP / (2 TP + FP + FN) over all
+            known voxels together, averaged over channels; ``validate_error`` where one is not: the mean absolute error,
+            averaged over channels. Of classes also the Dice of each, as ``validate_dice/NAME``.
+            Then these numbers of each channel. NaN where nothing was known, and a Dice also where nothing was there and
+            nothing told; the means leave these out.
         """
         names = list(self.losses)
         means = torch.tensor([*self.losses.values(), self.patches], dtype=torch.float64, device=self.sums.device)
         *totals, patches = sum_in_place(means).tolist()
         whole = {f"validate_{name}": total / patches for name, total in zip(names, totals, strict=True)}
         hits, misses, rejections, alarms, errors, known = sum_in_place(self.sums)
-        accuracy = torch.stack([hits / (hits + misses), rejections / (rejections + alarms)]).nanmean(0)
-        of_kind: dict[str, dict[str, float]] = {"validate_accuracy": {}, "validate_error": {}}
-        for channel, right, error in zip(self.channels, accuracy.tolist(), (errors / known).tolist(), strict=True):
-            kind = "validate_accuracy" if channel.binary else "validate_error"
-            of_kind[kind][channel.name] = right if channel.binary else error
-        for kind, found in of_kind.items():
-            if found:
-                whole[kind] = float(torch.tensor(list(found.values()), dtype=torch.float64).nanmean())
-        return whole, {f"{kind}/{name}": value for kind, found in of_kind.items() for name, value in found.items()}
+        numbers = {
+            "validate_accuracy": torch.stack([hits / (hits + misses), rejections / (rejections + alarms)]).nanmean(0),
+            DICE: 2 * hits / (2 * hits + misses + alarms),
+            "validate_error": errors / known,
+        }
+        single: dict[str, float] = {}
+        for kind, values in numbers.items():
+            chosen = [c for c, channel in enumerate(self.channels) if channel.binary == (kind != "validate_error")]
+            if chosen:
+                whole[kind] = float(values[chosen].nanmean())
+            single |= {f"{kind}/{self.channels[c].name}": float(values[c]) for c in chosen}
+        shown = name_class_scores(self.channels)
+        return whole | {name: single[name] for name in shown}, {k: v for k, v in single.items() if k not in shown}
+
+
+def name_class_scores(channels: Sequence[Channel]) -> list[str]:
+    """Name the scores of single channels that are shown with those of all: the Dice of each class."""
+    return [f"{DICE}/{channel.name}" for channel in channels if channel.target == "classes"]

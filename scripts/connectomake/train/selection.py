@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from connectomake.config.train import TrainConfig
+from connectomake.train.scores import DICE
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ Save = Callable[[Path, nn.Module, dict[str, Any]], object]
 
 
 class Selection(pl.Callback):
-    """Compares validations by their loss or, with ``keep: best_segmentation``, by their segmentation.
+    """Compares validations by their loss or, as `keep` says, by their mean Dice or their segmentation.
 
     Parameters
     ----------
@@ -105,4 +106,4 @@ def name_score(cfg: TrainConfig) -> tuple[str, bool]:
     """Give the name of the number that validations are compared by, and whether it is best when it is highest."""
     if cfg.keep == "best_segmentation" and cfg.validate_segmentation is not None:
         return f"segmentation_{cfg.validate_segmentation.criterion}", cfg.validate_segmentation.criterion == "nerl"
-    return "validate_loss", False
+    return (DICE, True) if cfg.keep == "best_dice" else ("validate_loss", False)

@@ -12,15 +12,18 @@ import numpy as np
 
 from connectomake.augment.patch import Patch
 from connectomake.config.data import UNKNOWN
+from connectomake.config.targets import TargetsConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
 from connectomake.split.table import SplitRow
+from connectomake.targets.combinations import Combinations
+from connectomake.train.class_codes import Numbering, number_codes
 from connectomake.volumes.ingest import open_labels, open_raw
 from connectomake.volumes.volume import Volume
 
 log = logging.getLogger(__name__)
 
-SAME_VOXEL_SIZE = 0.05
+SAME_VOXEL_SIZE, ROUNDING = 0.05, 1e-9
 SLAB_VX = 64
 
 
@@ -46,6 +49,10 @@ class LabelledBox:
         The kind of data it is, and that kind's weight in the mix; None where nothing is mixed.
     whole
         Raw data of the volume that the box is a part of, to measure its grey values; None = `raw` itself.
+    combinations
+        What the labels that are read are numbers of, where they tell classes; None = they are objects, or values.
+    numbers
+        (K,) signed integers: what values in `labels` become when they are read; None = they stay.
     """
 
     name: str
@@ -58,6 +65,8 @@ class LabelledBox:
     source: str = ""
     share: float | None = None
     whole: Volume | None = None
+    combinations: Combinations | None = None
+    numbers: np.ndarray | None = None
 
     def read(self, box: Box, before_zyx: Sequence[int], after_zyx: Sequence[int]) -> Patch:
         """Read a patch, and the labels around it.
@@ -90,12 +99,13 @@ class LabelledBox:
 
         They are int32 where the type that they are kept in fits into it, else int64: half the bytes to move.
         """
-        dtype = np.int32 if np.can_cast(self.labels.dtype, np.int32) else np.int64
+        kept = (self.labels if self.numbers is None else self.numbers).dtype
+        dtype = np.int32 if np.can_cast(kept, np.int32) else np.int64
         inside = box.intersect(Box.of_shape(self.shape_zyx))
         if inside == box:
-            return _read(self.labels, inside).astype(dtype)
+            return self._read_numbers(inside).astype(dtype)
         labels = np.full(box.shape_zyx, UNKNOWN, dtype)
-        labels[inside.within(box).slices] = _read(self.labels, inside)
+        labels[inside.within(box).slices] = self._read_numbers(inside)
         return labels
 
     @property
@@ -110,10 +120,27 @@ class LabelledBox:
         # In slabs, so that labels of 64 bits are never there as a whole.
         starts = range(0, self.shape_zyx[0], SLAB_VX)
         slabs = [Box((z, 0, 0), (z + SLAB_VX, *self.shape_zyx[1:])).intersect(whole) for z in starts]
-        return replace(self, raw=raw, labels=join_small([shrink(_read(self.labels, slab)) for slab in slabs]))
+        labels = join_small([shrink(self._read_numbers(slab)) for slab in slabs])
+        return replace(self, raw=raw, labels=labels, numbers=None)
+
+    def _read_numbers(self, box: Box) -> np.ndarray:
+        found = _read(self.labels, box)
+        if self.numbers is None:
+            return found
+        try:
+            return self.numbers[found]
+        except IndexError:
+            raise DataError(
+                f"the labels of volume {self.name} hold a code that its volume.json does not explain",
+                expected=f"at most {len(self.numbers) - 1}",
+                got=int(found.max()),
+                hint="ingest it again",
+            ) from None
 
 
-def open_boxes(rows: Sequence[SplitRow], role: str, memory_gb: float) -> list[LabelledBox]:
+def open_boxes(
+    rows: Sequence[SplitRow], role: str, memory_gb: float, targets: TargetsConfig | None = None
+) -> list[LabelledBox]:
     """Open all boxes of a role, in the order of the table; those of a source whose share is 0 are left alone.
 
     Parameters
@@ -124,24 +151,38 @@ def open_boxes(rows: Sequence[SplitRow], role: str, memory_gb: float) -> list[La
         train or validate.
     memory_gb
         The smallest boxes are held in memory as long as they fit into this together (GB).
+    targets
+        What is learnt from them. Where that is classes of crops, labels are numbers of `LabelledBox.combinations`, the
+        same in all boxes of the split.
 
     Raises
     ------
+    ConfigError
+        Classes are asked for that the crops do not have.
     DataError
-        The boxes differ in voxel size (by more than 5 %) or in their number of channels.
+        The boxes differ in voxel size (by more than 5 %; crops by more than 5 % from one size) or in their number of
+        channels, or their labels are not such as the targets need.
     """
+    numbering = number_codes(rows, targets)
     opened = cache(lambda volume_json: (open_raw(volume_json), open_labels(volume_json)))
-    boxes = [_cut(row, *opened(row.volume_json)) for row in rows if row.role == role and row.share != 0]
+    boxes = [_cut(row, *opened(row.volume_json), numbering) for row in rows if row.role == role and row.share != 0]
     for box in boxes[1:]:
-        ratios = [a / b for a, b in zip(box.voxel_size_zyx_nm, boxes[0].voxel_size_zyx_nm, strict=True)]
-        if max(abs(r - 1) for r in ratios) > SAME_VOXEL_SIZE or box.channels != boxes[0].channels:
-            raise DataError(
-                f"volumes {boxes[0].name} and {box.name} cannot be learnt together",
-                expected=f"{boxes[0].channels} channels, {boxes[0].voxel_size_zyx_nm} nm",
-                got=f"{box.channels} channels, {box.voxel_size_zyx_nm} nm",
-                hint="bring them to one voxel size first",
-            )
+        _check_alike(boxes[0], box)
     return hold_smallest(boxes, memory_gb * 1e9) if memory_gb else boxes
+
+
+def _check_alike(first: LabelledBox, box: LabelledBox) -> None:
+    """Refuse a box that cannot be learnt together with the first one."""
+    ratios = [a / b for a, b in zip(box.voxel_size_zyx_nm, first.voxel_size_zyx_nm, strict=True)]
+    # Crops are as near as that to the size asked for, each on its own side of it.
+    most = SAME_VOXEL_SIZE if box.combinations is None else 2 * SAME_VOXEL_SIZE / (1 - SAME_VOXEL_SIZE) + ROUNDING
+    if max(abs(ratio - 1) for ratio in ratios) > most or box.channels != first.channels:
+        raise DataError(
+            f"volumes {first.name} and {box.name} cannot be learnt together",
+            expected=f"{first.channels} channels, {first.voxel_size_zyx_nm} nm",
+            got=f"{box.channels} channels, {box.voxel_size_zyx_nm} nm",
+            hint="bring them to one voxel size first",
+        )
 
 
 def hold_smallest(boxes: Sequence[LabelledBox], room: float) -> list[LabelledBox]:
@@ -184,7 +225,7 @@ def _smallest(low: int, high: int) -> np.dtype:
     return next(np.dtype(t) for t in types if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
 
 
-def _cut(row: SplitRow, whole: Volume, labels: Volume) -> LabelledBox:
+def _cut(row: SplitRow, whole: Volume, labels: Volume, numbering: Numbering | None) -> LabelledBox:
     if whole.shape_zyx != labels.shape_zyx:
         raise DataError(
             f"raw and labels of {row.volume} differ in shape", expected=whole.shape_zyx, got=labels.shape_zyx
@@ -201,6 +242,8 @@ def _cut(row: SplitRow, whole: Volume, labels: Volume) -> LabelledBox:
         row.source,
         row.share,
         whole,
+        None if numbering is None else numbering.combinations,
+        None if numbering is None else numbering.by_volume[row.volume_json],
     )
 
 

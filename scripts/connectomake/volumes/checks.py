@@ -10,6 +10,7 @@ from connectomake.errors import ConnectomakeError, DataError, MissingDataError
 from connectomake.geometry import Box, Triple
 from connectomake.volumes.axes import same_place, same_size
 from connectomake.volumes.content import check_labels_type, check_raw_type
+from connectomake.volumes.formats import nearest_folder
 from connectomake.volumes.volume import Volume, open_volume
 
 SKELETON_SUFFIXES = (".npz", ".swc", ".pkl", ".pickle")
@@ -18,6 +19,8 @@ SKELETON_FORMATS = "skeletons: .npz, .swc, a folder of .swc, or NISB's .pkl"
 
 def check_source(source: VolumeSource, folder: str, key: str, *, missing: str = "") -> Triple | None:
     """Check one volume of a data config; a phantom, which is generated, has nothing to check.
+
+    Of a crop of the CellMap challenge, only the folders are looked for: what is in them is checked when it is read.
 
     Parameters
     ----------
@@ -33,7 +36,7 @@ def check_source(source: VolumeSource, folder: str, key: str, *, missing: str = 
     Returns
     -------
     tuple of int or None
-        The shape that the volume will have, z, y, x in voxels; None for a phantom.
+        The shape that the volume will have, z, y, x in voxels; None for a phantom and for a crop.
 
     Raises
     ------
@@ -46,6 +49,9 @@ def check_source(source: VolumeSource, folder: str, key: str, *, missing: str = 
         return None
     try:
         check_folder(folder, missing)
+        if source.crop is not None:
+            find_groups(source, folder)
+            return None
         images, _ = open_pair(source, folder)
         _check_skeletons(source.skeletons, folder)
     except ConnectomakeError as error:
@@ -99,6 +105,30 @@ def open_pair(
     images, objects = _crop(images, source), _crop(objects, source)
     check_pair(images, objects)
     return images, objects
+
+
+def find_groups(source: VolumeSource, folder: str = "") -> tuple[Path, Path | None]:
+    """Find the Zarr groups of a crop's images and labels; only whether the folders exist is looked at.
+
+    Parameters
+    ----------
+    source
+        A crop of the CellMap challenge.
+    folder
+        Where its relative paths start.
+
+    Raises
+    ------
+    MissingDataError
+        A folder does not exist.
+    """
+    images = Path(locate(source.raw or "", folder))
+    labels = Path(locate(source.labels, folder)) if source.labels is not None else None
+    for what, group in (("images", images), ("labels", labels)):
+        if group is not None and not group.is_dir():
+            hint = f"{nearest_folder(group)}; `csc fetch-data` of the challenge's toolbox downloads crops"
+            raise MissingDataError(f"the {what} of {source.crop} do not exist: no folder {group}", hint=hint)
+    return images, labels
 
 
 def check_pair(raw: Volume, labels: Volume) -> None:

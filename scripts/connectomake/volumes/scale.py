@@ -19,7 +19,7 @@ from connectomake.volumes.files import read_json
 from connectomake.volumes.formats.ome_zarr import find_levels
 from connectomake.volumes.ingest import find_source, open_raw
 from connectomake.volumes.resample import SLIVER_VX, corner_nm, extent_nm, resample
-from connectomake.volumes.volume import Readable, Volume, open_volume
+from connectomake.volumes.volume import Lattice, Readable, Volume, open_volume
 
 Scale = Literal["match", "resample", "as_is"]
 
@@ -131,9 +131,12 @@ def list_levels(volume_json: Path) -> list[Level]:
 
     The other levels are those of the OME-Zarr image that the array is listed in; ones that are not there (of copies in
     part), or whose voxel size is not told, are left out. Where no level of an image says where it lies, all begin at
-    one outer corner, as levels do that were made by averaging.
+    one outer corner, as levels do that were made by averaging. Of a crop of the CellMap challenge there is the volume
+    alone: other levels of its images may not have been downloaded, which reads as 0.
     """
     whole = open_raw(volume_json)
+    if "crop" in read_json(volume_json):
+        return [Level(None, whole)]
     source, axes = find_source(volume_json)
     found = find_levels(source)
     levels = [Level(None, whole)]
@@ -149,19 +152,19 @@ def list_levels(volume_json: Path) -> list[Level]:
         if not found.is_placed:
             halves = zip(corner_nm(own), volume.voxel_size_zyx_nm, strict=True)
             volume = replace(volume, offset_zyx_nm=to_triple_nm([c + s / 2 for c, s in halves]))
-        box = _touching(volume, whole)
+        box = touching_box(volume, whole)
         if box.size:
             levels.append(Level(name, volume.crop(box)))
     return levels
 
 
-def _touching(volume: Volume, other: Volume) -> Box:
+def touching_box(volume: Lattice, other: Lattice, sliver_vx: float = SLIVER_VX) -> Box:
     """Give the voxels of a volume that share more than a sliver with another one."""
     start, stop = [], []
     places = zip(corner_nm(volume), volume.voxel_size_zyx_nm, corner_nm(other), extent_nm(other), strict=True)
     for corner, size, low, extent in places:
-        start.append(floor((low - corner) / size + SLIVER_VX))
-        stop.append(ceil((low + extent - corner) / size - SLIVER_VX))
+        start.append(floor((low - corner) / size + sliver_vx))
+        stop.append(ceil((low + extent - corner) / size - sliver_vx))
     return Box(to_triple(start), to_triple(stop)).intersect(Box.of_shape(volume.shape_zyx))
 
 

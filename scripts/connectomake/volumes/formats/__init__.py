@@ -32,7 +32,7 @@ def open_array(source: str | Path) -> FileArray:
     text, _, key = str(source).partition("::")
     path = Path(text)
     if not path.exists():
-        raise MissingDataError(f"{path} does not exist", hint=_nearest_folder(path))
+        raise MissingDataError(f"{path} does not exist", hint=nearest_folder(path))
     if path.is_dir():
         return _open_folder(path, key or None)
     name = path.name.lower()
@@ -60,11 +60,11 @@ def _open_folder(path: Path, key: str | None) -> FileArray:
     return open_zarr(path, key) if key or is_zarr(path) else open_stack(path)
 
 
-def _nearest_folder(path: Path) -> str:
+def nearest_folder(path: Path) -> str:
     """Say how far a path leads, and what lies there with a like name."""
     from difflib import get_close_matches
 
     there = next((p for p in path.absolute().parents if p.is_dir()), Path("/"))
     names = sorted(p.name for p in there.iterdir())
-    near = get_close_matches(path.name, names, n=1)
+    near = get_close_matches(path.absolute().relative_to(there).parts[0], names, n=1)
     return f"did you mean {there / near[0]}?" if near else f"the path exists up to {there}"

@@ -5,8 +5,10 @@ Groups are read as the JSON they are; only the array itself is opened by zarr.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from functools import partial
+from lzma import LZMAError
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,7 @@ def find_levels(source: str) -> OtherLevels | None:
 def _fetch(array: Any, part: tuple[slice, ...]) -> np.ndarray:
     try:
         return np.asarray(array[part])
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, EOFError, zlib.error, LZMAError) as error:
         where = f"{array.store_path} at {[(s.start, s.stop) for s in part]}"
         raise DataError(
             f"{where} cannot be decoded ({error})", hint="a chunk there is damaged: copy the store again"

@@ -1,0 +1,72 @@
+"""Whether training volumes hold what the settings ask of them; what settings alone tell is checked by the config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from connectomake.config.augment import AugmentConfig
+from connectomake.config.train import TrainConfig
+from connectomake.errors import ConfigError, DataError
+from connectomake.targets.classes import check_classes, check_named
+from connectomake.train.sampling import find_values
+from connectomake.train.volumes import LabelledBox
+
+
+def check_settings(cfg: TrainConfig, augment_cfg: AugmentConfig) -> None:
+    """Refuse to balance classes that have no names, and to copy objects where labels tell classes.
+
+    Raises
+    ------
+    ConfigError
+        With the key.
+    """
+    classes = cfg.targets.classes
+    if cfg.sampling.balance == "classes" and (classes is None or not classes.named):
+        raise ConfigError(
+            "train.sampling.balance: classes balances classes of crops",
+            expected="train.targets.classes.named",
+            got=", ".join(cfg.targets.names),
+            hint="set train.sampling.balance: voxels",
+        )
+    if classes is not None and augment_cfg.copy_paste is not None:
+        hint = "set augment.copy_paste: null, or choose another preset of config/augment"
+        raise ConfigError("augment.copy_paste gives copies labels of their own, which are of no class", hint=hint)
+
+
+def check_presence(boxes: Sequence[LabelledBox], cfg: TrainConfig) -> None:
+    """Refuse training volumes in which a class to learn does not occur.
+
+    Raises
+    ------
+    DataError
+        With the class.
+    """
+    classes, combinations = cfg.targets.classes, boxes[0].combinations
+    if combinations is not None:
+        check_named(combinations, find_values(boxes, map(combinations.having, combinations.classes)))
+    elif classes is not None:
+        check_classes(classes, find_values(boxes, classes.labels.values()))
+
+
+def check_sizes(boxes: Sequence[LabelledBox], cfg: TrainConfig) -> None:
+    """Refuse training volumes that hold no patch; smaller crops are mirrored, and unknown beyond their borders.
+
+    Raises
+    ------
+    DataError
+        Names the volume, and the largest patch that fits.
+    """
+    for box in boxes:
+        if box.combinations is None and any(
+            side < patch for side, patch in zip(box.shape_zyx, cfg.patch_zyx_vx, strict=True)
+        ):
+            fits = [
+                min(patch, side // d * d)
+                for side, patch, d in zip(box.shape_zyx, cfg.patch_zyx_vx, cfg.model.divisor_zyx, strict=True)
+            ]
+            raise DataError(
+                f"the training part of volume {box.name} is smaller than a patch",
+                expected=f"at least {list(cfg.patch_zyx_vx)} voxels (train.patch_zyx_vx)",
+                got=list(box.shape_zyx),
+                hint=f"a patch of {fits} fits" if min(fits) > 0 else "leave this volume out",
+            )

@@ -1,0 +1,112 @@
+"""Crops of the CellMap challenge: from its tree to volumes, and which of them are learnt from.
+
+in   the tree that config/data names, or one that is generated
+out  results/synth/challenge/{data}/                        a generated tree, its manifest and hidden truth
+     results/ingest/{data}/{dataset.cropN}/volume.json      one volume for each crop, on the voxels that the network sees
+     results/split/{data}/{split}/datasplit.csv             the crops to learn from, as the challenge's toolbox writes it
+"""
+
+
+rule make_challenge:
+    """Generate datasets with annotated crops, crops to submit, a manifest, and the truth that is kept back."""
+    output:
+        done=f"{RESULTS}/synth/challenge/{{data}}/challenge.json",
+        manifest=f"{RESULTS}/synth/challenge/{{data}}/test_crop_manifest.csv",
+    log:
+        f"{RESULTS}/log/make_challenge/{{data}}.log",
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        cfg=challenge_settings,
+        phantoms=challenge_phantoms,
+        code=code("synth"),
+    message:
+        "generating the challenge of {wildcards.data}"
+    script:
+        "../../scripts/make_challenge.py"
+
+
+rule ingest_crop:
+    """Lay a crop and the labels of its classes on the voxels that the network sees."""
+    input:
+        unpack(crop_files),
+    output:
+        volume_json=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",
+    log:
+        f"{RESULTS}/log/ingest_crop/{{data}}/{{volume}}.log",
+    wildcard_constraints:
+        data=ids_where("data", lambda cfg: cfg.cellmap is not None),
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        source=lambda wildcards: source_of(wildcards).model_dump(mode="json"),
+        cfg=challenge_settings,
+        name=lambda wildcards: wildcards.volume,
+        folder=lambda wildcards: tree_of(wildcards) if challenge_of(wildcards).generate else "",
+        manifest=manifest_of,
+        class_table=class_table_of,
+        code=code("crops"),
+    message:
+        "reading {wildcards.volume}"
+    script:
+        "../../scripts/ingest_crop.py"
+
+
+checkpoint split_crops:
+    """Choose the crops to validate on, so that every class has its share; or read the user's own choice."""
+    input:
+        volumes=annotated_crops,
+    output:
+        datasplit=f"{folder('split', volume=False)}/datasplit.csv",
+        table=f"{folder('split', volume=False)}/class_voxels.tsv",
+        manifest=f"{folder('split', volume=False)}/validation_manifest.csv",
+    log:
+        log_of("split_crops", "split", volume=False),
+    wildcard_constraints:
+        data=ids_where("data", lambda cfg: cfg.cellmap is not None),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=settings("split"),
+        code=code("split", "cellmap"),
+    message:
+        "splitting the crops of {wildcards.data}"
+    script:
+        "../../scripts/split_crops.py"
+
+
+rule draw_class_voxels:
+    """Draw how many voxels of each class there are to learn from, and to validate on."""
+    input:
+        table=rules.split_crops.output.table,
+    output:
+        figure=report(
+            f"{folder('split', volume=False)}/class_voxels.png",
+            caption="../report/class_voxels.rst",
+            category="split",
+            labels={"data": "{data}", "split": "{split}", "figure": "voxels of each class"},
+        ),
+    log:
+        log_of("draw_class_voxels", "split", volume=False),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code("draw.class_voxels"),
+    message:
+        "drawing the classes of {wildcards.data}"
+    script:
+        "../../scripts/draw_class_voxels.py"

@@ -1,0 +1,110 @@
+"""Score: what the challenge would say of a submission, class by class, on crops whose labels are known.
+
+in   validation.zip, and the labels of its crops; submission.zip too where the challenge is generated
+out  results/submit/.../{part}.score.json, .score.tsv                      the official numbers, and more
+     results/submit/.../{part}.scores.png, .examples.png, .scores.html     in pictures
+"""
+
+
+rule score_submission:
+    """Score a part as the challenge would."""
+    input:
+        unpack(generated),
+        submission=rules.pack_submission.output.packed,
+        manifest=part_manifest,
+    output:
+        out=f"{SUBMIT}/{{part}}.score.json",
+        table=f"{SUBMIT}/{{part}}.score.tsv",
+    log:
+        f"{folder('submit', volume=False, top='log/score_submission')}/{{part}}.log",
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        mem_mb=8000,
+        runtime=480,
+    params:
+        truth=part_truth,
+        metric=lambda wildcards: settings("submit")(wildcards)["metric"],
+        code=code("submit.score", "cellmap"),
+    message:
+        "scoring the {wildcards.part}"
+    script:
+        "../../scripts/score_submission.py"
+
+
+rule draw_submission:
+    """Draw the score of each class, what each would add, and the best and worst crops."""
+    input:
+        scores=rules.score_submission.output.out,
+        volumes=crop_volumes,
+        crops=decoded_crops,
+    output:
+        figure=report(
+            f"{SUBMIT}/{{part}}.scores.png",
+            caption="../report/class_scores.rst",
+            category="submit",
+            labels={"data": "{data}", "model": "{train}", "submission": "{submit}", "figure": "{part}: classes"},
+        ),
+        slices=report(
+            f"{SUBMIT}/{{part}}.examples.png",
+            caption="../report/submission.rst",
+            category="submit",
+            labels={
+                "data": "{data}",
+                "model": "{train}",
+                "submission": "{submit}",
+                "figure": "{part}: best and worst",
+            },
+        ),
+        page=report(
+            f"{SUBMIT}/{{part}}.scores.html",
+            caption="../report/class_scores.rst",
+            category="submit",
+            labels={"data": "{data}", "model": "{train}", "submission": "{submit}", "figure": "{part}: table"},
+        ),
+    log:
+        f"{folder('submit', volume=False, top='log/draw_submission')}/{{part}}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        truth=part_truth,
+        code=code(
+            "draw.submission",
+            "draw.submission_examples",
+            "draw.submission_page",
+            "draw.submission_sources",
+            "draw.submission_views",
+        ),
+    message:
+        "drawing the scores of the {wildcards.part}"
+    script:
+        "../../scripts/draw_submission.py"
+
+
+rule score_officially:
+    """Score a part by the challenge's own toolbox, in its own environment, and compare."""
+    input:
+        unpack(generated),
+        submission=rules.pack_submission.output.packed,
+        manifest=part_manifest,
+        ours=rules.score_submission.output.out,
+    output:
+        out=f"{SUBMIT}/{{part}}.official.json",
+    log:
+        f"{folder('submit', volume=False, top='log/score_officially')}/{{part}}.log",
+    conda:
+        "../../envs/cellmap.yaml"
+    threads: 4
+    resources:
+        mem_mb=32000,
+        runtime=1440,
+    params:
+        truth=part_truth,
+    message:
+        "scoring the {wildcards.part} by the challenge's toolbox"
+    script:
+        "../../scripts/score_officially.py"
