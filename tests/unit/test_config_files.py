@@ -51,7 +51,7 @@ def test_an_experiment_without_its_data_says_where_they_come_from(name: str) -> 
 def test_the_config_that_snakemake_reads_loads() -> None:
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())  # as Snakemake does
     assert read_run(config).results == "results"
-    assert [variant.experiment for variant in load_run(config, ROOT)] == ["phantom"]
+    assert [variant.experiment for variant in load_run(config, ROOT)] == ["phantom", "cellmap_mini"]
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in ("data", "synth")])

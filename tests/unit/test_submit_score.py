@@ -144,6 +144,8 @@ def test_what_was_not_submitted_counts_as_nothing_found(tmp_path):
     [
         ({"voxel_size": [4.0, 4.0, 4.0], "translation": [0, 0, 0]}, "voxel size"),
         ({"resolution": list(VOXELS_NM), "offset": [0, 4.0, 0]}, "translation"),
+        ({"scale": [8.0, 4.0]}, "voxel size"),
+        ({"voxel_size": "4 nm"}, "voxel size"),
     ],
 )
 def test_an_array_on_other_voxels_is_refused_and_shown(tmp_path, attributes, told):
@@ -190,6 +192,13 @@ def write_v3(node: Path) -> None:
     shutil.rmtree(node)
     node.mkdir()
     (node / "zarr.json").write_text("{}")
+
+
+def test_an_array_of_no_numbers_is_refused(tmp_path):
+    submitted = make_labels()
+    submitted["crop7/er"] = submitted["crop7/er"].astype(np.complex64)
+    score = score_submission(*files(tmp_path, make_labels(), submitted))
+    assert score.skipped[0]["reason"] == "values: expected numbers, got complex64"
 
 
 def test_an_array_of_another_shape_is_refused(tmp_path):

@@ -14,6 +14,8 @@ rule make_challenge:
         manifest=f"{RESULTS}/synth/challenge/{{data}}/test_crop_manifest.csv",
     log:
         f"{RESULTS}/log/make_challenge/{{data}}.log",
+    wildcard_constraints:
+        data=ids_where("data", lambda cfg: cfg.cellmap is not None and cfg.cellmap.generate),
     conda:
         ENVIRONMENT
     threads: 2

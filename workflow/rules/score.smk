@@ -26,7 +26,7 @@ rule score_submission:
     params:
         truth=part_truth,
         metric=lambda wildcards: settings("submit")(wildcards)["metric"],
-        code=code("submit.score", "cellmap"),
+        code=code("submit.score", "cellmap", "measure.pair_counts"),
     message:
         "scoring the {wildcards.part}"
     script:

@@ -2,7 +2,7 @@
 
 
 rule demo:
-    """The generated volumes of the experiment `phantom`, through every stage."""
+    """The generated volumes of the chosen experiments, `phantom` among them, through every stage."""
     input:
         demo_page,
     localrule: True

@@ -93,45 +93,49 @@ def count_objects(pair: LabelPair, metric: Metric, threads: int = 1) -> Counts:
     """
     found = Overlaps(pair)
     n_truth, n_submitted = len(found.truth.size_vx) - 1, len(found.submitted.size_vx) - 1
-    truth_ids = found.truth.ids
-    about = {"n_truth": len(truth_ids), "n_submitted": n_submitted}
+    n_ids = len(found.truth.ids)
+    about = {"n_truth": n_ids, "n_submitted": n_submitted}
     too_many = n_truth > 0 and n_submitted > 0 and n_submitted / n_truth > metric.most_per_truth(n_truth)
     if too_many or len(found.shared_vx) > metric.most_pairs:
         return Counts(SKIPPED, 0, 0, 0, 0.0, 0, about)
     union = found.truth.size_vx[found.truth_id] + found.submitted.size_vx[found.submitted_id] - found.shared_vx
     iou = (found.shared_vx / union).astype(np.float32)
     matching = match_objects(found.truth_id, found.submitted_id, iou, metric.cost_steps)
-
-    grid = pair.grid
-    farthest_nm = metric.farthest_nm(grid.shape_zyx, grid.voxel_size_zyx_nm)
-    owner = _find_owners(found, matching.chosen)
-    nm = hausdorff_nm(found, owner, truth_ids, farthest_nm, threads)
     tp = len(matching.chosen)
-
-    def add_up(nm: np.ndarray, n_pairs: int) -> float:
-        every = np.concatenate([nm, np.full(n_submitted - n_pairs, farthest_nm)])
-        # the challenge's scorer holds distances in float32
-        return float(metric.normalise(every.astype(np.float32), grid.voxel_size_zyx_nm).sum())
-
+    measured = _measure(found, matching.chosen, metric, threads)
     tie = None
     if not np.array_equal(matching.chosen, matching.other):
-        other = _find_owners(found, matching.other)
-        changed = np.unique(np.concatenate([o[owner != other] for o in (owner, other)]))
-        again = np.isin(truth_ids, changed)
-        other_nm = nm.copy()
-        other_nm[again] = hausdorff_nm(found, other, truth_ids[again], farthest_nm, threads)
-        pairs = len(np.setdiff1d(matching.chosen, matching.other))
-        tie = {"pairs": pairs, "hausdorff_norm_sum": add_up(other_nm, len(matching.other))}
-    return Counts(
-        SCORED,
-        tp,
-        n_submitted - tp,
-        len(truth_ids) - tp,
-        add_up(nm, tp),
-        len(truth_ids) + n_submitted - tp,
-        about,
-        tie,
-    )
+        other = _measure(found, matching.other, metric, threads, known=measured)
+        tie = {"pairs": len(np.setdiff1d(matching.chosen, matching.other)), "hausdorff_norm_sum": other.norm_sum}
+    return Counts(SCORED, tp, n_submitted - tp, n_ids - tp, measured.norm_sum, n_ids + n_submitted - tp, about, tie)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What stands for which truth object, how far it lies (T,) nm, and the sum of the scores of all distances."""
+
+    owner: np.ndarray
+    nm: np.ndarray
+    norm_sum: float
+
+
+def _measure(
+    found: Overlaps, chosen: np.ndarray, metric: Metric, threads: int, known: _Measured | None = None
+) -> _Measured:
+    """Measure a choice of pairs; of `known`, what stands for the same objects is taken over."""
+    grid, ids = found.pair.grid, found.truth.ids
+    farthest_nm = metric.farthest_nm(grid.shape_zyx, grid.voxel_size_zyx_nm)
+    owner = _find_owners(found, chosen)
+    if known is None:
+        nm = hausdorff_nm(found, owner, ids, farthest_nm, threads)
+    else:
+        differs = owner != known.owner
+        again = np.isin(ids, np.concatenate([owner[differs], known.owner[differs]]))
+        nm = known.nm.copy()
+        nm[again] = hausdorff_nm(found, owner, ids[again], farthest_nm, threads)
+    alone = len(found.submitted.size_vx) - 1 - len(chosen)
+    every = np.concatenate([nm, np.full(alone, farthest_nm)]).astype(np.float32)  # as the challenge's scorer holds them
+    return _Measured(owner, nm, float(metric.normalise(every, grid.voxel_size_zyx_nm).sum()))
 
 
 def _find_owners(found: Overlaps, chosen: np.ndarray) -> np.ndarray:

@@ -101,7 +101,7 @@ class Truth:
 
     def __init__(self, path: Path, rows: Sequence[ManifestRow]) -> None:
         in_tree = any(labels_group(path, row.dataset, row.crop).is_dir() for row in rows)
-        self._tree = path if in_tree else None
+        self._tree = path
         self._store = None if in_tree else LabelStore(path, {row.crop for row in rows})
 
     def __enter__(self) -> Truth:
@@ -120,7 +120,7 @@ class Truth:
             They are not on the manifest's voxels, or cannot be opened.
         """
         if self._store is None:
-            return self._open_in_tree(row)
+            return _open_in_tree(self._tree, row)
         name = f"{row.crop}/{row.label}"
         if not self._store.has(f"{name}/{ARRAY}"):
             return None
@@ -132,16 +132,6 @@ class Truth:
         if self._store.has(f"{name}_mask/{ARRAY}"):
             mask = _reader(self._store.open(f"{name}_mask"), f"{where}_mask")
         return Labels(where, _reader(array, where), _unknown(dict(array.attrs)), mask)
-
-    def _open_in_tree(self, row: ManifestRow) -> Labels | None:
-        assert self._tree is not None
-        group = labels_group(self._tree, row.dataset, row.crop) / row.label
-        if not (group / ATTRIBUTES).is_file():
-            return None
-        fetch = _read_level(group, row.grid)
-        masked = group.with_name(f"{row.label}_mask")
-        mask = _read_level(masked, row.grid) if (masked / ATTRIBUTES).is_file() else None
-        return Labels(str(group), fetch, _unknown(read_json(group / ATTRIBUTES)), mask)
 
 
 def open_submitted(store: LabelStore, row: ManifestRow) -> Labels | str | None:
@@ -163,6 +153,8 @@ def open_submitted(store: LabelStore, row: ManifestRow) -> Labels | str | None:
         array = store.open(name)
     except DataError as error:
         return str(error)
+    if array.dtype.kind not in "buif":
+        return f"values: expected numbers, got {array.dtype}"
     wrong = find_mismatch(array.shape, dict(array.attrs), row.grid)
     return wrong or Labels(f"{store.path}: {name}", _reader(array, f"{store.path}: {name}"))
 
@@ -176,12 +168,30 @@ def find_mismatch(shape: Sequence[int], attributes: Mapping[str, Any], grid: Cro
     if tuple(shape) != grid.shape_zyx:
         return f"shape: expected {list(grid.shape_zyx)}, got {list(shape)}"
     size, place = (next((attributes[k] for k in keys if k in attributes), None) for keys in (_SIZE_KEYS, _PLACE_KEYS))
-    if size is not None and not np.allclose(size, grid.voxel_size_zyx_nm, rtol=_SAME_SIZE):
-        return f"voxel size: expected {list(grid.voxel_size_zyx_nm)} nm, got {list(size)}"
-    nearest_vx = _SAME_PLACE * np.array(grid.voxel_size_zyx_nm)
-    if place is not None and not (np.abs(np.subtract(place, grid.offset_zyx_nm)) <= nearest_vx).all():
-        return f"translation: expected {list(grid.offset_zyx_nm)} nm, got {list(place)}"
+    wanted_nm = np.array(grid.voxel_size_zyx_nm)
+    if size is not None and not _is_near(size, wanted_nm, _SAME_SIZE * wanted_nm):
+        return f"voxel size: expected {list(grid.voxel_size_zyx_nm)} nm, got {size}"
+    if place is not None and not _is_near(place, grid.offset_zyx_nm, _SAME_PLACE * wanted_nm):
+        return f"translation: expected {list(grid.offset_zyx_nm)} nm, got {place}"
     return ""
+
+
+def _is_near(values: Any, wanted: Any, within: np.ndarray) -> bool:
+    """Tell whether three numbers are what they should be; what are no three numbers, is not."""
+    try:
+        away = np.abs(np.asarray(values, np.float64).reshape(3) - wanted)
+    except (TypeError, ValueError):
+        return False
+    return bool((away <= within).all())
+
+
+def _open_in_tree(tree: Path, row: ManifestRow) -> Labels | None:
+    group = labels_group(tree, row.dataset, row.crop) / row.label
+    if not (group / ATTRIBUTES).is_file():
+        return None
+    masked = group.with_name(f"{row.label}_mask")
+    mask = _read_level(masked, row.grid) if (masked / ATTRIBUTES).is_file() else None
+    return Labels(str(group), _read_level(group, row.grid), _unknown(read_json(group / ATTRIBUTES)), mask)
 
 
 def _read_level(group: Path, grid: CropGrid) -> Reader:
