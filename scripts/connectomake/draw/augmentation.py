@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from matplotlib.figure import Figure
 
+from connectomake.config.data import UNKNOWN
 from connectomake.draw.colours import overlay
 from connectomake.draw.figure import FAINT, add_axes_in, add_scale_bar, fit_picture, new_figure, show_image, write_text
 from connectomake.geometry import TripleNm
@@ -115,7 +116,10 @@ def paint(example: Example, limits: Sequence[float]) -> list[tuple[np.ndarray, s
 def most_changed(example: Example, axis: int) -> int:
     """Find the plane across an axis that differs most between before and after; the middle one where all do alike."""
     across = tuple(a for a in range(3) if a != axis)
-    known = (example.changed_labels >= 0) | (example.labels < 0)  # a plane that is all stripes shows little
+    # A plane that is all stripes shows little.
+    known = (example.changed_labels != UNKNOWN) | (
+        example.labels == UNKNOWN
+    )
     differs = abs(example.changed_raw - example.raw) / (float(example.raw.std()) or 1.0)
     change = ((differs + (example.changed_labels != example.labels)) * known).mean(across)
     middle = change.size // 2
@@ -128,7 +132,7 @@ def _lay_over(gray: np.ndarray, labels: np.ndarray, limits: Sequence[float], rat
     shown = np.clip((gray - low) * (255 / max(high - low, 1e-9)), 0, 255).astype(np.uint8)
     image = overlay(shown, labels, LABELLED)
     rows, columns = np.indices(labels.shape)
-    striped = (labels < 0) & ((rows * ratio + columns) * STRIPES // labels.shape[1] % 2 == 0)
+    striped = (labels == UNKNOWN) & ((rows * ratio + columns) * STRIPES // labels.shape[1] % 2 == 0)
     image[striped] = ((1 - STRIPED) * image[striped] + STRIPED * 255).astype(np.uint8)
     return image
 
