@@ -338,3 +338,19 @@ def test_the_script_writes_result_and_table(tmp_path, project):
     assert table["er"] == result["label_scores"]["er"]["iou"]
     assert table["mito"] == result["label_scores"]["mito"]["combined_score"]
     assert len(read_manifest(manifest)) == len(table)
+
+
+def test_a_zip_of_other_crops_is_refused_with_those_that_it_has(tmp_path):
+    truth, _, manifest = files(tmp_path, make_labels(), make_labels())
+    other = write_arrays(tmp_path / "other.zarr", {"crop8/mito": make_labels()["crop7/mito"]})
+    with pytest.raises(DataError, match="none of the manifest's crops; expected folders such as crop7; got crop8;"):
+        score_submission(truth, zip_folder(other, tmp_path / "other.zip"), manifest)
+
+
+def test_a_zip_that_has_the_crop_but_none_of_its_classes_scores_nothing(tmp_path):
+    truth, _, manifest = files(tmp_path, make_labels(), make_labels())
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w") as zipped:
+        zipped.writestr("crop7/.zgroup", '{"zarr_format": 2}')
+    ours = score_submission(truth, tmp_path / "empty.zip", manifest).to_json()
+    assert ours["overall_score"] == 0
+    assert {entry["status"] for entry in ours["skipped"]} == {"missing"}

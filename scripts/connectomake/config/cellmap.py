@@ -91,9 +91,9 @@ class CellmapConfig(Section):
         description="a datasplit.csv of yours (5 or 3 columns) that says which crops are learnt from and which "
         "validate; none = split.method: classes decides",
     )
-    datasets: tuple[str, ...] = Field((), description="only crops of these datasets; none = all")
-    crops: tuple[str, ...] = Field((), description="only these crops, as in crop234; none = all")
-    skip_crops: tuple[str, ...] = Field((), description="leave these crops out")
+    datasets: tuple[str, ...] = Field((), description="learn from crops of these datasets only; none = all")
+    crops: tuple[str, ...] = Field((), description="learn from these crops only, as in crop234; none = all")
+    skip_crops: tuple[str, ...] = Field((), description="neither learn from these crops nor predict them")
     coarsest_labels_nm: SizeNm | None = Field(
         None, description="leave out labels of voxels larger than this along any axis (nm); none = take all"
     )
@@ -134,7 +134,7 @@ class CellmapConfig(Section):
             raise ValueError(f"generate: two datasets have a {twice[0]}")
         return self
 
-    def takes(self, dataset: str, crop: str) -> bool:
-        """Tell whether a crop is asked for."""
+    def learns_from(self, dataset: str, crop: str) -> bool:
+        """Tell whether an annotated crop is asked for."""
         wanted = (not self.datasets or dataset in self.datasets) and (not self.crops or crop in self.crops)
         return wanted and crop not in self.skip_crops

@@ -6,7 +6,7 @@ Only names of folders and tables are looked at: a tree of 300 crops takes a few 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from connectomake.cellmap.datasplit import read_datasplit
@@ -32,16 +32,20 @@ def fill_crops(data: DataConfig, where: str) -> DataConfig:
     """
     if data.cellmap is None:
         return data
+    cfg = data.cellmap
     try:
-        learnt = dict(_learnt(data.cellmap, data.folder))
-        submitted = dict(_submitted(data.cellmap, data.folder))
+        annotated, submitted = dict(_annotated(cfg, data.folder)), dict(_submitted(cfg, data.folder))
     except ConnectomakeError as error:
         is_away = isinstance(error, MissingDataError)
         raise ConfigError(f"{where}: cellmap: {error}", hint=data.missing if is_away else "") from error
+    _check_names(cfg, annotated, where)
+    learnt = {name: volume for name, volume in annotated.items() if cfg.learns_from(*_split(name))}
+    submitted = {name: volume for name, volume in submitted.items() if _split(name)[1] not in cfg.skip_crops}
     both = sorted(set(learnt) & set(submitted))
     if both:
         raise ConfigError(f"{where}: cellmap: {both[0]} is learnt from and submitted", hint="add it to skip_crops")
-    _check_names(data.cellmap, [*learnt, *submitted], where)
+    if not learnt and not submitted:
+        raise ConfigError(f"{where}: cellmap: no crop is left", hint="leave fewer of them out")
     values = data.model_dump() | {"volumes": {name: v.model_dump() for name, v in (learnt | submitted).items()}}
     return DataConfig.model_validate(values)
 
@@ -51,36 +55,29 @@ def place(path: str, folder: str) -> Path:
     return Path(os.path.expandvars(os.path.expanduser(folder))) / os.path.expandvars(os.path.expanduser(path))
 
 
-def _learnt(cfg: CellmapConfig, folder: str) -> Iterator[tuple[str, VolumeSource]]:
+def _annotated(cfg: CellmapConfig, folder: str) -> Iterator[tuple[str, VolumeSource]]:
     """Give the crops with labels."""
     for dataset, made in cfg.generate.items():
-        for crop, crop_cfg in made.crops.items():
-            if not crop_cfg.test and cfg.takes(dataset, crop):
-                raw, labels = raw_group(Path(), dataset), labels_group(Path(), dataset, crop)
-                yield _volume("train", dataset, crop, str(raw), str(labels))
+        for crop in (name for name, crop in made.crops.items() if not crop.test):
+            raw, labels = raw_group(Path(), dataset), labels_group(Path(), dataset, crop)
+            yield _volume("train", dataset, crop, str(raw), str(labels))
     if cfg.datasplit is not None:
         for entry in read_datasplit(place(cfg.datasplit, folder)):
-            dataset = entry.dataset or "data"
-            if cfg.takes(dataset, entry.crop):
-                yield _volume(entry.usage, dataset, entry.crop, entry.raw, entry.labels)
+            yield _volume(entry.usage, entry.dataset or "data", entry.crop, entry.raw, entry.labels)
     elif cfg.tree is not None:
         for found in list_crops(place(cfg.tree, folder)):
-            if cfg.takes(found.dataset, found.crop):
-                yield _volume("train", found.dataset, found.crop, found.raw, found.labels)
+            yield _volume("train", found.dataset, found.crop, found.raw, found.labels)
 
 
 def _submitted(cfg: CellmapConfig, folder: str) -> Iterator[tuple[str, VolumeSource]]:
     """Give the crops of the manifest."""
     for dataset, made in cfg.generate.items():
-        for crop, crop_cfg in made.crops.items():
-            if crop_cfg.test and cfg.takes(dataset, crop):
-                yield _volume("predict", dataset, crop, str(raw_group(Path(), dataset)), None)
+        for crop in (name for name, crop in made.crops.items() if crop.test):
+            yield _volume("predict", dataset, crop, str(raw_group(Path(), dataset)))
     if cfg.manifest is not None and cfg.tree is not None:
+        tree = place(cfg.tree, folder)
         for crop, rows in group_by_crop(read_manifest(place(cfg.manifest, folder))).items():
-            if cfg.takes(rows[0].dataset, crop):
-                yield _volume(
-                    "predict", rows[0].dataset, crop, str(raw_group(place(cfg.tree, folder), rows[0].dataset))
-                )
+            yield _volume("predict", rows[0].dataset, crop, str(raw_group(tree, rows[0].dataset)))
 
 
 def _volume(role: str, dataset: str, crop: str, raw: str, labels: str | None = None) -> tuple[str, VolumeSource]:
@@ -88,12 +85,16 @@ def _volume(role: str, dataset: str, crop: str, raw: str, labels: str | None = N
     return f"{dataset}.{crop}", VolumeSource.model_validate(values)
 
 
-def _check_names(cfg: CellmapConfig, found: list[str], where: str) -> None:
-    """Refuse datasets and crops that are asked for and are not there."""
-    datasets, crops = {name.rpartition(".")[0] for name in found}, {name.rpartition(".")[2] for name in found}
+def _split(name: str) -> tuple[str, str]:
+    """Divide the name of a crop's volume into those of its dataset and of the crop."""
+    dataset, _, crop = name.rpartition(".")
+    return dataset, crop
+
+
+def _check_names(cfg: CellmapConfig, annotated: Iterable[str], where: str) -> None:
+    """Refuse datasets and crops to learn from that are not there."""
+    datasets, crops = (set(names) for names in zip(*map(_split, annotated), strict=True))
     for key, asked, there in (("datasets", cfg.datasets, datasets), ("crops", cfg.crops, crops)):
         for name in asked:
             if name not in there:
                 raise ConfigError(f"{where}: cellmap.{key}: there is no {name!r}: {nearest(name, there)}")
-    if not found:
-        raise ConfigError(f"{where}: cellmap: no crop is left", hint="ask for fewer datasets or crops to be left out")

@@ -117,9 +117,7 @@ def most_changed(example: Example, axis: int) -> int:
     """Find the plane across an axis that differs most between before and after; the middle one where all do alike."""
     across = tuple(a for a in range(3) if a != axis)
     # A plane that is all stripes shows little.
-    known = (example.changed_labels != UNKNOWN) | (
-        example.labels == UNKNOWN
-    )
+    known = (example.changed_labels != UNKNOWN) | (example.labels == UNKNOWN)
     differs = abs(example.changed_raw - example.raw) / (float(example.raw.std()) or 1.0)
     change = ((differs + (example.changed_labels != example.labels)) * known).mean(across)
     middle = change.size // 2

@@ -34,21 +34,13 @@ class LabelStore:
     """
 
     def __init__(self, path: Path, crops: Iterable[str]) -> None:
-        from zarr.storage import LocalStore, ZipStore
-
         self.path = path
+        self._store: Any = None
         self._zip: zipfile.ZipFile | None = None
-        if path.is_dir():
-            self.store: Any = LocalStore(path, read_only=True)
-        elif zipfile.is_zipfile(path):
-            self._zip = zipfile.ZipFile(path)
+        if not path.is_dir():
+            self._zip = _open_zip(path)
             self._names = frozenset(self._zip.namelist())
             self._folders = frozenset(str(parent) for n in self._names for parent in PurePosixPath(n).parents)
-            self.store = ZipStore(path, mode="r")
-        elif not path.exists():
-            raise MissingDataError(f"{path} does not exist")
-        else:
-            raise DataError(f"{path} cannot be read", expected="a folder or a zip", got="another file")
         try:
             self._top = self._find_top(crops)
         except DataError:
@@ -59,7 +51,8 @@ class LabelStore:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.store.close()
+        if self._store is not None:
+            self._store.close()
         if self._zip is not None:
             self._zip.close()
 
@@ -67,7 +60,8 @@ class LabelStore:
         """Name the folders at the top."""
         if self._zip is None:
             return {folder.name for folder in (self.path / self._top).iterdir() if folder.is_dir()}
-        return {PurePosixPath(f).name for f in self._folders if str(PurePosixPath(f).parent) == (self._top or ".")}
+        top = self._top or "."
+        return {PurePosixPath(f).name for f in self._folders if f != "." and str(PurePosixPath(f).parent) == top}
 
     def has(self, name: str) -> bool:
         """Tell whether there is a file, given by its name below the top."""
@@ -100,9 +94,12 @@ class LabelStore:
             It cannot be opened.
         """
         import zarr
+        from zarr.storage import LocalStore, ZipStore
 
+        if self._store is None:  # not before: zarr opens a zip when it is first read, and cannot close one unread
+            self._store = LocalStore(self.path, read_only=True) if self._zip is None else ZipStore(self.path, mode="r")
         try:
-            return zarr.open_array(self.store, path=str(PurePosixPath(self._top) / name), mode="r", zarr_format=2)
+            return zarr.open_array(self._store, path=str(PurePosixPath(self._top) / name), mode="r", zarr_format=2)
         except Exception as error:  # zarr raises its own tree, KeyError and TypeError alike for unknown metadata
             raise DataError(f"{self.path}: {name} cannot be opened ({type(error).__name__}: {error})") from error
 
@@ -126,3 +123,11 @@ class LabelStore:
             got=", ".join(sorted(here)[:5]) or "nothing",
             hint="check it with scripts/check_submission.py",
         )
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    if not path.exists():
+        raise MissingDataError(f"{path} does not exist")
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} cannot be read", expected="a folder or a zip", got="another file")
+    return zipfile.ZipFile(path)
