@@ -1,5 +1,5 @@
 """Connectomake: from volumes of electron microscopy to measured segmentations and checked submissions.
-Where results live ({data} {split} {train} {predict} {decode} {measure} are ids: `preset`, or `preset@key=value,...`):
+Where results live ({data} {split} {train} {predict} {decode} {measure} are ids: `preset`, or `preset@key=value@...`):
     results/synth/{synth}/seed{seed}/                                 generated volumes with their truth
     results/ingest/{data}/{volume}/volume.json                        what a volume is, and where it lies
     results/split/{data}/{split}/split.tsv                            which voxels are learnt from
@@ -28,6 +28,7 @@ include: "workflow/rules/inputs.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/crop_inputs.smk"
 include: "workflow/rules/goals.smk"
+include: "workflow/rules/jobs.smk"
 include: "workflow/rules/synth.smk"
 include: "workflow/rules/ingest.smk"
 include: "workflow/rules/crops.smk"
@@ -44,6 +45,8 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/draw.smk"
 include: "workflow/rules/errors.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/plan_inputs.smk"
+include: "workflow/rules/plan.smk"
 include: "workflow/rules/targets.smk"
 
 
@@ -53,3 +56,6 @@ rule all:
     input:
         f"{RESULTS}/report/report.html",
     localrule: True
+
+
+include: "workflow/rules/cluster.smk"  # last: it looks at all rules

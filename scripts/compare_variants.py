@@ -1,9 +1,9 @@
 """Gather the metrics of all variants of an experiment, compare its settings and name the best.
 
-in   metrics     metrics.json of every variant and volume
+in   metrics     metrics.json of every variant and volume; of a challenge PART.score.json of every variant
 out  table       TSV: one row per variant and volume
-     comparison  TSV: one row per setting (a variant without its seeds) and number: mean and spread
-     summary     JSON: both, and the best setting by each leading number
+     comparison  TSV: one row per setting (a variant without its seeds), number and role: mean and spread
+     summary     JSON: both, and the best setting by each leading number, on validation volumes
 """
 
 from pathlib import Path

@@ -3,7 +3,8 @@
 in   split       split.tsv
 out  checkpoint  model.ckpt: weights and everything that predicting needs
      metrics     metrics.csv: the course of the training
-Resumes from the last state in the run folder; ends with exit code 75 when it was asked to stop (SIGTERM, SIGUSR1).
+Resumes from the last state in the run folder; ends with exit code 75 when it was asked to stop (SIGTERM, SIGUSR1), or
+when the time of its Slurm job is nearly up.
 With train.devices or train.nodes above 1, torchrun or srun starts it once for each process.
 """
 
@@ -12,9 +13,7 @@ from pathlib import Path
 
 from connectomake.config.augment import AugmentConfig
 from connectomake.config.train import TrainConfig
-from connectomake.stage import run
-
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
+from connectomake.stage import TRY_AGAIN, run
 
 
 def main(

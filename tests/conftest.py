@@ -7,8 +7,9 @@ import pytest
 
 from connectomake.provenance import kernel_cache
 
-# The machine that tests run on has two cores; a test that needs another number of threads asks for it.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# The machine that tests run on has two cores, and two processes do; a test that needs more threads asks for them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # see stage.py
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("NUMBA_CACHE_DIR", str(kernel_cache()))  # that of the stages

@@ -58,6 +58,12 @@ def free_dead_lock(state: Path) -> bool:
     return True
 
 
+def others_may_live(state: Path) -> bool:
+    """Tell whether a run beside this process has signed in and is not known to be dead."""
+    own = _name(os.getpid())
+    return any(entry.name != own and not _is_dead(entry.name) for entry in _book(state).glob("*"))
+
+
 def _book(state: Path) -> Path:
     return state / "runs"
 

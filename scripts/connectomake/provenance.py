@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,9 +20,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from connectomake.volumes.files import write_json
+from connectomake.errors import ConnectomakeError
+from connectomake.volumes.files import read_json, write_json
 
 PACKAGE = Path(__file__).parent
+FACTS = Path("__pycache__", "code.json")
 NAMED_VERSIONS = ("snakemake", "torch", "pytorch-lightning", "monai", "zarr", "numba", "numpy", "scipy", "kimimaro")
 # Their code decides what is said or which settings are read, never what is computed; settings are tracked as params.
 NOT_SCIENCE = frozenset({"errors", "log", "config", "stage", "provenance"})
@@ -45,7 +48,8 @@ def code_of(*modules: str) -> str:
     digest = hashlib.sha256()
     for name in sorted(_reached(modules)):
         digest.update(name.encode())
-        digest.update(_code(_file_of(name)).encode())
+        digest.update(_facts().of(name)["code"].encode())
+    _facts().keep()
     return digest.hexdigest()[:16]
 
 
@@ -147,7 +151,7 @@ def _reached(modules: Sequence[str]) -> set[str]:
         if name in found or name.split(".")[0] in NOT_SCIENCE:
             continue
         found.add(name)
-        waiting.extend(_imports(_file_of(name)))
+        waiting.extend(inside for inside in _facts().of(name)["imports"] if _file_of(inside).is_file())
     return found
 
 
@@ -164,18 +168,44 @@ def _file_of(name: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-@cache
-def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
+class _Facts:
+    """What is known of the package's modules, kept in a file: to parse them takes a second at every job's start."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.is_new = file, False
+        try:
+            self.known = dict(read_json(file))
+        except (ConnectomakeError, OSError, TypeError, ValueError):  # another version's, or none: found out again
+            self.known = {}
+
+    def of(self, name: str) -> dict[str, Any]:
+        """Give a module's code, as the hash of its syntax tree without docstrings, and the modules it may import."""
+        file = _file_of(name)
+        stat = file.stat()
+        state = [str(file), stat.st_size, stat.st_mtime_ns]
+        if self.known.get(name, {}).get("state") != state:
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            imports = [inside for node in ast.walk(tree) for inside in _imported(node)]
+            code = hashlib.sha256(_without_docstrings(tree).encode()).hexdigest()
+            self.known[name] = {"state": state, "imports": imports, "code": code}
+            self.is_new = True
+        return self.known[name]
+
+    def keep(self) -> None:
+        """Write down what is known, if some is new, where that is allowed."""
+        if self.is_new:
+            with suppress(ConnectomakeError, OSError):
+                write_json(self.file, self.known)
+            self.is_new = False
 
 
 @cache
-def _imports(file: Path) -> tuple[str, ...]:
-    return tuple(name for node in ast.walk(_tree(file)) for name in _imported(node))
+def _facts() -> _Facts:
+    return _Facts(PACKAGE / FACTS)
 
 
 def _imported(node: ast.AST) -> Iterator[str]:
-    """Yield the modules of connectomake that an import statement names, relative to the package."""
+    """Yield what an import statement names that may be a module of connectomake, relative to the package."""
     names: list[str] = []
     if isinstance(node, ast.Import):
         names = [alias.name for alias in node.names]
@@ -183,14 +213,12 @@ def _imported(node: ast.AST) -> Iterator[str]:
         names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     for name in names:
         _, _, inside = name.partition("connectomake.")
-        if inside and name.startswith("connectomake.") and _file_of(inside).is_file():
+        if inside and name.startswith("connectomake."):
             yield inside
 
 
-@cache
-def _code(file: Path) -> str:
-    """Give a module's syntax tree without docstrings, as text."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))  # a copy of its own, for docstrings are cut out of it
+def _without_docstrings(tree: ast.Module) -> str:
+    """Give a syntax tree as text; docstrings are cut out of it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
             node, clean=False

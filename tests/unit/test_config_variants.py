@@ -129,7 +129,7 @@ def test_a_sweep_gives_every_combination(load: Load) -> None:
     assert len(variants) == len({v.chain("measure") for v in variants}) == 6
     assert len({v.chain("predict") for v in variants}) == 3
     assert variants[0].point == {"decode.threshold": 0.3, "predict.overlap": 0.25}
-    assert variants[0].name == "decode.threshold=0.3, predict.overlap=0.25"
+    assert variants[0].name == "threshold=0.3, overlap=0.25"
 
 
 def test_variants_that_differ_in_decoding_share_training_and_prediction(load: Load) -> None:
@@ -183,7 +183,7 @@ def test_a_long_id_is_a_hash_and_ids_are_the_same_in_every_run(load: Load) -> No
     )
     (one,), (other,) = load(override=override), load(override=" ".join(reversed(override.split())))
     assert one.ids == other.ids
-    assert one.ids["predict"] == "default@59fb6e01d5"
+    assert one.ids["predict"] == "default@blending=constant@overlap=0.25@precision=float32@59fb6e01d5"
 
 
 def test_unknown_names_are_told_with_the_nearest_and_all_others(refuse: Refuse) -> None:

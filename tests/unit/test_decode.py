@@ -319,7 +319,7 @@ def test_a_store_is_decoded_into_a_store(tmp_path, convention, edge_offset, orde
         "decoder": "affinity_cc",
         "threshold": 0.6,
         "n_objects": count,
-        "settings": cfg.model_dump(mode="json", exclude={"jobs"}),
+        "settings": cfg.model_dump(mode="json", exclude=set(cfg.effort)),
         "checkpoint_hash": "cafe",
     }
     assert count == expected.max() > 1

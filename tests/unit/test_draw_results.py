@@ -28,7 +28,7 @@ def make_table(thresholds: list[float], volumes: list[str], seeds: tuple[int, ..
     table = {
         "variant": np.array([f"data/default@threshold={t}" + (f",seed={s}" if seeds else "") for t, s, _ in rows]),
         "volume": np.array([v for _, _, v in rows]),
-        "role": np.array(["test"] * len(rows)),
+        "role": np.array(["validate"] * len(rows)),
         "voi_split": split,
         "voi_merge": 1 - split,
         "voi_sum": np.ones(len(rows)),
@@ -125,7 +125,7 @@ def test_seeds_and_volumes_become_one_row_with_its_mean_and_its_points():
     assert len(dots.containers) == 1  # whiskers
     assert bars.patches[0].get_width() == 0.25
     assert "95 % confidence interval over seeds" in figure.texts[1].get_text()
-    assert "test volumes" in figure.texts[1].get_text()
+    assert "validate volumes" in figure.texts[1].get_text()
 
 
 @pytest.mark.parametrize(
@@ -165,13 +165,46 @@ def test_seeds_alone_are_no_sweep():
     assert len(draw_results(comparison, "seeds").axes) == 2
 
 
-def test_volumes_of_another_role_are_not_in_the_mean():
+def test_volumes_of_another_role_have_a_mean_of_their_own_and_choose_nothing():
     table = make_table([0.25, 0.5], ["a", "b", "c"])
     table["role"] = np.array(["test", "test", "validate"] * 2)
-    table["nerl"] = np.array([0.1, 0.3, 1.0, 0.2, 0.4, 1.0])
+    table["nerl"] = np.array([0.1, 0.3, 0.9, 0.2, 0.4, 1.0])
     comparison = compare(table)
-    np.testing.assert_allclose(comparison.middles("nerl"), [0.2, 0.3])
-    assert comparison.points("nerl")[1].tolist() == [0.1, 0.3, 0.2, 0.4]
+    assert [row.name for row in comparison.rows] == [
+        f"default@threshold={t}   {role}" for role in ("validate", "test") for t in (0.25, 0.5)
+    ]
+    np.testing.assert_allclose(comparison.middles("nerl"), [0.9, 1.0, 0.2, 0.3])
+    assert comparison.points("nerl")[1].tolist() == [0.9, 1.0, 0.1, 0.3, 0.2, 0.4]
+    assert comparison.best("nerl", highest=True) == {1}
+    figure = draw_results(comparison, "roles")
+    assert bold_in(figure.axes[1]) == ["1.00"]
+    page = write_page(only(table, "nerl"), spread_of(only(table, "nerl")), "roles")
+    assert "Bold: the best on validation volumes" in page
+    assert re.findall(r"<td class=best>([^<]*)</td>", page) == ["1.000", "1.000"]  # of settings, of segmentations
+
+
+def test_where_test_volumes_are_all_there_is_nothing_is_marked():
+    table = make_table([0.25, 0.5, 0.75], ["a", "b"]) | {"role": np.array(["test"] * 6)}
+    comparison = compare(table)
+    assert comparison.best("nerl", highest=True) == set()
+    figure = draw_results(comparison, "test")
+    assert bold_in(figure.axes[0]) == bold_in(figure.axes[1]) == []
+    assert "no validation volume was measured" in figure.texts[1].get_text()
+    page = write_page(table, spread_of(table), "test")
+    assert "Nothing is marked as best: no validation volume was measured" in page
+    assert "class=best" not in re.sub("<style>.*</style>", "", page, flags=re.S)
+
+
+def test_scores_of_a_challenge_are_drawn_and_listed_by_class():
+    names = {"variant": ["lr=1", "lr=1", "lr=2", "lr=2"], "volume": ["submission", "validation"] * 2}
+    table = {name: np.array(values) for name, values in names.items()} | {"role": np.array(["test", "validate"] * 2)}
+    table |= {"overall_score": np.array([0.9, 0.2, 0.3, 0.4]), "score_pm": np.array([0.5, 0.7, 0.5, 0.6])}
+    (dots,) = draw_results(compare(with_settings(table)), "challenge").axes
+    assert dots.get_xlabel() == "overall score of the challenge (1 is perfect)"
+    assert bold_in(dots) == ["0.40"]
+    page = write_page(with_settings(table), spread_of(with_settings(table)), "challenge")
+    assert "<th>overall score</th><th>pm</th>" in page
+    assert re.findall(r"<td class=best>([^<]*)</td>", page) == ["0.700", "0.400"]
 
 
 def test_a_setting_that_was_not_measured_everywhere_is_not_best():
@@ -236,13 +269,14 @@ def test_of_many_rows_the_best_are_drawn(monkeypatch):
 def test_of_many_curves_the_best_have_a_colour(monkeypatch):
     monkeypatch.setattr(sweeps, "LINES", ("#111111", "#222222"))
     table = make_table([0.25, 0.5, 0.75], ["a", "b", "c", "d"])
-    table["role"] = np.array(["train", "train", "validate", "test"] * 3)
+    table["variant"] = np.array([f"size={v}, threshold={t}" for t in (0.25, 0.5, 0.75) for v in "abcd"])
+    table["volume"] = np.array(["v"] * 12)
     table["nerl"] = np.tile([0.1, 0.9, 0.2, 0.8], 3)
-    figure = draw_results(compare(table), "many")
-    assert [text.get_text() for text in figure.legends[0].texts] == ["b", "d", "others"]
+    figure = draw_results(compare(with_settings(table)), "many")
+    assert [text.get_text() for text in figure.legends[0].texts] == ["size=b", "size=d", "others"]
     for axes in figure.axes[2:]:
         colours = {line.get_label(): line.get_color() for line in axes.lines}
-        assert (colours["b"], colours["d"]) == ("#111111", "#222222")
+        assert (colours["size=b"], colours["size=d"]) == ("#111111", "#222222")
 
 
 def test_a_wide_range_is_logarithmic():
@@ -259,13 +293,13 @@ def test_rows_are_named_by_what_differs():
     assert name_rows([one, one, two, two], ["a", "b"] * 2)[1] == "default@threshold=0.25   b"
 
 
-def test_the_page_marks_the_best_of_each_volume():
-    table = make_table([0.25, 0.75], ["a", "b"])
-    table["role"] = np.array(["test", "validate"] * 2)
+def test_the_page_marks_the_best_of_each_validation_volume():
+    table = make_table([0.25, 0.75], ["a", "b", "c"])
+    table = {name: values[[0, 1, 3, 4]] for name, values in table.items()}
     table["voi_split"] = np.array([0.1, 0.9, 0.2, 0.8])
     page = write_page(table, spread_of(table), "Results <of> x")
     assert "Results &lt;of&gt; x" in page
-    rows = re.findall(r"<tr>(<td.*?)</tr>", page)
+    rows = re.findall(r"<tr>(<td.*?)</tr>", page.split("<h2>Segmentations</h2>")[1])
     assert len(rows) == 4
     best = [re.findall(r"<td class=best>([^<]*)</td>", row) for row in rows]
     assert "0.100" in best[0]
@@ -279,7 +313,7 @@ def test_the_page_shows_settings_with_their_spread():
     table = make_table([0.25, 0.75], ["a", "b"]) | {"n_splits": np.array([1.0, 2.0, 3.0, 5.0])}
     page = write_page(table, spread_of(table), "two")
     settings, segmentations = page.split("<h2>Segmentations</h2>")
-    assert "volumes of role test ± standard deviation over volumes" in settings
+    assert "Means over the volumes of each role ± standard deviation over volumes" in settings
     assert "<td class=best>1.5 ± 0.7</td>" in settings
     assert "<td>4.0 ± 1.4</td>" in settings
     assert "±" not in segmentations
@@ -306,10 +340,10 @@ def test_names_that_are_numbers_stay_names(tmp_path: Path):
     [
         ("default", {}),
         ("default@threshold=0.7", {"threshold": 0.7}),
-        ("a/b@lr=1e-4,net=mednext/c@min_voxels=200", {"lr": 1e-4, "min_voxels": 200.0}),
+        ("a/b@lr=1e-4@net=mednext/c@min_voxels=200", {"lr": 1e-4, "min_voxels": 200.0}),
         ("large@seed=1+strong", {"seed": 1.0}),
         ("default@window_zyx_vx=16x64x64", {}),
-        ("default@model.width=8,bias=-0.5", {"model.width": 8.0, "bias": -0.5}),
+        ("default@model.width=8@bias=-0.5", {"model.width": 8.0, "bias": -0.5}),
         ("decode.threshold=0.7, train.seed=1", {"decode.threshold": 0.7, "train.seed": 1.0}),
     ],
 )
@@ -319,8 +353,8 @@ def test_settings_are_read_from_ids(name, settings):
 
 def test_what_a_sweep_has_in_common():
     assert without_setting("a/default@threshold=0.7", "threshold") == "a/default"
-    assert without_setting("a@threshold=0.7,seed=1/b", "threshold") == "a@seed=1/b"
-    assert without_setting("a@seed=1,threshold=0.7/b", "threshold") == "a@seed=1/b"
+    assert without_setting("a@threshold=0.7@seed=1/b", "threshold") == "a@seed=1/b"
+    assert without_setting("a@seed=1@threshold=0.7/b", "threshold") == "a@seed=1/b"
     assert without_setting("a@my.threshold=0.7", "threshold") == "a@my.threshold=0.7"
     assert without_setting("threshold=0.7", "threshold") == ""
     assert without_setting("a.b=1, a.c=x, a.d=2", "a.b") == "a.c=x, a.d=2"
@@ -329,7 +363,7 @@ def test_what_a_sweep_has_in_common():
 
 def test_a_sweep_needs_three_values():
     assert swept_key(["a@x=1", "a@x=2"]) is None
-    assert swept_key(["a@x=1,y=1", "a@x=2,y=1", "a@x=3,y=2"]) == "x"
+    assert swept_key(["a@x=1@y=1", "a@x=2@y=1", "a@x=3@y=2"]) == "x"
     assert swept_key(["a", "b"]) is None
 
 

@@ -114,11 +114,11 @@ def test_draw_overview(run, with_metrics):
 
 def test_draw_metrics(tmp_path):
     (tmp_path / "metrics.tsv").write_text(
-        "variant\tvolume\trole\tsetting\tnerl\tvoi_split\nv\ta\ttest\tv\t0.5\t\nw\ta\ttest\tw\t0.75\t1\n"
+        "variant\tvolume\trole\tsetting\tnerl\tvoi_split\nv\ta\tvalidate\tv\t0.5\t\nw\ta\tvalidate\tw\t0.75\t1\n"
     )
     (tmp_path / "comparison.tsv").write_text(
         "setting\tmetric\tmean\tn\tn_volumes\tn_seeds\tn_missing\trole\n"
-        "v\tnerl\t0.5\t1\t1\t1\t0\ttest\nw\tnerl\t0.75\t1\t1\t1\t0\ttest\n"
+        "v\tnerl\t0.5\t1\t1\t1\t0\tvalidate\nw\tnerl\t0.75\t1\t1\t1\t0\tvalidate\n"
     )
     load_script("draw_metrics").main(
         table=tmp_path / "metrics.tsv",

@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "draw": DATA,
     "purge": BASE,
     "lock": BASE,
+    "cluster": {"errors", "log", "config", "lock"},
     "models": DATA,
     "losses": DATA | {"models"},
     "train": DATA
@@ -37,12 +38,13 @@ MAY_IMPORT = {
     "autoconfig": DATA | {"models", "losses", "targets", "augment", "split", "train"},
     "predict": DATA | {"models", "pipeline"},
     "view": DATA,
+    "planning": DATA | {"models", "predict", "decode"},
     "tune": DATA | {"decode", "measure", "draw"},
     "provenance": DATA,
     "stage": DATA | {"provenance"},
 }
 WITHOUT_TORCH = ("decode", "tune", "measure", "view", "draw", "split", "synth", "volumes", "config", "purge")
-WITHOUT_TORCH += ("cellmap", "crops", "submit")
+WITHOUT_TORCH += ("cellmap", "crops", "submit", "cluster")
 
 
 def imports(file: Path) -> set[str]:
@@ -78,7 +80,7 @@ def test_heavy_and_foreign_packages_stay_where_they_belong(file):
     if part in WITHOUT_TORCH:
         assert not roots & {"torch", "monai", "pytorch_lightning"}
     assert "snakemake" not in roots, "Snakemake's object reaches stage.py through __main__; nobody imports it"
-    if part == "config":
+    if part in ("config", "cluster"):
         assert not roots & {"numpy", "zarr", "h5py", "numba"}
     if "kimimaro" in roots:
         assert file.relative_to(PACKAGE).as_posix() in ("measure/skeletonize/block.py", "targets/skeleton_distance.py")

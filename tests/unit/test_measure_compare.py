@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from connectomake.errors import DataError
 from connectomake.measure.compare import best_settings, compare_variants, write_comparison
-from connectomake.measure.spread import ALL_SEEDS, pooled_role, setting_of, spread_of_settings
+from connectomake.measure.spread import ALL_SEEDS, roles_in, setting_of, spread_of_settings
 from connectomake.volumes.files import write_json
 
 Numbers = dict[str, float | None]
 
 
-def save_metrics(folder: Path, volume: str, role: str = "test", **numbers: float | None) -> Path:
+def save_metrics(folder: Path, volume: str, role: str = "validate", **numbers: float | None) -> Path:
     write_json(folder / "metrics.json", numbers | {"per_volume": {"volume": volume, "role": role}})
     return folder / "metrics.json"
 
@@ -31,9 +31,9 @@ def table_of(*rows: tuple[str, str, str, Numbers]) -> dict[str, list]:
     return table | {name: [numbers.get(name) for *_, numbers in rows] for name in names}
 
 
-def row_of(spread: dict[str, list], setting: str, metric: str) -> dict:
+def row_of(spread: dict[str, list], setting: str, metric: str, role: str = "validate") -> dict:
     found = [dict(zip(spread, values, strict=True)) for values in zip(*spread.values(), strict=True)]
-    (row,) = [row for row in found if (row["setting"], row["metric"]) == (setting, metric)]
+    (row,) = [row for row in found if (row["setting"], row["metric"], row["role"]) == (setting, metric, role)]
     return row
 
 
@@ -48,31 +48,30 @@ def row_of(spread: dict[str, list], setting: str, metric: str) -> dict:
         ("train.seed=3, split.seed=1", ALL_SEEDS),
         ("decode.seeded_watershed.seed_binary=0.9", "decode.seeded_watershed.seed_binary=0.9"),
         ("decode.min_seed=3, train.window_zyx_vx=[16, 64, 64]", "decode.min_seed=3, train.window_zyx_vx=[16, 64, 64]"),
-        ("data/s/demo@seed=3,width=8/p/d@threshold=0.5/m", "data/s/demo@width=8/p/d@threshold=0.5/m"),
+        ("data/s/demo@seed=3@width=8/p/d@threshold=0.5/m", "data/s/demo@width=8/p/d@threshold=0.5/m"),
         ("data/s/demo@seed=3/p", "data/s/demo/p"),
-        ("phantom+demo@seed=2/s/gpu@lr=0.1,seed=3+sections@seed=1", "phantom+demo/s/gpu@lr=0.1+sections"),
+        ("phantom+demo@seed=2/s/gpu@lr=0.1@seed=3+sections@seed=1", "phantom+demo/s/gpu@lr=0.1+sections"),
     ],
 )
 def test_a_setting_is_a_variant_without_its_seeds(variant: str, setting: str) -> None:
     assert setting_of(variant) == setting
 
 
-@pytest.mark.parametrize(
-    ("roles", "pooled"),
-    [(["validate", "test"], "test"), (["train", "validate"], "validate"), (["train"], "train"), ([], "")],
-)
-def test_test_volumes_count_where_there_are_any(roles: list[str], pooled: str) -> None:
-    assert pooled_role(roles) == pooled
+def test_validation_volumes_come_first() -> None:
+    assert roles_in(["train", "test", "validate", "test"]) == ["validate", "test", "train"]
+    assert roles_in([]) == []
 
 
 def test_spread_over_seeds_and_volumes_by_hand() -> None:
     values = {(1, "a"): 1.0, (1, "b"): 3.0, (2, "a"): 2.0, (2, "b"): 6.0, (3, "a"): 3.0, (3, "b"): 9.0}
     rows = [(f"t=1, train.seed={s}", v, "test", {"x": value}) for (s, v), value in values.items()]
     rows.append(("t=1, train.seed=1", "c", "validate", {"x": 1000.0}))
-    found = row_of(spread_of_settings(table_of(*rows)), "t=1", "x")
+    spread = spread_of_settings(table_of(*rows))
+    assert spread["role"] == ["validate", "test"]
+    assert row_of(spread, "t=1", "x")["mean"] == 1000.0
+    found = row_of(spread, "t=1", "x", "test")
     assert (found["mean"], found["min"], found["max"]) == (4.0, 1.0, 9.0)
     assert (found["n"], found["n_volumes"], found["n_seeds"], found["n_missing"]) == (6, 2, 3, 0)
-    assert found["role"] == "test"
     assert found["sd_seeds"] == pytest.approx(2.0)  # of 2, 4, 6
     assert found["sd_volumes"] == pytest.approx(np.sqrt(8))  # of 2, 6
     assert found["spread"] == pytest.approx(np.std(list(values.values()), ddof=1))
@@ -81,17 +80,17 @@ def test_spread_over_seeds_and_volumes_by_hand() -> None:
 
 
 def test_what_does_not_vary_has_no_spread() -> None:
-    found = row_of(spread_of_settings(table_of(("a", "v", "test", {"x": 2.0}))), "a", "x")
+    found = row_of(spread_of_settings(table_of(("a", "v", "validate", {"x": 2.0}))), "a", "x")
     assert found["mean"] == 2.0
     assert [found[k] for k in ("spread", "sd_volumes", "sd_seeds", "se_seeds", "ci95_seeds")] == [None] * 5
 
 
 def test_gaps_are_counted_and_seeds_weigh_the_same() -> None:
     rows = [
-        ("train.seed=1", "a", "test", {"x": 1.0, "y": None}),
-        ("train.seed=1", "b", "test", {"x": 3.0, "y": None}),
-        ("train.seed=2", "a", "test", {"x": 5.0, "y": None}),
-        ("train.seed=2", "b", "test", {"x": None, "y": None}),
+        ("train.seed=1", "a", "validate", {"x": 1.0, "y": None}),
+        ("train.seed=1", "b", "validate", {"x": 3.0, "y": None}),
+        ("train.seed=2", "a", "validate", {"x": 5.0, "y": None}),
+        ("train.seed=2", "b", "validate", {"x": None, "y": None}),
     ]
     spread = spread_of_settings(table_of(*rows))
     found = row_of(spread, ALL_SEEDS, "x")
@@ -112,7 +111,7 @@ def test_settings_and_numbers_keep_their_order() -> None:
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=6, max_size=6))
 def test_a_full_table_has_the_plain_mean_and_its_spread_adds_up(values: list[float]) -> None:
-    rows = [(f"train.seed={k // 2}", f"v{k % 2}", "test", {"x": value}) for k, value in enumerate(values)]
+    rows = [(f"train.seed={k // 2}", f"v{k % 2}", "validate", {"x": value}) for k, value in enumerate(values)]
     found = row_of(spread_of_settings(table_of(*rows)), ALL_SEEDS, "x")
     array = np.reshape(values, (3, 2))
     assert found["mean"] == pytest.approx(array.mean(), abs=1e-6)
@@ -136,21 +135,21 @@ def test_variants_are_sorted_and_the_best_setting_named(tmp_path: Path) -> None:
     assert table["nerl"] == [0.99, 0.4, 0.5, 0.1, 0.9]
     assert table["voxel_voi_sum"] == [None, 0.5, None, None, None]
     best = best_settings(table)
-    assert best["nerl"] == {"setting": "y@t=10", "mean": pytest.approx(0.5)}
-    assert best["voi_sum"] == {"setting": "y@t=10", "mean": 1.5}
-    assert best["voxel_voi_sum"] == {"setting": "x", "mean": 0.5}
+    assert best["nerl"] == {"setting": "y@t=10", "mean": pytest.approx(0.5), "test": None}
+    assert best["voi_sum"] == {"setting": "y@t=10", "mean": 1.5, "test": None}
+    assert best["voxel_voi_sum"] == {"setting": "x", "mean": 0.5, "test": None}
     paths = {name: tmp_path / name for name in ("table", "comparison", "summary")}
     write_comparison(table, spread_of_settings(table), best, **paths)
     lines = paths["table"].read_text().splitlines()
     assert lines[0] == "variant\tvolume\trole\tsetting\tnerl\tvoi_sum\tvoxel_voi_sum"
-    assert lines[3] == "x\tb\ttest\tx\t0.5\t\t"
+    assert lines[3] == "x\tb\tvalidate\tx\t0.5\t\t"
     found = json.loads(paths["summary"].read_text())
-    assert found["role"] == "test"
+    assert found["role"] == "validate"
     assert found["best"] == best
     assert found["rows"][0] == {
         "variant": "only b",
         "volume": "b",
-        "role": "test",
+        "role": "validate",
         "setting": "only b",
         "nerl": 0.99,
         "voi_sum": 0.1,
@@ -169,24 +168,57 @@ def test_numbers_in_names_are_sorted_by_value(tmp_path: Path) -> None:
     assert compare_variants(files, names)["variant"] == expected
 
 
-def test_best_is_the_mean_over_seeds_on_test_volumes() -> None:
+def test_best_is_the_mean_over_seeds_on_validation_volumes() -> None:
     rows = [
-        ("t=1, train.seed=1", "a", "test", {"nerl": 0.9, "mean_dice": 0.1}),
-        ("t=1, train.seed=2", "a", "test", {"nerl": 0.1, "mean_dice": 0.1}),
-        ("t=2, train.seed=1", "a", "test", {"nerl": 0.6, "mean_dice": 0.9}),
-        ("t=2, train.seed=2", "a", "test", {"nerl": 0.6, "mean_dice": None}),
-        ("t=1, train.seed=1", "b", "validate", {"nerl": 1.0, "mean_dice": 1.0}),
+        ("t=1, train.seed=1", "a", "validate", {"nerl": 0.9, "mean_dice": 0.1}),
+        ("t=1, train.seed=2", "a", "validate", {"nerl": 0.1, "mean_dice": 0.1}),
+        ("t=2, train.seed=1", "a", "validate", {"nerl": 0.6, "mean_dice": 0.9}),
+        ("t=2, train.seed=2", "a", "validate", {"nerl": 0.6, "mean_dice": None}),
+        ("t=1, train.seed=1", "b", "test", {"nerl": 1.0, "mean_dice": 1.0}),
+        ("t=1, train.seed=2", "b", "test", {"nerl": 1.0, "mean_dice": 0.5}),
+        ("t=2, train.seed=1", "b", "test", {"nerl": 0.2, "mean_dice": 1.0}),
+        ("t=2, train.seed=2", "b", "test", {"nerl": 0.4, "mean_dice": 1.0}),
     ]
     best = best_settings(table_of(*rows))
-    assert best["nerl"] == {"setting": "t=2", "mean": pytest.approx(0.6)}
-    assert best["mean_dice"] == {"setting": "t=1", "mean": pytest.approx(0.1)}
+    assert best["nerl"] == {"setting": "t=2", "mean": pytest.approx(0.6), "test": pytest.approx(0.3)}
+    assert best["mean_dice"] == {"setting": "t=1", "mean": pytest.approx(0.1), "test": pytest.approx(0.75)}
+
+
+def test_test_volumes_choose_nothing() -> None:
+    rows = [(name, "a", "test", {"nerl": nerl}) for name, nerl in (("x", 0.5), ("y", 0.9))]
+    assert best_settings(table_of(*rows)) == {"nerl": None}
 
 
 def test_nothing_is_best_that_nobody_has_everywhere() -> None:
-    rows = [("x", "a", "test", {"nerl": 0.5}), ("y", "b", "test", {"nerl": 0.9})]
-    gaps = table_of(*rows, ("x", "b", "test", {"nerl": None}), ("y", "a", "test", {"nerl": None}))
+    rows = [("x", "a", "validate", {"nerl": 0.5}), ("y", "b", "validate", {"nerl": 0.9})]
+    gaps = table_of(*rows, ("x", "b", "validate", {"nerl": None}), ("y", "a", "validate", {"nerl": None}))
     assert best_settings(gaps) == {"nerl": None}
-    assert best_settings(table_of(("x", "a", "test", {"nerl": None}))) == {"nerl": None}
+    assert best_settings(table_of(("x", "a", "validate", {"nerl": None}))) == {"nerl": None}
+
+
+def save_score(path: Path, overall: float, **classes: dict[str, float]) -> Path:
+    scores = {"overall_score": overall, "overall_instance_score": 0.5, "overall_semantic_score": 0.25}
+    write_json(path, scores | {"label_scores": classes, "crops": {}})
+    return path
+
+
+def test_variants_of_a_challenge_are_compared_by_their_scores(tmp_path: Path) -> None:
+    files, names = [], []
+    for lr, kept, hidden in ((1, 0.2, 0.9), (2, 0.4, 0.3)):
+        classes = {"mito": {"combined_score": kept, "f1": 1.0}, "pm": {"iou": 0.5}}
+        files += [save_score(tmp_path / f"{lr}/validation.score.json", kept, **classes)]
+        files += [save_score(tmp_path / f"{lr}/submission.score.json", hidden, mito={"combined_score": hidden})]
+        names += [f"lr={lr}"] * 2
+    table = compare_variants(files, names)
+    assert table["volume"] == ["submission", "validation"] * 2
+    assert table["role"] == ["test", "validate"] * 2
+    assert table["overall_score"] == [None, 0.2, None, 0.4]  # of one kind alone it would be 0
+    assert table["overall_semantic_score"] == [None, 0.25, None, 0.25]
+    assert table["score_mito"] == [0.9, 0.2, 0.3, 0.4]
+    assert table["score_pm"] == [None, 0.5, None, 0.5]
+    best = best_settings(table)
+    assert best["overall_score"] == {"setting": "lr=2", "mean": 0.4, "test": None}
+    assert best["overall_instance_score"] == {"setting": "lr=1", "mean": 0.5, "test": 0.5}
 
 
 def test_a_variant_without_an_id_of_its_own_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,15 @@ from connectomake.errors import ConfigError
 from connectomake.geometry import BlockGrid, Box
 from connectomake.models.registry import build_model
 from connectomake.predict import network_cost
-from connectomake.predict.estimate import MEMORY_MARGIN, Task, choose_block, estimate_memory, estimate_needs, log_needs
+from connectomake.predict.estimate import (
+    MEMORY_MARGIN,
+    Task,
+    choose_block,
+    estimate_memory,
+    estimate_needs,
+    log_needs,
+    warn_of_length,
+)
 from connectomake.predict.network_cost import RIDDLED, NetworkCost, measure_network
 from connectomake.predict.order import blocks_of_job
 from connectomake.predict.steps import plan_steps
@@ -186,28 +194,40 @@ def test_blocks_of_one_chunk_that_do_not_fit_are_refused():
         choose_block(make_task(channels=900), (256, 256, 256), (64, 64, 64), 1)
 
 
-def test_needs_are_those_of_one_job(caplog):
+def test_needs_are_those_of_all_jobs(caplog):
     task, block = make_task(), (128, 128, 128)
     one = estimate_needs(task, block, windows=600, computed=900)
     assert one["flops"] == 900 * COST.flops
-    assert (one["windows"], one["windows_computed"], one["jobs"]) == (600, 900, 1)
+    assert (one["windows"], one["windows_computed"]) == (600, 900)
     assert one["mem_mb"] * 1e6 >= sum(one["memory_bytes"].values())
-    many = estimate_needs(task, block, windows=600, computed=900, jobs=10, threads=2)
-    assert many["flops"] == one["flops"]
-    assert one["runtime_min"] > 15 * many["runtime_min"] - 100
+    threads = estimate_needs(task, block, windows=600, computed=900, threads=2)
+    assert threads["flops"] == one["flops"]
+    assert one["minutes"] == pytest.approx(2 * threads["minutes"])
     eight = estimate_needs(replace(task, symmetries=8, networks=(COST, COST)), block, windows=600, computed=900)
     assert eight["flops"] == 16 * one["flops"]
-    assert eight["runtime_min"] > 15 * one["runtime_min"] - 100
+    assert eight["minutes"] == pytest.approx(16 * one["minutes"])
     with caplog.at_level("INFO"):
-        log_needs(many)
-    assert "each of 10 jobs needs about" in caplog.text
+        log_needs({**one, "minutes": 600.0}, task.box, blocks=1000)
     assert "1.50 times the work" in caplog.text
+    assert "600 min of computing in all: predict.jobs: 30 makes jobs of 20 min; 3 would take 4 hours" in caplog.text
+    assert "predict.mvoxel_per_job: 3.5 makes jobs of 20 min" in caplog.text  # 105 Mvoxel
+
+
+@pytest.mark.parametrize(
+    ("minutes", "jobs", "said"),
+    [(600.0, 300, "predict.jobs: 30 "), (600.0, 2, "predict.jobs: 30 "), (600.0, 30, ""), (1.0, 1, ""), (0.0, 9, "")],
+)
+def test_jobs_that_are_too_short_or_too_long_say_what_to_set(minutes, jobs, said, caplog):
+    for job in (0, 1):
+        warn_of_length({"minutes": minutes}, 1000, job, jobs)
+    assert len(caplog.records) == bool(said)
+    assert said in caplog.text
 
 
 def test_a_gpu_and_narrow_types_are_faster():
     task = make_task()
     minutes = [
-        estimate_needs(replace(task, **options), (64, 64, 64), windows=9000, computed=9000)["runtime_min"]
+        estimate_needs(replace(task, **options), (64, 64, 64), windows=9000, computed=9000)["minutes"]
         for options in ({}, {"precision": "bfloat16"}, {"device": "cuda"})
     ]
     assert minutes == sorted(minutes, reverse=True)

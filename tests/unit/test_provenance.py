@@ -25,7 +25,7 @@ def package(tmp_path, monkeypatch):
 
 
 def code_of_decode():
-    for cached in (provenance._tree, provenance._imports, provenance._code, provenance.code_of):
+    for cached in (provenance._facts, provenance.code_of):
         cached.cache_clear()
     return provenance.code_of("decode")
 

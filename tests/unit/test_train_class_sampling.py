@@ -1,7 +1,6 @@
 """Balanced classes: each drawn equally often, in a patch that holds some of it, whatever the sizes of crops."""
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 
 from connectomake.config.augment import AugmentConfig, FlipConfig, RotateConfig
 from connectomake.config.train import TrainConfig
-from connectomake.errors import ConfigError
 from connectomake.geometry import BlockGrid, Box
 from connectomake.targets.combinations import Combinations
 from connectomake.targets.registry import Targets
@@ -150,6 +148,5 @@ def test_flat_patches_hold_the_class_too():
 
 
 def test_only_classes_by_name_are_balanced():
-    box = replace(box_of(np.ones((16, 16, 64), np.int32)), combinations=None)
-    with pytest.raises(ConfigError, match=r"balance: classes.*expected train\.targets\.classes\.named; got affinity"):
-        patches_of([box], targets={})
+    with pytest.raises(ValueError, match=r"sampling\.balance: classes needs targets\.classes\.named"):
+        train_settings(targets={})

@@ -57,5 +57,11 @@ def test_blocks_as_jobs_give_the_labels_of_the_whole(snakemake, kill_snakemake_w
     (best,) = tmp_path.glob("results/decode/**/best.yaml")
     assert yaml.safe_load(best.read_text())["threshold"] in TUNED["decode.tune.thresholds"]
     assert not list(tmp_path.glob("results/decode/**/parts"))
+    # Neither again nor with another number of jobs is anything made that is there.
+    settings = yaml.safe_load(config.read_text())
+    settings["override"]["predict.jobs"] = "auto"
+    for name in ("blocks", "tuned"):
+        settings["experiments"][name]["override"]["decode.jobs"] = 2
+    config.write_text(yaml.safe_dump(settings))
     again = snakemake("segment", "--configfile", config, "-n")
     assert "Nothing to be done" in again.stdout + again.stderr

@@ -37,6 +37,6 @@ def test_several_nodes_are_asked_of_slurm(snakemake, small_config):
     planned = snakemake("--configfile", config, "-n", "-p", "--until", "train_on_nodes")
     assert planned.returncode == 0, planned.stderr
     said = planned.stdout + planned.stderr
-    assert "srun --nodes 2 --ntasks 2 --ntasks-per-node 1" in said
+    assert "srun --nodes 2 --ntasks 2 --kill-on-bad-exit=1" in said
     assert "--nnodes 2" in said
     assert "--gres gpu:4" in said

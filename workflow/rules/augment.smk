@@ -21,8 +21,8 @@ rule draw_augmentations:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(10),
     params:
         cfg=settings("train"),
         augment=settings("train", "augment"),

@@ -21,8 +21,8 @@ rule autoconfigure_training:
         ENVIRONMENT
     threads: 8
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=30,
+        mem_mb=per_attempt(16000),
+        runtime=per_attempt(30),
         gpu=lambda wildcards: gpus_of(first_trained_by(wildcards.preset).settings["train"]),
     params:
         preset=lambda wildcards: wildcards.preset,

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 PROJECT = Path(workflow.basedir)
@@ -15,8 +16,8 @@ from connectomake.config.predict import TRAINED
 from connectomake.config.variants import index_variants, load_run, read_run
 from connectomake.errors import ConnectomakeError
 from connectomake.lock import free_dead_lock, sign_in
+from connectomake.cluster.orphans import cancel_orphans
 from connectomake.provenance import code_of
-from connectomake.volumes.checks import check_source, locate
 
 WILDCARDS = dict.fromkeys([*CHAIN, *FORKS, "synth", "volume", "experiment"], "[^/]+") | dict.fromkeys(
     ["seed", "job", "jobs"], r"\d+"
@@ -43,6 +44,8 @@ def check_volumes(variant):
     data = variant.settings["data"]
     if data.cellmap is not None and data.cellmap.generate:
         return
+    from connectomake.volumes.checks import check_source  # loads numpy, which no job needs to start
+
     for name, source in data.volumes.items():
         key = f"config/data/{variant.presets['data']}.yaml: volumes.{name}"
         shape_zyx = check_source(source, data.folder, key, missing=data.missing)
@@ -50,14 +53,23 @@ def check_volumes(variant):
             check_patch_fits(variant, name, shape_zyx)
 
 
+def locate(path, folder=""):
+    """Give the path that a config means; see `connectomake.volumes.checks.locate`."""
+    from connectomake.volumes.checks import locate as found  # as above
+
+    return found(path, folder)
+
+
 def settings(stage, part=None):
     """Give a stage's settings as plain values, to the rule that has the stage's id as a wildcard."""
+    return lambda wildcards: plain_settings(stage, getattr(wildcards, stage), part or stage)
 
-    def of(wildcards):
-        chosen = INDEX[stage, getattr(wildcards, stage)].settings[part or stage]
-        return chosen.model_dump(mode="json")
 
-    return of
+@cache  # of thousands of jobs
+def plain_settings(stage, stage_id, part):
+    """Give settings without how many jobs there are: another number must not make what is made already again."""
+    chosen = INDEX[stage, stage_id].settings[part]
+    return chosen.model_dump(mode="json", exclude={"jobs", "mvoxel_per_job"})
 
 
 def code(*modules):
@@ -74,17 +86,6 @@ def folder(stage, volume=True, top=None):
 def log_of(rule, stage, volume=True):
     """Give the path of a rule's log: the same wildcards as the stage's folder, in a folder of the rule's own."""
     return f"{folder(stage, volume, top=os.path.join('log', rule))}.log"
-
-
-def markers_of(stage, kind=""):
-    """Name what the n jobs of a stage over one volume write when they are done."""
-
-    def of(wildcards):
-        jobs = settings(stage)(wildcards)["jobs"]
-        pattern = f"{folder(stage)}/jobs/{kind}{{job}}-of-{{jobs}}.json"
-        return expand(pattern, **wildcards, job=range(jobs), jobs=jobs)
-
-    return of
 
 
 def ids_where(stage, condition):
@@ -111,3 +112,8 @@ wildcard_constraints:
 if workflow.is_main_process:
     free_dead_lock(STATE)
     sign_in(STATE)
+
+
+onstart:
+    refuse_jobs()
+    cancel_orphans(STATE)

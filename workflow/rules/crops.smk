@@ -20,8 +20,8 @@ rule make_challenge:
         ENVIRONMENT
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(60),
     params:
         cfg=challenge_settings,
         phantoms=challenge_phantoms,
@@ -46,8 +46,8 @@ rule ingest_crop:
         ENVIRONMENT
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(120),
     params:
         source=lambda wildcards: source_of(wildcards).model_dump(mode="json"),
         cfg=challenge_settings,
@@ -77,8 +77,8 @@ checkpoint split_crops:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(10),
     params:
         cfg=settings("split"),
         code=code("split", "cellmap"),
@@ -104,8 +104,8 @@ rule draw_class_voxels:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(10),
     params:
         code=code("draw.class_voxels"),
     message:

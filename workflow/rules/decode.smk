@@ -26,8 +26,8 @@ rule tune_decoding:
         ENVIRONMENT
     threads: 8
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=240,
+        mem_mb=per_attempt(16000),
+        runtime=per_attempt(240),
     params:
         cfg=settings("decode"),
         measure=settings("decode", "measure"),
@@ -54,8 +54,8 @@ rule decode_affinities:
         ENVIRONMENT
     threads: 8
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=120,
+        mem_mb=per_attempt(16000),
+        runtime=per_attempt(120),
     params:
         cfg=settings("decode"),
         code=code("decode"),

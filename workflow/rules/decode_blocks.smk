@@ -21,12 +21,12 @@ rule label_blocks:
     threads: 2
     resources:
         mem_mb=block_memory_mb,
-        runtime=120,
+        runtime=per_attempt(120),
     params:
         labels=f"{folder('decode')}/labels.zarr",
         cfg=settings("decode"),
-        job=lambda wildcards: int(wildcards.job),
-        jobs=lambda wildcards: int(wildcards.jobs),
+        job="{job}",
+        jobs="{jobs}",
         code=code("decode"),
     message:
         "labelling blocks of {wildcards.volume}, job {wildcards.job} of {wildcards.jobs}"
@@ -47,8 +47,8 @@ rule stitch_blocks:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=120,
+        mem_mb=per_attempt(8000),
+        runtime=per_attempt(120),
     params:
         labels=f"{folder('decode')}/labels.zarr",
         cfg=settings("decode"),
@@ -66,19 +66,19 @@ rule relabel_blocks:
         affinities=rules.finish_prediction.output.done,
         stitched=rules.stitch_blocks.output.stitched,
     output:
-        marker=temp(f"{folder('decode')}/jobs/relabel-{{job}}-of-{{jobs}}.json"),
+        marker=f"{folder('decode')}/jobs/relabel-{{job}}-of-{{jobs}}.json",
     log:
         f"{folder('decode', top='log/relabel_blocks')}/{{job}}-of-{{jobs}}.log",
     conda:
         ENVIRONMENT
     resources:
         mem_mb=block_memory_mb,
-        runtime=120,
+        runtime=per_attempt(120),
     params:
         labels=f"{folder('decode')}/labels.zarr",
         cfg=settings("decode"),
-        job=lambda wildcards: int(wildcards.job),
-        jobs=lambda wildcards: int(wildcards.jobs),
+        job="{job}",
+        jobs="{jobs}",
         code=code("decode"),
     message:
         "relabelling blocks of {wildcards.volume}, job {wildcards.job} of {wildcards.jobs}"
@@ -102,8 +102,8 @@ rule finish_labels:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(30),
     params:
         cfg=settings("decode"),
         code=code("decode"),

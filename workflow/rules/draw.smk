@@ -23,8 +23,8 @@ rule draw_curves:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(10),
     params:
         title=lambda wildcards: f"{wildcards.data}, {wildcards.train}",
         code=code("draw.curves"),
@@ -58,8 +58,8 @@ rule draw_slices:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(30),
     params:
         title=lambda wildcards: wildcards.decode,
         code=code("draw.slices"),
@@ -92,8 +92,8 @@ rule draw_metrics:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(10),
     params:
         title=lambda wildcards: wildcards.experiment,
         code=code("draw.results", "draw.page"),
@@ -119,8 +119,8 @@ rule draw_overview:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=per_attempt(8000),
+        runtime=per_attempt(30),
     params:
         title=lambda wildcards: wildcards.experiment,
         code=code("draw.overview"),

@@ -23,8 +23,8 @@ rule link_neuroglancer:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
         results=lambda wildcards: RESULTS,
         code=code("view"),
@@ -59,8 +59,8 @@ rule draw_errors:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(30),
     params:
         title=lambda wildcards: wildcards.decode,
         code=code("draw.errors"),
@@ -88,8 +88,8 @@ rule gather_errors:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
         variants=lambda wildcards: [variant.name for variant, _ in measurements(wildcards.experiment)],
         volumes=lambda wildcards: [volume for _, volume in measurements(wildcards.experiment)],

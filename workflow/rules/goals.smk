@@ -1,6 +1,11 @@
 """What the targets, the report and a training ask for, of each experiment. No rules."""
 
-EXPERIMENT_FIGURES = ("metrics.tsv", "metrics.html", "metrics.png", "errors.html", "overview.png")
+from snakemake.settings.types import Quietness
+
+from connectomake.config.listing import list_variants
+
+TABLES = ("metrics.tsv", "metrics.html", "metrics.png")
+MEASURED_FIGURES = ("errors.html", "overview.png")
 
 
 def curves(variant):
@@ -17,7 +22,8 @@ def augmentations(variant):
 def report_of(*experiments):
     """Give everything that the page shows of some experiments."""
     shown = [variant for variant in VARIANTS if variant.experiment in experiments]
-    figures = [f"{RESULTS}/report/{v.experiment}/{name}" for v in shown if measured(v) for name in EXPERIMENT_FIGURES]
+    figures = [f"{RESULTS}/report/{v.experiment}/{name}" for v in shown if numbers_of(v) for name in TABLES]
+    figures += [f"{RESULTS}/report/{v.experiment}/{name}" for v in shown if measured(v) for name in MEASURED_FIGURES]
     figures += [f"{RESULTS}/report/{variant.experiment}/settings.yaml" for variant in shown]
     figures += [path for variant in shown for path in curves(variant)]
     figures += [path for variant in shown for path in augmentations(variant)]
@@ -34,6 +40,19 @@ def report_of(*experiments):
     ]
     figures += [path for v in shown if is_challenge(v) for path in [class_voxels(v), *submitted_files(v)]]
     return list(dict.fromkeys(figures))
+
+
+def numbers_of(variant):
+    """Give the files with the numbers of a variant: those of each volume, or the scores of a challenge."""
+    if is_challenge(variant):
+        own = f"{RESULTS}/submit/{variant.chain('submit')}"
+        return [f"{own}/{part}.score.json" for part in scored_parts(variant)]
+    return [path_of("measure", "metrics.json", variant, volume) for volume in measured(variant)]
+
+
+def numbers(experiment):
+    """Give every variant of an experiment with each of the files that hold its numbers."""
+    return [(variant, path) for variant in variants_of(experiment) for path in numbers_of(variant)]
 
 
 def class_voxels(variant):
@@ -67,15 +86,35 @@ def all_labels():
 
 
 def all_numbers():
-    """Give the numbers of every experiment: the table of metrics, and the scores of a challenge."""
-    tables = [f"{RESULTS}/report/{v.experiment}/metrics.tsv" for v in VARIANTS if measured(v)]
-    scores = [
-        f"{RESULTS}/submit/{v.chain('submit')}/{part}.score.json"
-        for v in VARIANTS
-        if is_challenge(v)
-        for part in scored_parts(v)
-    ]
-    return list(dict.fromkeys(tables + scores))
+    """Give the table of numbers of every experiment: metrics, or the scores of a challenge."""
+    return list(dict.fromkeys(f"{RESULTS}/report/{v.experiment}/metrics.tsv" for v in VARIANTS if numbers_of(v)))
+
+
+def stage_files(stage, variant):
+    """Name what is there once a variant has been through a stage; nothing where it does not go through it."""
+    ours, ingested = not is_challenge(variant), f"{RESULTS}/ingest/{variant.ids['data']}"
+    stores = {"predict": "affinities.zarr/zarr.json", "decode": "labels.zarr/zarr.json"}
+    if stage in stores and (ours or stage == "predict"):
+        return [path_of(stage, stores[stage], variant, volume) for volume in segmented(variant)]
+    if stage == "data":
+        return [f"{ingested}/{volume}/volume.json" for volume in variant.settings["data"].volumes]
+    if stage == "train":
+        return [f"{RESULTS}/train/{variant.chain('train')}/model.ckpt"] * is_trained(variant)
+    if stage == "measure" and ours:
+        return numbers_of(variant)
+    return submitted_files(variant) if stage == "submit" and not ours else []
+
+
+def say_what_runs():
+    """Say in a dry run which variants there are, what they share, and what is new; stderr leaves the list of jobs whole."""
+
+    def is_there(stage, variant):
+        files = stage_files(stage, variant)
+        return all(map(os.path.exists, files)) if files else None
+
+    output = workflow.output_settings
+    if workflow.is_main_process and output.dryrun and Quietness.ALL not in (output.quiet or ()):
+        print(*list_variants(VARIANTS, is_there), sep="\n", file=sys.stderr)
 
 
 def demo_page(wildcards):

@@ -21,8 +21,8 @@ rule ingest_volume:
         ENVIRONMENT
     threads: 4
     resources:
-        mem_mb=lambda wildcards, threads: 1024 * (threads + 1),
-        runtime=240,
+        mem_mb=lambda wildcards, threads, attempt: 1024 * (threads + 1) * attempt,
+        runtime=per_attempt(240),
     params:
         source=lambda wildcards: source_of(wildcards).model_dump(mode="json"),
         name=lambda wildcards: wildcards.volume,

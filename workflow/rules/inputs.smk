@@ -1,5 +1,7 @@
 """Which files a rule reads, where that depends on the data config or on the experiment. No rules."""
 
+from connectomake.volumes.sources import is_remote
+
 
 def source_of(wildcards):
     """Give the source of the volume that the wildcards `data` and `volume` name."""
@@ -73,7 +75,7 @@ def phantom_settings(wildcards):
 
 
 def ingest_files(wildcards):
-    """Name the files of a volume, so that a changed file is ingested again."""
+    """Name the files of a volume, so that a changed file is ingested again; a change behind a URL is not seen."""
     source = source_of(wildcards)
     if source.phantom is not None:
         stores = phantom_folder(wildcards)
@@ -82,7 +84,8 @@ def ingest_files(wildcards):
             "labels": f"{stores}/labels.zarr/zarr.json",
         }
     named = {"raw_file": source.raw, "labels_file": source.labels}
-    return {name: file_of(path, wildcards) for name, path in named.items() if path is not None}
+    files = {name: file_of(path, wildcards) for name, path in named.items() if path is not None}
+    return {name: file for name, file in files.items() if not is_remote(file)}
 
 
 def skeleton_files(wildcards):

@@ -1,14 +1,15 @@
-"""Measure: compare every segmentation with the skeletons and labels of its volume.
+"""Measure: compare every segmentation with the skeletons and labels of its volume, and the variants of an experiment.
 
 in   labels.zarr, volume.json, skeletons.npz
 out  results/measure/.../{measure}/{volume}/metrics.json, skeletons.tsv, errors.tsv
-     results/report/{experiment}/metrics.tsv       one row per variant and volume
-     results/report/{experiment}/comparison.tsv    one row per setting and metric: mean and spread over volumes and seeds
-     results/report/{experiment}/metrics.json      both, and the best setting by each leading number
+     results/report/{experiment}/metrics.tsv       one row per variant and volume; of a challenge, its scores
+     results/report/{experiment}/comparison.tsv    one row per setting, number and role: mean and spread over volumes and seeds
+     results/report/{experiment}/metrics.json      both, and the best setting by each leading number, on validation volumes
 """
 
 if workflow.is_main_process:
     check_backends()
+    say_what_runs()
 
 
 rule measure_segmentation:
@@ -28,7 +29,7 @@ rule measure_segmentation:
     threads: 4
     resources:
         mem_mb=lambda wildcards, threads, attempt: measuring_memory_mb(wildcards, threads) * attempt,
-        runtime=60,
+        runtime=per_attempt(60),
     params:
         cfg=settings("measure"),
         code=code("measure"),
@@ -41,7 +42,7 @@ rule measure_segmentation:
 rule compare_variants:
     """Gather the numbers of all variants of an experiment and name the best."""
     input:
-        metrics=lambda wildcards: measured_files(wildcards.experiment, "measure", "metrics.json"),
+        metrics=lambda wildcards: [path for _, path in numbers(wildcards.experiment)],
     output:
         table=f"{RESULTS}/report/{{experiment}}/metrics.tsv",
         comparison=f"{RESULTS}/report/{{experiment}}/comparison.tsv",
@@ -51,10 +52,10 @@ rule compare_variants:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
-        variants=lambda wildcards: [variant.name for variant, _ in measurements(wildcards.experiment)],
+        variants=lambda wildcards: [variant.name for variant, _ in numbers(wildcards.experiment)],
         code=code("measure.compare"),
     message:
         "comparing the variants of {wildcards.experiment}"

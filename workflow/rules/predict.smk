@@ -23,8 +23,8 @@ rule plan_prediction:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(30),
     params:
         store=PREDICT_STORE,
         cfg=settings("predict"),
@@ -51,14 +51,14 @@ rule predict_affinities:
         ENVIRONMENT
     threads: PREDICT_THREADS
     resources:
-        mem_mb=planned("mem_mb"),
-        runtime=planned("runtime_min"),
+        mem_mb=predicting_mb,
+        runtime=predicting_minutes,
         gpu=lambda wildcards: int(settings("predict")(wildcards)["device"] != "cpu"),
     params:
         store=PREDICT_STORE,
         cfg=settings("predict"),
-        job=lambda wildcards: int(wildcards.job),
-        jobs=lambda wildcards: int(wildcards.jobs),
+        job="{job}",
+        jobs="{jobs}",
     message:
         "predicting {wildcards.volume}, job {wildcards.job} of {wildcards.jobs}"
     script:
@@ -77,8 +77,8 @@ rule finish_prediction:
         ENVIRONMENT
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(60),
     message:
         "prediction of {wildcards.volume} is complete"
     script:
@@ -108,8 +108,8 @@ rule check_prediction:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(60),
     params:
         title=lambda wildcards: wildcards.predict,
         code=code("predict.check", "draw.prediction"),

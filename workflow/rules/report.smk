@@ -15,8 +15,8 @@ rule write_settings:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(5),
     params:
         variants=lambda wildcards: {v.name: v.resolved() for v in variants_of(wildcards.experiment)},
     message:
@@ -42,8 +42,8 @@ rule report:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
     params:
         config=dict(config),
         snakefile=workflow.main_snakefile,
@@ -54,10 +54,28 @@ rule report:
         "../../scripts/write_report.py"
 
 
+rule rulegraph:
+    """Draw which rules the chosen experiments go through, as Mermaid text that GitHub and editors show as a picture."""
+    log:
+        f"{RESULTS}/log/rulegraph.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        page=f"{RESULTS}/report/rules.md",
+        config=dict(config),
+        snakefile=workflow.main_snakefile,
+    message:
+        "drawing the rules into {params.page}"
+    script:
+        "../../scripts/draw_rules.py"
+
+
 rule purge:
     """Show what each stage takes on the disk; with `--config purge=STAGE` remove it."""
     log:
         f"{RESULTS}/log/purge.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:

@@ -1,17 +1,19 @@
 """What rules ask of a machine, where that depends on settings or on a plan. No rules."""
 
 import json
-from math import prod
+from math import ceil
 
-from connectomake.config.decoders import OWN_BYTES_PER_VOXEL
+SNAKEMAKE_MB = 300  # a job on a cluster has two processes of Snakemake beside its own
+
+
+def per_attempt(number):
+    """Ask for as much again in each further attempt: megabytes, or minutes."""
+    return lambda wildcards, attempt: number * attempt
 
 
 def block_memory_mb(wildcards, attempt):
-    """Estimate the memory of decoding in blocks: this block, the next and the last one, with what surrounds them."""
-    cfg = INDEX["decode", wildcards.decode].settings["decode"]
-    halo_vx = max(cfg.block_halo_vx, cfg.fill_distance_vx * (cfg.fill != "none"))
-    bytes_per_voxel = 24 + OWN_BYTES_PER_VOXEL.get(cfg.decoder, 0)
-    return attempt * (500 + bytes_per_voxel * prod(side + 2 * halo_vx for side in cfg.block_zyx_vx) // 10**6)
+    """Give the memory of decoding in blocks."""
+    return attempt * (SNAKEMAKE_MB + INDEX["decode", wildcards.decode].settings["decode"].block_memory_mb)
 
 
 def measuring_memory_mb(wildcards, threads):
@@ -25,17 +27,25 @@ def decoding_crop_mb(wildcards, input, attempt):
         shape_zyx = json.load(file)["crop"]["shape_zyx"]
     from connectomake.submit.objects import estimate_mb  # needed where a challenge is submitted alone
 
-    return attempt * estimate_mb(shape_zyx)
+    return attempt * (SNAKEMAKE_MB + estimate_mb(shape_zyx))
 
 
-def planned(need):
-    """Give what the plan says that a job takes; more in each further attempt. Not known before the plan is made."""
+@cache  # of thousands of jobs
+def needs_of(plan, changed):
+    """Read what a prediction takes."""
+    with open(plan, encoding="utf-8") as file:
+        return json.load(file)["needs"]
 
-    def of(wildcards, input, attempt):
-        with open(input.plan, encoding="utf-8") as file:
-            return attempt * json.load(file)["needs"][need]
 
-    return of
+def predicting_mb(wildcards, input, attempt):
+    """Give the memory that the plan expects; more in each further attempt. Not known before the plan is made."""
+    return attempt * (SNAKEMAKE_MB + needs_of(input.plan, os.path.getmtime(input.plan))["mem_mb"])
+
+
+def predicting_minutes(wildcards, input, attempt):
+    """Give the time that a job's share takes at most; more in each further attempt."""
+    needs = needs_of(input.plan, os.path.getmtime(input.plan))
+    return attempt * ceil(needs["start_minutes"] + needs["most_minutes"] / int(wildcards.jobs))
 
 
 def measuring_environment(wildcards):

@@ -21,8 +21,8 @@ rule score_submission:
         ENVIRONMENT
     threads: 4
     resources:
-        mem_mb=8000,
-        runtime=480,
+        mem_mb=per_attempt(8000),
+        runtime=per_attempt(480),
     params:
         truth=part_truth,
         metric=lambda wildcards: settings("submit")(wildcards)["metric"],
@@ -68,8 +68,8 @@ rule draw_submission:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(30),
     params:
         truth=part_truth,
         code=code(
@@ -100,7 +100,7 @@ rule score_officially:
         "../../envs/cellmap.yaml"
     threads: 4
     resources:
-        mem_mb=32000,
+        mem_mb=per_attempt(32000),
         runtime=1440,
     params:
         truth=part_truth,

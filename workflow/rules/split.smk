@@ -20,8 +20,8 @@ rule make_datasplit:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
         cfg=settings("split"),
         data=sources,

@@ -23,7 +23,7 @@ rule decode_crop:
     threads: 2
     resources:
         mem_mb=decoding_crop_mb,
-        runtime=240,
+        runtime=per_attempt(240),
     params:
         cfg=settings("submit"),
         code=code("submit"),
@@ -45,8 +45,8 @@ rule pack_submission:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(240),
     params:
         largest_gb=lambda wildcards: settings("submit")(wildcards)["largest_gb"],
         code=code("submit.pack", "cellmap"),
@@ -69,8 +69,8 @@ rule check_submission:
         ENVIRONMENT
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(240),
     params:
         largest_gb=lambda wildcards: settings("submit")(wildcards)["largest_gb"],
         code=code("submit.check", "cellmap"),

@@ -18,8 +18,8 @@ rule make_phantom:
         ENVIRONMENT
     threads: 4
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=60,
+        mem_mb=per_attempt(8000),
+        runtime=per_attempt(60),
     params:
         cfg=phantom_settings,
         seed=lambda wildcards: int(wildcards.seed),

@@ -22,11 +22,11 @@ WRITE_SETTINGS = (
 # SIGUSR1 asks to stop, as SIGTERM does; torchrun has to pass it on.
 TORCHRUN = "torchrun --nproc-per-node {params.devices} --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 SRUN = (
-    "{resources.mpi} --nodes {resources.nodes} --ntasks {resources.tasks} --ntasks-per-node 1 "
+    "{resources.mpi} --nodes {resources.nodes} --ntasks {resources.tasks} --kill-on-bad-exit=1 "
     "--cpus-per-task {threads} {params.gpus}"
 )
 MEET = (
-    "--nnodes {resources.nodes} --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID "
+    "--nnodes {resources.tasks} --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID "
     "--rdzv-endpoint $(hostname):$((20000 + SLURM_JOB_ID % 20000))"
 )
 TRAIN_MODEL = (

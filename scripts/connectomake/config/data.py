@@ -46,7 +46,7 @@ class VolumeSource(Section):
     raw: str | None = Field(
         None,
         description="path of the images: HDF5 `file.h5::dataset`, TIFF, folder of TIFF or PNG slices, NIfTI, "
-        "Zarr, OME-Zarr `store.zarr` or `store.zarr::s1`",
+        "Zarr, OME-Zarr `store.zarr` or `store.zarr::s1`; Zarr also as a URL, `s3://bucket/store.zarr::s0` or `https://`",
     )
     labels: str | None = Field(
         None, description="path of the instance labels in any of these formats: integers, 0 = background, -1 = unknown"
@@ -117,7 +117,8 @@ class DataConfig(Section):
     description: str = Field("", description="what these data are, and where they come from")
     folder: str = Field(
         "",
-        description="folder that relative paths start from, by default the project's; `~` and `$NAME` are filled in",
+        description="folder or URL that relative paths start from, by default the project's; "
+        "`~` and `$NAME` are filled in",
     )
     missing: str = Field(
         "", description="what to do when the folder does not exist, such as where to download it; shown in the error"

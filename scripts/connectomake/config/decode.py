@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from connectomake.config.channels import ChannelName
 from connectomake.config.decoders import (
+    OWN_BYTES_PER_VOXEL,
     READS,
     SHARED,
     FlowDecoderConfig,
@@ -35,7 +37,7 @@ class DecodeConfig(Section):
     gives the voxels without an object to the objects around them.
     """
 
-    effort: ClassVar[frozenset[str]] = frozenset({"jobs"})
+    effort: ClassVar[frozenset[str]] = frozenset({"jobs", "mvoxel_per_job"})
 
     decoder: Literal["affinity_cc", "mutex_watershed", "waterz", "seeded_watershed", "flow", "semantic"] = Field(
         "affinity_cc",
@@ -105,7 +107,23 @@ class DecodeConfig(Section):
     chunk_zyx_vx: tuple[Voxels, Voxels, Voxels] = Field(
         (64, 64, 64), description="voxels read at once by whoever reads the labels (z, y, x)"
     )
-    jobs: PositiveInt = Field(1, description="jobs that the blocks of a volume are divided among (jobs)")
+    jobs: PositiveInt | Literal["auto"] = Field(
+        1,
+        description="jobs that the blocks of a volume are divided among (jobs); auto = as its size asks for: up to 500 "
+        "of mvoxel_per_job, for larger volumes longer ones",
+    )
+    mvoxel_per_job: PositiveFloat = Field(
+        10000.0,
+        description="work of one job where jobs: auto (million voxels); 10000 are some minutes of affinity_cc; "
+        "decoders that are ten times as slow want a tenth of it",
+    )
+
+    @property
+    def block_memory_mb(self) -> int:
+        """Memory of decoding in blocks (MB), estimated: this block, the next and the last, with what surrounds them."""
+        halo_vx = max(self.block_halo_vx, self.fill_distance_vx * (self.fill != "none"))
+        bytes_per_voxel = 24 + OWN_BYTES_PER_VOXEL.get(self.decoder, 0)
+        return 500 + bytes_per_voxel * prod(side + 2 * halo_vx for side in self.block_zyx_vx or ()) // 10**6
 
     def choose_channels(self, channels: Sequence[ChannelName]) -> tuple[int, ...]:
         """Choose the channels that the decoder reads.
@@ -163,7 +181,7 @@ class DecodeConfig(Section):
         """Refuse blocks that hold no whole number of chunks, or more voxels than a block's ids can count."""
         block = self.block_zyx_vx
         if block is None:
-            if self.jobs > 1 or self.block_halo_vx:
+            if self.jobs != 1 or self.block_halo_vx:
                 raise ValueError("jobs and block_halo_vx are nothing without blocks: set block_zyx_vx")
             return self
         if any(b % c for b, c in zip(block, self.chunk_zyx_vx, strict=True)):

@@ -16,10 +16,11 @@ from connectomake.config.compose import Preset, Presets, check_sweep, resolve
 from connectomake.config.crops import fill_crops
 from connectomake.config.data import DataConfig
 from connectomake.config.experiment import Experiment
-from connectomake.config.ids import join_names, name_settings
+from connectomake.config.ids import join_names, name_point, name_settings
 from connectomake.config.keys import Change, check_named, read_values, split_key
 from connectomake.config.section import Section
 from connectomake.config.stages import STAGES
+from connectomake.config.yaml_files import shorten
 from connectomake.errors import ConfigError
 
 CHAIN = ("data", "split", "train", "predict", "decode", "measure")
@@ -56,7 +57,7 @@ class Variant:
     experiment, description
         What it belongs to.
     point
-        Dotted key -> value of the sweep, here; empty where there is no sweep.
+        Dotted key -> value of the sweep, here; a stage alone -> its preset; empty where there is no sweep.
     presets
         Stage -> name of its preset.
     settings
@@ -79,7 +80,7 @@ class Variant:
     @property
     def name(self) -> str:
         """What tells it from the other variants of its experiment, for tables and plots: the values of the sweep."""
-        return ", ".join(f"{key}={value}" for key, value in self.point.items()) or self.experiment
+        return name_point(self.point) or self.experiment
 
     def chain(self, stage: str) -> str:
         """Give the ids up to a stage, as the folders that its results lie in.
@@ -130,7 +131,9 @@ class Expansion:
         self.own = self._changes("override")
         self.overrides = [*self.own, *overrides]
         self.sweeps = self._changes("sweep")
-        self.sweeps += [change for stage in self.names for change in self._sweep_of(self._preset(stage))]
+        swept = {change.stage for change in self.sweeps if not change.keys}
+        named = [self._preset(*item) for item in self.names.items() if item[0] not in swept]
+        self.sweeps += [change for preset in named for change in self._sweep_of(preset)]
         self._known: dict[Any, tuple[Section, str]] = {}
         self._filled: dict[int, DataConfig] = {}  # by identity: `_known` keeps what was read
 
@@ -158,10 +161,11 @@ class Expansion:
         return list(found.values())
 
     def _variant(self, point: Point) -> Variant:
+        presets = self.names | {change.stage: change.values[index] for change, index in point if not change.keys}
         settings: dict[str, Section] = {}
         names: dict[str, str] = {}
-        for stage in self.names:
-            settings[stage], names[stage] = self._settle(self._preset(stage), point)
+        for stage, name in presets.items():
+            settings[stage], names[stage] = self._settle(self._preset(stage, name), point)
         data = settings["data"] = self._fill(cast(DataConfig, settings["data"]))
         phantoms = {}
         for name in sorted(data.phantoms):
@@ -177,7 +181,7 @@ class Expansion:
         ids["train"] = join_names(names["train"], [names["augment"]] if names["augment"] != "default" else [])
         values = {change.dotted: change.values[index] for change, index in point}
         description = self.experiment.description
-        return Variant(self.source.name, description, values, self.names, settings, phantoms, ids)
+        return Variant(self.source.name, description, values, presets, settings, phantoms, ids)
 
     def _fill(self, data: DataConfig) -> DataConfig:
         """Give data with the crops of their challenge, looked up once."""
@@ -185,12 +189,12 @@ class Expansion:
             self._filled[id(data)] = fill_crops(data, f"config/data/{self.names['data']}.yaml")
         return self._filled[id(data)]
 
-    def _preset(self, stage: str) -> Preset:
-        return self.presets.get(stage, self.names[stage], f"{self.source.shown}: {stage}")
+    def _preset(self, stage: str, name: str) -> Preset:
+        return self.presets.get(stage, name, f"{self.source.shown}: {stage}")
 
     def _settle(self, preset: Preset, point: Point) -> tuple[Section, str]:
         """Give a stage's settings at a point of the sweep, and their id."""
-        here = [(change, index) for change, index in point if change.stage == preset.stage]
+        here = [(change, index) for change, index in point if change.stage == preset.stage and change.keys]
         key = (preset.stage, preset.name, tuple(index for _, index in here))
         if key not in self._known:
             own = [(change, 0) for change in self.overrides if change.stage == preset.stage]
@@ -211,10 +215,31 @@ class Expansion:
         if self.source.file is None:  # from --config, maybe: all values are text
             written = cast(dict[str, Any], read_values(written, source))
         several = check_sweep(written, source) if kind == "sweep" else {key: [written[key]] for key in sorted(written)}
-        return [
-            Change(*split_key(key, source), tuple(values), source, self.source.file, (kind, key))
-            for key, values in several.items()
-        ]
+        found = []
+        for key, values in several.items():
+            stage_and_keys = (key, ()) if kind == "sweep" and key in STAGES else split_key(key, source)
+            found.append(Change(*stage_and_keys, tuple(values), source, self.source.file, (kind, key)))
+            if not stage_and_keys[1]:
+                self._check_presets(found[-1])
+        return found
+
+    def _check_presets(self, sweep: Change) -> None:
+        """Refuse to sweep presets where the experiment names one, and values that name no plain preset."""
+        where = f"{sweep.source}: sweep of {sweep.stage!r}"
+        if sweep.stage in ("data", "synth"):
+            hint = "write one experiment for each" if sweep.stage == "data" else "sweep synth.KEY"
+            raise ConfigError(f"{where} compares results on different volumes", hint=hint)
+        if self.names[sweep.stage] != "default":
+            raise ConfigError(
+                f"{where}: the experiment names a preset as well",
+                got=self.names[sweep.stage],
+                hint="remove one of them",
+            )
+        for name in sweep.values:
+            if not isinstance(name, str):
+                raise ConfigError(where, expected=f"names of presets in config/{sweep.stage}", got=shorten(name))
+            if self._preset(sweep.stage, name).sweep:
+                raise ConfigError(f"{where}: the preset {name!r} has a sweep of its own", hint="name others")
 
     def _sweep_of(self, preset: Preset) -> list[Change]:
         """Read the sweep of a preset, whose keys start inside the stage."""
@@ -226,12 +251,13 @@ class Expansion:
 
     def _check_overlaps(self) -> None:
         """Refuse two sweeps of one setting, and a sweep of a setting that is overridden."""
-        for sweep, other in combinations(self.sweeps, 2):
+        sweeps = [sweep for sweep in self.sweeps if sweep.keys]  # a preset may be swept, and keys over it
+        for sweep, other in combinations(sweeps, 2):
             if sweep.overlaps(other):
                 raise ConfigError(
                     f"{sweep.source}: {sweep.dotted} is swept twice", got=f"{other.dotted} in {other.source}"
                 )
-        for sweep, other in product(self.sweeps, self.overrides):
+        for sweep, other in product(sweeps, self.overrides):
             if sweep.overlaps(other):
                 raise ConfigError(
                     f"{sweep.source}: {sweep.dotted} is swept and overridden",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from connectomake.config.section import Section
 
@@ -40,6 +40,8 @@ class RunConfig(Section):
     )
     results: str = Field("results", description="folder that everything is written to")
     purge: str = Field("", description="stages whose results `snakemake purge` removes, as in predict,decode")
+    plan_gpus: NonNegativeInt = Field(1, description="GPUs at a time that `snakemake plan` reckons with (GPUs)")
+    plan_cores: PositiveInt = Field(16, description="cores at a time that it reckons with (cores)")
     override: dict[str, Any] | list[str] | str | None = Field(
         None, description="single values that differ from every experiment: stage.key -> value, or text stage.key=value"
     )

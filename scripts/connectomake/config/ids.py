@@ -1,4 +1,4 @@
-"""Name settings: `preset`, or `preset@key=value,key=value` with what differs from the preset and nothing else.
+"""Name settings: `preset`, or `preset@key=value@key=value` with what differs from the preset and nothing else.
 
 Results are stored under these names, so two different settings never share one, and one setting has one name however it
 was written: `1e-3` or `0.001`, as a dotted key or nested, in any order. To that end a name is made from the checked
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,6 +24,7 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _KEY = re.compile(r"[A-Za-z0-9_-]+")
 _TAKEN = {"true", "false", "none", "x"}  # what true, false, null and the empty list are written as
 _ABSENT = "<absent>"
+_BETWEEN = "@"  # no comma: Snakemake separates wildcards by it when it tells a job on a cluster what to make
 
 Leaves = dict[tuple[str, ...], str]
 
@@ -41,8 +42,8 @@ def name_settings(preset: Preset, settings: Section) -> str:
     Returns
     -------
     str
-        ``default``, ``default@threshold=0.7`` or, where that cannot be written in 80 characters that are safe in a
-        path, ``default@`` and 10 hexadecimal digits of a hash.
+        ``default``, ``default@threshold=0.7`` or, where not all of it can be written in 80 characters that are safe in
+        a path, what can be and 10 hexadecimal digits of a hash of all: ``default@max_steps=600@85c94eeffd``.
 
     Examples
     --------
@@ -51,11 +52,18 @@ def name_settings(preset: Preset, settings: Section) -> str:
     changed = _changes(preset.settings, settings)
     if not changed:
         return preset.name
-    readable = _readable(_fewest(preset, settings, changed))
-    if readable is not None and len(preset.name) + 1 + len(readable) <= LONGEST:
-        return f"{preset.name}@{readable}"
+    room = LONGEST - len(preset.name) - 1
+    entries = _fewest(preset, settings, changed)
+    parts = _readable(entries)
+    if parts and len(parts) == len(entries) and len(_BETWEEN.join(parts)) <= room:
+        return _BETWEEN.join([preset.name, *parts])
     plain = json.dumps(sorted([list(keys), value] for keys, value in changed.items()))
-    return f"{preset.name}@{hashlib.sha256(plain.encode()).hexdigest()[:10]}"
+    digits = hashlib.sha256(plain.encode()).hexdigest()[:10]
+    kept: list[str] = []
+    for part in parts:
+        if len(_BETWEEN.join([*kept, part, digits])) <= room:
+            kept.append(part)
+    return _BETWEEN.join([preset.name, *kept, digits])
 
 
 def join_names(name: str, parts: Sequence[str]) -> str:
@@ -67,6 +75,58 @@ def join_names(name: str, parts: Sequence[str]) -> str:
     'gpu@seed=1+sections'
     """
     return "+".join([name, *sorted(parts)])
+
+
+def name_point(point: Mapping[str, Any]) -> str:
+    """Name a point of a sweep for people: each key by its end, two parts at most and no stage where that will do.
+
+    Parameters
+    ----------
+    point
+        Dotted key -> value.
+
+    Returns
+    -------
+    str
+        Without a comma or a space inside of a value; empty for no point.
+
+    Examples
+    --------
+    >>> name_point({"train.optimizer.learning_rate": 0.001, "decode.threshold": 0.5, "augment": "heavy"})
+    'optimizer.learning_rate=0.001, threshold=0.5, augment=heavy'
+    >>> name_point({"train.seed": 1, "split.seed": 2, "train.patch_zyx_vx": [16, 64, 64]})
+    'train.seed=1, split.seed=2, patch_zyx_vx=16x64x64'
+    >>> name_point({"train.losses": [{"loss": "bce"}, {"loss": "dice", "weight": 0.5}]})
+    'losses=bce;(loss:dice;weight:0.5)'
+    """
+    return ", ".join(f"{_shorten_key(key, point)}={_say(value)}" for key, value in point.items())
+
+
+def _shorten_key(key: str, among: Iterable[str]) -> str:
+    """Give the last two parts of a key without its stage, and more where another key ends the same."""
+    parts = key.split(".")
+    others = [other.split(".") for other in among if other != key]
+    for length in range(min(2, max(len(parts) - 1, 1)), len(parts)):
+        if not any(other[-length:] == parts[-length:] for other in others):
+            return ".".join(parts[-length:])
+    return key
+
+
+def _say(value: Any) -> str:
+    """Write any value in few signs."""
+    if isinstance(value, Mapping):
+        return ";".join(f"{key}:{_say(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        plain = _write(list(value))
+        return plain or ";".join(_say_item(item) for item in value)
+    return _write(value) or re.sub(r"[,\s]+", "_", str(value))
+
+
+def _say_item(item: Any) -> str:
+    """Write an item of a list: of a mapping of one thing, only this; other mappings in brackets."""
+    if isinstance(item, Mapping):
+        return _say(next(iter(item.values()))) if len(item) == 1 else f"({_say(item)})"
+    return _say(item)
 
 
 def _changes(before: Section, after: Section) -> Leaves:
@@ -106,12 +166,10 @@ def _gives(preset: Preset, entries: Leaves, settings: Section) -> bool:
         return False
 
 
-def _readable(entries: Leaves) -> str | None:
-    """Write the entries as key=value,key=value; None where that would be ambiguous or unsafe in a path."""
-    written = [(keys, _write(json.loads(value))) for keys, value in entries.items()]
-    if not written or any(text is None or not all(map(_KEY.fullmatch, keys)) for keys, text in written):
-        return None
-    return ",".join(f"{'.'.join(keys)}={text}" for keys, text in sorted(written))
+def _readable(entries: Leaves) -> list[str]:
+    """Write entries as key=value, sorted; without those that would be ambiguous or unsafe in a path."""
+    written = [(keys, _write(json.loads(value))) for keys, value in sorted(entries.items())]
+    return [f"{'.'.join(keys)}={text}" for keys, text in written if text is not None and all(map(_KEY.fullmatch, keys))]
 
 
 def _write(value: Any) -> str | None:

@@ -20,6 +20,8 @@ HIGHEST_IS_BEST = {
     "mean_dice": True,
 }
 """The numbers that results are ranked or settings chosen by, and whether high is good."""
+CHOOSING = "validate"
+"""The role of the volumes that settings are chosen by. What is chosen by test volumes says nothing about others."""
 
 VoxelMetric = Literal["voi", "adapted_rand", "matching", "foreground", "classes", "clefts"]
 Backend = Literal["own", "funlib", "both"]

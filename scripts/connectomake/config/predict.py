@@ -19,7 +19,9 @@ Channel = Annotated[int, Field(ge=0)]
 class PredictConfig(Section):
     """Overlapping windows, blended, written block by block."""
 
-    effort: ClassVar[frozenset[str]] = frozenset({"batch", "codec_pipeline", "device", "jobs", "memory_gb"})
+    effort: ClassVar[frozenset[str]] = frozenset(
+        {"batch", "codec_pipeline", "device", "jobs", "memory_gb", "mvoxel_per_job"}
+    )
 
     checkpoints: tuple[str, ...] = Field(
         (TRAINED,),
@@ -97,7 +99,16 @@ class PredictConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the network runs; auto = a GPU if there is one"
     )
-    jobs: PositiveInt = Field(1, description="jobs that a volume is divided among (jobs)")
+    jobs: PositiveInt | Literal["auto"] = Field(
+        1,
+        description="jobs that a volume is divided among (jobs); auto = as its size, or that of its region, asks for: "
+        "up to 500 of mvoxel_per_job, for larger volumes longer ones, and one for each crop of a challenge",
+    )
+    mvoxel_per_job: PositiveFloat = Field(
+        1000.0,
+        description="work of one job where jobs: auto (million voxels); 1000 are 17 minutes at 1 Mvoxel/s; the log of "
+        "plan_prediction says what suits the network",
+    )
 
     @model_validator(mode="after")
     def _check_blocks(self) -> Self:

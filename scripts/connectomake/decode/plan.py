@@ -127,7 +127,7 @@ def plan_blocks(affinities: Path, labels: Path, cfg: DecodeConfig, *, code: str 
     settings = {
         "affinities": hash_settings(attributes),
         "shape_zyx": volume.shape_zyx,
-        "decode": cfg.model_dump(mode="json", exclude={"jobs", "tune"}),
+        "decode": cfg.model_dump(mode="json", exclude={*cfg.effort, "tune"}),
         "code": code,
     }
     blocks = BlockGrid(volume.shape_zyx, to_triple(cfg.block_zyx_vx))

@@ -130,7 +130,7 @@ def describe_labels(cfg: DecodeConfig, n_objects: int, attributes: Mapping[str, 
         "decoder": cfg.decoder,
         "threshold": cfg.threshold,
         "n_objects": n_objects,
-        "settings": cfg.model_dump(mode="json", exclude={"jobs"}),
+        "settings": cfg.model_dump(mode="json", exclude=set(cfg.effort)),
         "checkpoint_hash": attributes.get("checkpoint_hash"),
         **{key: attributes[key] for key in PASSED_ON if key in attributes},
     }

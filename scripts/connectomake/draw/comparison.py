@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from connectomake.config.measure import CHOOSING
 from connectomake.draw.tables import Table, best_rows, settings_in, shorten_ids, swept_key, without_setting
 
 SPREADS = {
@@ -16,54 +17,61 @@ SPREADS = {
     "": "",
 }
 """Columns of comparison.tsv that a mean may be shown with, in words."""
+BOLD = "bold: the best on validation volumes; test volumes are shown, and choose nothing"
+NOTHING_CHOOSES = (
+    "nothing is marked as best: no validation volume was measured, and what test volumes choose says nothing"
+)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of an experiment with mean and spread of every number, over the volumes of one role.
+    """The settings of an experiment with mean and spread of every number, over the volumes of each role.
 
     Parameters
     ----------
-    names
-        The settings, in the order of the table.
-    role
-        The role of the volumes.
+    names, roles
+        A setting and the role of the volumes, in the order of the table: all settings on validation volumes first.
     spread
         What the spread is, in words; empty where no setting has any.
     are_pooled
         Whether a mean is over several values.
     means, spreads
-        Number -> (settings,) float64; NaN where a setting has none.
-    is_complete
-        Number -> (settings,) bool: measured on all volumes, with all seeds; only these can be best.
+        Number -> (rows,) float64; NaN where there is none.
+    is_ranked
+        Number -> (rows,) bool: on validation volumes, measured on all of them, with all seeds; only these can be best.
     """
 
     names: list[str]
-    role: str
+    roles: list[str]
     spread: str
     are_pooled: bool
     means: dict[str, np.ndarray]
     spreads: dict[str, np.ndarray]
-    is_complete: dict[str, np.ndarray]
+    is_ranked: dict[str, np.ndarray]
 
     @classmethod
     def of_table(cls, comparison: Table) -> Settings:
-        """Take an experiment's comparison.tsv (`read_table`), one row per setting and number, apart."""
-        names = list(dict.fromkeys(comparison["setting"].tolist()))
+        """Take an experiment's comparison.tsv (`read_table`), one row per setting, number and role, apart."""
+        keys = list(zip(comparison["setting"].tolist(), comparison["role"].tolist(), strict=True))
+        row_of = {key: k for k, key in enumerate(dict.fromkeys(keys))}
+        names, roles = (list(part) for part in zip(*row_of, strict=True))
         column = _choose_spread(comparison)
         spread = comparison[column] if column else np.full(len(comparison["setting"]), np.nan)
-        row_of = {name: k for k, name in enumerate(names)}
-        at = np.array([row_of[name] for name in comparison["setting"].tolist()])
-        means, spreads, complete = {}, {}, {}
+        at = np.array([row_of[key] for key in keys])
+        means, spreads, ranked = {}, {}, {}
         for metric in np.unique(comparison["metric"]).tolist():
             here = comparison["metric"] == metric
             means[metric], spreads[metric] = np.full((2, len(names)), np.nan)
-            complete[metric] = np.zeros(len(names), bool)
+            ranked[metric] = np.zeros(len(names), bool)
             means[metric][at[here]] = comparison["mean"][here]
             spreads[metric][at[here]] = spread[here]
-            complete[metric][at[here]] = comparison["n_missing"][here] == 0
-        role, are_pooled = str(comparison["role"][0]), bool(comparison["n"].max() > 1)
-        return cls(names, role, SPREADS[column], are_pooled, means, spreads, complete)
+            ranked[metric][at[here]] = (comparison["n_missing"][here] == 0) & (comparison["role"][here] == CHOOSING)
+        return cls(names, roles, SPREADS[column], bool(comparison["n"].max() > 1), means, spreads, ranked)
+
+    @property
+    def can_choose(self) -> bool:
+        """Whether any validation volume was measured; where none was, nothing is best."""
+        return CHOOSING in self.roles
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,8 @@ class Row:
         The swept number; NaN without one.
     group
         Rows of a group compete for being the best.
+    role
+        The role of its volumes; only rows of validation volumes compete.
     runs
         Its rows of the table.
     setting
@@ -88,6 +98,7 @@ class Row:
     owner: str
     x: float
     group: str
+    role: str
     runs: np.ndarray
     setting: int | None
 
@@ -121,7 +132,7 @@ class Comparison:
         """
         settings = Settings.of_table(comparison)
         swept = swept_key(settings.names)
-        rows = [] if settings.are_pooled and len(settings.names) > 1 else _segmentations(table, swept)
+        rows = [] if settings.are_pooled and len(set(settings.names)) > 1 else _segmentations(table, swept)
         if settings.are_pooled:
             rows += _settings(table, settings, swept)
         return cls(table, settings, rows, swept)
@@ -150,11 +161,17 @@ class Comparison:
         return rows[np.isfinite(found)], found[np.isfinite(found)]
 
     def best(self, number: str, *, highest: bool) -> set[int]:
-        """Give the rows that are best in their group; settings that were not measured everywhere are out."""
-        middles, complete = self.middles(number), self.settings.is_complete.get(number)
-        out = [complete is not None and row.setting is not None and not complete[row.setting] for row in self.rows]
+        """Give the rows that are best in their group: of validation volumes, and settings measured on all of them."""
+        ranked = self.settings.is_ranked.get(number, np.zeros(len(self.settings.names), bool))
+        can_be = [row.role == CHOOSING if row.setting is None else ranked[row.setting] for row in self.rows]
         groups = np.array([row.group for row in self.rows])
-        return best_rows(np.where(out, np.nan, middles), groups, highest=highest)
+        return best_rows(np.where(can_be, self.middles(number), np.nan), groups, highest=highest)
+
+    def costs(self, number: str, *, highest: bool) -> np.ndarray:
+        """Give what sorts rows from the best to the worst; NaN without a number, and where others alone choose."""
+        middles = -self.middles(number) if highest else self.middles(number)
+        chooses = np.array([row.role == CHOOSING for row in self.rows])
+        return np.where(chooses | ~chooses.any(), middles, np.nan)
 
     def texts(self, number: str, digits: int) -> list[str]:
         """Write a number of every row, with its spread where it has one: 0.43 ± 0.02."""
@@ -180,7 +197,7 @@ def format_spread(middle: float, spread: float, digits: int) -> str:
 
 
 def name_rows(variants: list[str], volumes: list[str]) -> list[str]:
-    """Name each row by what tells it from the others: the parts of the variants' ids that vary, and the volume."""
+    """Name each row by what tells it from the others: the parts of the variants' ids that vary, and volume or role."""
     short = shorten_ids(variants)
     if len(set(short)) == 1:
         return volumes
@@ -203,22 +220,28 @@ def _segmentations(table: Table, swept: str | None) -> list[Row]:
     variants, volumes = table["variant"].tolist(), table["volume"].tolist()
     names = name_rows(variants, volumes)
     owners = name_rows([without_setting(v, swept) if swept else v for v in variants], volumes)
+    roles = table["role"].tolist()
     return [
-        Row(name, owners[k], _swept_value(variants[k], swept), volumes[k], np.array([k]), None)
+        Row(name, owners[k], _swept_value(variants[k], swept), volumes[k], roles[k], np.array([k]), None)
         for k, name in enumerate(names)
     ]
 
 
 def _settings(table: Table, settings: Settings, swept: str | None) -> list[Row]:
-    alone = len(settings.names) == 1
-    names = shorten_ids(settings.names)
-    owners = shorten_ids([without_setting(name, swept) if swept else name for name in settings.names])
-    pooled = table["role"] == settings.role
-    runs = [np.flatnonzero(pooled & (table["setting"] == name)) for name in settings.names]
-    values = [_swept_value(name, swept) for name in settings.names]
+    names, roles = settings.names, settings.roles
+    owners = name_rows([without_setting(name, swept) if swept else name for name in names], roles)
+    runs = [
+        np.flatnonzero((table["role"] == role) & (table["setting"] == name))
+        for name, role in zip(names, roles, strict=True)
+    ]
+    alone = len(set(names)) == 1
+    shown = name_rows([f"mean of {len(own)}" for own in runs] if alone else names, roles)
+    if alone and len(names) == 1:
+        shown = [f"mean of {len(runs[0])}"]
     return [
-        Row(f"mean of {len(runs[k])}" if alone else name, owners[k], values[k], "", runs[k], k)
+        Row(shown[k], owners[k], _swept_value(name, swept), f"mean, {roles[k]}", roles[k], runs[k], k)
         for k, name in enumerate(names)
+        if not alone or len(runs[k]) > 1
     ]
 
 

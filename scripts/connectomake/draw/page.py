@@ -8,7 +8,8 @@ from html import escape
 
 import numpy as np
 
-from connectomake.draw.comparison import Settings, format_spread
+from connectomake.config.measure import CHOOSING
+from connectomake.draw.comparison import BOLD, NOTHING_CHOOSES, Settings, format_spread
 from connectomake.draw.tables import Table, best_rows, shorten_ids
 
 STYLE = """
@@ -33,6 +34,9 @@ class Number:
 
 
 NUMBERS = {
+    "overall_score": Number("overall score", high_is_good=True),
+    "overall_instance_score": Number("instance classes", high_is_good=True),
+    "overall_semantic_score": Number("semantic classes", high_is_good=True),
     "nerl": Number("NERL", high_is_good=True),
     "nerl_5": Number("NERL-5", high_is_good=True),
     "nerl_20": Number("NERL-20", high_is_good=True),
@@ -63,6 +67,8 @@ NUMBERS = {
     "n_truth_objects": Number("truth objects", 1, 0),
 }
 """The columns shown, in order; whatever else was measured is in metrics.tsv and comparison.tsv."""
+CLASS_SCORE = "score_"
+"""What columns with the score of a class of a challenge begin with; they are shown too."""
 
 
 def write_page(table: Table, comparison: Table, title: str) -> str:
@@ -78,7 +84,8 @@ def write_page(table: Table, comparison: Table, title: str) -> str:
         The heading.
     """
     settings = Settings.of_table(comparison)
-    body = (_of_settings(settings) if settings.are_pooled else "") + _of_segmentations(table)
+    body = f"<p>{escape(BOLD if settings.can_choose else NOTHING_CHOOSES).capitalize()}.</p>\n"
+    body += (_of_settings(settings) if settings.are_pooled else "") + _of_segmentations(table)
     if "nerl_5" in table:
         body += "<p>NERL-K: contacts of a skeleton and a segment of K nodes or fewer make no merger.</p>\n"
     return (
@@ -88,35 +95,40 @@ def write_page(table: Table, comparison: Table, title: str) -> str:
 
 
 def _of_settings(settings: Settings) -> str:
-    """Write a row per setting; best is the best mean among the settings that were measured on all volumes."""
-    columns = [("setting", _text_cells(shorten_ids(settings.names)))]
-    for name, number in NUMBERS.items():
-        if name in settings.means:
-            means, spreads = settings.means[name] / number.unit, settings.spreads[name] / number.unit
-            ranked = np.where(settings.is_complete[name], means, np.nan)
-            groups = np.zeros(len(means))
-            digits = max(number.digits, 1)  # a mean of counts is no count
-            texts = [format_spread(m, s, digits) for m, s in zip(means, spreads, strict=True)]
-            columns.append((number.heading, _number_cells(texts, _best(ranked, groups, number))))
-    said = f"Means over the volumes of role {settings.role}" + (f" ± {settings.spread}" if settings.spread else "")
-    note = "bold: the best mean of those measured on all of these volumes. All columns of spread are in comparison.tsv."
-    return f"<h2>Settings</h2>\n<p>{escape(said)}; {note}</p>\n{_table(columns, 1)}"
+    """Write a row per setting and role; best is the best mean among the settings measured on all validation volumes."""
+    columns = [("setting", _text_cells(shorten_ids(settings.names))), ("role", _text_cells(settings.roles))]
+    for name, number in _numbers_in(settings.means):
+        means, spreads = settings.means[name] / number.unit, settings.spreads[name] / number.unit
+        ranked = np.where(settings.is_ranked[name], means, np.nan)
+        groups = np.zeros(len(means))
+        digits = max(number.digits, 1)  # a mean of counts is no count
+        texts = [format_spread(m, s, digits) for m, s in zip(means, spreads, strict=True)]
+        columns.append((number.heading, _number_cells(texts, _best(ranked, groups, number))))
+    said = "Means over the volumes of each role" + (f" ± {settings.spread}" if settings.spread else "")
+    note = "only settings measured on all validation volumes can be best. All columns of spread are in comparison.tsv."
+    return f"<h2>Settings</h2>\n<p>{escape(said)}; {note}</p>\n{_table(columns, 2)}"
 
 
 def _of_segmentations(table: Table) -> str:
-    """Write a row per variant and volume; best is the best of each volume."""
+    """Write a row per variant and volume; best is the best of each validation volume."""
     variants = shorten_ids([str(variant) for variant in table["variant"]])
     columns = [("variant", _text_cells(variants))]
     columns += [(name, _text_cells(table[name])) for name in ("volume", "role")]
-    for name, number in NUMBERS.items():
-        if name in table and table[name].dtype.kind == "f":
+    for name, number in _numbers_in(table):
+        if table[name].dtype.kind == "f":
             texts = [format_spread(value, np.nan, number.digits) for value in table[name] / number.unit]
-            columns.append((number.heading, _number_cells(texts, _best(table[name], table["volume"], number))))
-    note = (
-        "One row for each variant and volume; bold: the best on that volume. "
-        "A perfect segmentation has NERL 1 and VOI 0."
-    )
+            ranked = np.where(table["role"] == CHOOSING, table[name], np.nan)
+            columns.append((number.heading, _number_cells(texts, _best(ranked, table["volume"], number))))
+    note = "One row for each variant and volume. A perfect segmentation has NERL 1 and VOI 0."
     return f"<h2>Segmentations</h2>\n<p>{note}</p>\n{_table(columns, 3)}"
+
+
+def _numbers_in(names: Iterable[str]) -> list[tuple[str, Number]]:
+    """Give what is shown of these columns, scores of classes last."""
+    there = list(names)
+    found = [(name, number) for name, number in NUMBERS.items() if name in there]
+    classes = sorted(name for name in there if name.startswith(CLASS_SCORE))
+    return found + [(name, Number(name.removeprefix(CLASS_SCORE), high_is_good=True)) for name in classes]
 
 
 def _table(columns: Sequence[tuple[str, Sequence[str]]], n_text: int) -> str:

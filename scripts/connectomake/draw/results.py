@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from connectomake.draw.comparison import Comparison
+from connectomake.draw.comparison import BOLD, NOTHING_CHOOSES, Comparison
 from connectomake.draw.figure import (
     FAINT,
     GRID,
@@ -35,6 +35,11 @@ ERRORS = (
 )
 SCORES = (
     (
+        Quantity("overall score of the challenge", "overall_score", most=1, high_is_good=True),
+        Quantity("score of instance classes", "overall_instance_score", most=1, high_is_good=True),
+        Quantity("score of semantic classes", "overall_semantic_score", most=1, high_is_good=True),
+    ),
+    (
         Quantity("NERL", "nerl", most=1, high_is_good=True),
         Quantity("adapted Rand error", "adapted_rand_error", most=1),
     ),
@@ -47,7 +52,7 @@ SCORES = (
         Quantity("Dice of foreground", "foreground_dice", most=1, high_is_good=True),
     ),
 )
-"""Of each line the first that was measured is drawn: paths or pairs of voxels, objects, classes."""
+"""Of each line the first that was measured is drawn: a challenge, paths or pairs of voxels, objects, classes."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +143,11 @@ def _describe(shown: Comparison, n_rows: int) -> list[str]:
     """Say what the marks mean, and what was left out."""
     settings, said = shown.settings, []
     if settings.are_pooled:
-        said.append(f"small dots: single segmentations of {settings.role} volumes; bars and large dots: their mean")
+        roles = " or ".join(dict.fromkeys(settings.roles))
+        said.append(f"small dots: single segmentations of {roles} volumes; bars and large dots: their mean")
         said.append(f"± and whiskers: {settings.spread}")
+    if len(shown.rows) > 1:
+        said.append(BOLD if settings.can_choose else NOTHING_CHOOSES)
     if len(shown.rows) < n_rows:
         said.append(f"the best {len(shown.rows)} of {n_rows}; all are in the table")
     return said

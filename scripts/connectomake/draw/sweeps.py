@@ -34,9 +34,8 @@ class Quantity:
     parts: tuple[str, ...] = ()
 
     def costs(self, comparison: Comparison) -> np.ndarray:
-        """Give what sorts rows from the best to the worst; NaN where there is no number."""
-        middles = comparison.middles(self.number)
-        return -middles if self.high_is_good else middles
+        """Give what sorts rows from the best to the worst, by validation volumes; NaN where there is no number."""
+        return comparison.costs(self.number, highest=self.high_is_good)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def read_table(path: Path) -> Table:
 def settings_in(name: str) -> dict[str, float]:
     """Read the numeric settings that an id spells out.
 
-    >>> settings_in("default@threshold=0.7,min_voxels=200/large@seed=1")
+    >>> settings_in("default@threshold=0.7@min_voxels=200/large@seed=1")
     {'threshold': 0.7, 'min_voxels': 200.0, 'seed': 1.0}
     """
     found = re.findall(r"([\w.-]+)=(-?[0-9.]+(?:e-?[0-9]+)?)(?=[,/@+\s]|$)", name)
@@ -71,12 +71,12 @@ def settings_in(name: str) -> dict[str, float]:
 def without_setting(name: str, key: str) -> str:
     """Take one setting out of an id, which leaves what the points of a sweep over it have in common.
 
-    >>> without_setting("default@seed=1,threshold=0.7", "threshold")
+    >>> without_setting("default@seed=1@threshold=0.7", "threshold")
     'default@seed=1'
     >>> without_setting("decode.threshold=0.7, train.seed=1", "decode.threshold")
     'train.seed=1'
     """
-    name = re.sub(rf"(?<![\w.-]){re.escape(key)}=[^,/@+\s]*(?:,\s*)?", "", name)
+    name = re.sub(rf"(?<![\w.-]){re.escape(key)}=[^,/@+\s]*(?:,\s*|@)?", "", name)
     return re.sub(r"[@,]\s*(?=$|[/+])", "", name)
 
 

@@ -1,4 +1,4 @@
-"""Gather the metrics of many segmentations into one table, compare settings, and name the best."""
+"""Gather the metrics of many segmentations, or the scores of a challenge, compare settings, and name the best."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from connectomake.config.measure import HIGHEST_IS_BEST
+from connectomake.config.measure import CHOOSING, HIGHEST_IS_BEST
 from connectomake.errors import DataError
-from connectomake.measure.spread import pooled_role, setting_of, values_of_settings
+from connectomake.measure.spread import setting_of, values_of_settings
 from connectomake.measure.tables import write_table
 from connectomake.volumes.files import read_json, write_json
 
+OVERALL = ("overall_score", "overall_instance_score", "overall_semantic_score")
+PARTS = {"validation": CHOOSING, "submission": "test"}
+"""Parts of a challenge that are scored -> the role of their crops: the hidden truth of a submission never chooses."""
 LEADING = (
+    *OVERALL,
     "nerl",
     "voi_sum",
     "voxel_voi_sum",
@@ -36,7 +40,8 @@ def compare_variants(metrics: Sequence[Path], variants: Sequence[str]) -> Table:
     Parameters
     ----------
     metrics
-        `metrics.json` files of the measure stage.
+        `metrics.json` files of the measure stage; or `PART.score.json` of the submit stage, which become one row for
+        each part: the overall scores (None where no class of a kind was scored) and `score_CLASS`.
     variants
         The name of the variant that each file belongs to, in the same order.
 
@@ -55,7 +60,7 @@ def compare_variants(metrics: Sequence[Path], variants: Sequence[str]) -> Table:
         raise DataError(
             "every metrics file needs the id of its variant", expected=len(metrics), got=f"{len(variants)} ids"
         )
-    read = [(variant, read_json(path)) for path, variant in zip(metrics, variants, strict=True)]
+    read = [(variant, _read_numbers(path)) for path, variant in zip(metrics, variants, strict=True)]
     rows = [(variant, found["per_volume"]["volume"], found) for variant, found in read]
     rows.sort(key=lambda row: (_by_value(row[0]), _by_value(row[1])))
     keys = [row[:2] for row in rows]
@@ -70,11 +75,11 @@ def compare_variants(metrics: Sequence[Path], variants: Sequence[str]) -> Table:
 
 
 def best_settings(table: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any] | None]:
-    """Find the best setting by each leading number.
+    """Find the best setting by each leading number, on validation volumes alone.
 
-    Its rank is its mean over seeds and over the volumes of the pooled role (test, where any volume has it). Only
-    settings of which every seed has the number on every volume that any has it on are ranked, so that nothing wins by
-    having been measured on the easy volumes alone. Ties go to the first in the table.
+    Its rank is its mean over seeds and over the validation volumes. Only settings of which every seed has the number
+    on every volume that any has it on are ranked, so that nothing wins by having been measured on the easy volumes
+    alone. Ties go to the first in the table.
 
     Parameters
     ----------
@@ -84,9 +89,10 @@ def best_settings(table: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any
     Returns
     -------
     dict
-        Number -> {`setting`, `mean`}, or None where no setting can be ranked by it.
+        Number -> {`setting`, `mean`, `test`: its mean on test volumes, None where not all were measured}; or None where
+        no setting can be ranked by it, as where no validation volume was measured.
     """
-    return {name: _best(table, name, HIGHEST_IS_BEST[name]) for name in LEADING if name in table}
+    return {name: _best(table, name) for name in LEADING if name in table}
 
 
 def write_comparison(
@@ -98,14 +104,14 @@ def write_comparison(
     comparison: Path,
     summary: Path,
 ) -> None:
-    """Write both tables as TSV, and all as JSON: `role` (of the volumes that settings are compared on), `best`, `rows`.
+    """Write both tables as TSV, and all as JSON: `role` (of the volumes that settings are chosen by), `best`, `rows`.
 
     Parameters
     ----------
     rows
         One row per variant and volume, from `compare_variants`; into `table`, and under `rows`.
     settings
-        One row per setting and number, from `spread_of_settings`; into `comparison`, and under `settings`.
+        One row per setting, number and role, from `spread_of_settings`; into `comparison`, and under `settings`.
     best
         From `best_settings`.
     table, comparison, summary
@@ -113,17 +119,37 @@ def write_comparison(
     """
     write_table(table, rows)
     write_table(comparison, settings)
-    found = {"role": pooled_role(rows["role"]), "best": best, "settings": _as_rows(settings), "rows": _as_rows(rows)}
+    found = {"role": CHOOSING, "best": best, "settings": _as_rows(settings), "rows": _as_rows(rows)}
     write_json(summary, found)
 
 
-def _best(table: Mapping[str, Sequence[Any]], name: str, highest: bool) -> dict[str, Any] | None:
-    found = values_of_settings(table, name)
-    means = {s: float(v.mean()) for s, v in found.items() if v.size and not np.isnan(v).any()}
+def _best(table: Mapping[str, Sequence[Any]], name: str) -> dict[str, Any] | None:
+    means = _means(table, name, CHOOSING)
     if not means:
         return None
+    highest = name in OVERALL or HIGHEST_IS_BEST[name]
     chosen = (max if highest else min)(means, key=means.__getitem__)
-    return {"setting": chosen, "mean": means[chosen]}
+    return {"setting": chosen, "mean": means[chosen], "test": _means(table, name, "test").get(chosen)}
+
+
+def _means(table: Mapping[str, Sequence[Any]], name: str, role: str) -> dict[str, float]:
+    """Give the mean of each setting that was measured on all volumes of a role, with all seeds."""
+    found = values_of_settings(table, name, role)
+    return {s: float(v.mean()) for s, v in found.items() if v.size and not np.isnan(v).any()}
+
+
+def _read_numbers(path: Path) -> dict[str, Any]:
+    """Read the numbers of a volume, or of a part of a challenge, in one form."""
+    found = read_json(path)
+    if "label_scores" not in found:
+        return found
+    part = path.name.partition(".")[0]
+    classes = {f"score_{label}": numbers for label, numbers in found["label_scores"].items()}
+    counted = {"combined_score" in numbers for numbers in classes.values()}  # as objects, or as voxels
+    has = (len(counted) == 2, True in counted, False in counted)
+    scores = {name: found[name] if is_there else None for name, is_there in zip(OVERALL, has, strict=True)}
+    scores |= {name: numbers.get("combined_score", numbers.get("iou")) for name, numbers in classes.items()}
+    return {"per_volume": {"volume": part, "role": PARTS[part]}, **scores}
 
 
 def _by_value(name: str) -> list[str | float]:

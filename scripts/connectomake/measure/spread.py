@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-ROLES = ("test", "validate", "predict", "train")
-"""Numbers are pooled over the volumes of the first of these roles that any measured volume has."""
+ROLES = ("validate", "test", "predict", "train")
+"""Numbers are pooled over the volumes of one role; in this order."""
 ALL_SEEDS = "all seeds"
 """The setting of an experiment that sweeps nothing but seeds."""
 NOT_NUMBERS = ("variant", "volume", "role", "setting")
-_SEED = re.compile(r"(?<![\w.-])(?:[\w-]+\.)*seed=[^,/@+\s]*(?:,\s*)?")
+_SEED = re.compile(r"(?<![\w.-])(?:[\w-]+\.)*seed=[^,/@+\s]*(?:,\s*|@)?")
 
 Table = Mapping[str, Sequence[Any]]
 
@@ -29,18 +29,18 @@ def setting_of(variant: str) -> str:
 
     >>> setting_of("decode.threshold=0.7, train.seed=1")
     'decode.threshold=0.7'
-    >>> setting_of("phantom/gpu@lr=0.001,seed=1+sections/default")
+    >>> setting_of("phantom/gpu@lr=0.001@seed=1+sections/default")
     'phantom/gpu@lr=0.001+sections/default'
     """
     return re.sub(r"[@,]\s*(?=$|[/+])", "", _SEED.sub("", variant)) or ALL_SEEDS
 
 
-def pooled_role(roles: Sequence[str]) -> str:
-    """Choose the role whose volumes count: test where any volume has it, else validate, else what there is."""
-    return next((role for role in ROLES if role in roles), "")
+def roles_in(roles: Sequence[str]) -> list[str]:
+    """Give each role that occurs once, validate first, then test."""
+    return [role for role in ROLES if role in roles]
 
 
-def values_of_settings(table: Table, name: str) -> dict[str, np.ndarray]:
+def values_of_settings(table: Table, name: str, role: str) -> dict[str, np.ndarray]:
     """Give one number of every setting as a matrix.
 
     Parameters
@@ -50,14 +50,15 @@ def values_of_settings(table: Table, name: str) -> dict[str, np.ndarray]:
         has none.
     name
         The number.
+    role
+        Whose volumes count.
 
     Returns
     -------
     dict
-        Setting -> (seeds, volumes) float64, NaN where it was not measured. The volumes are those of the pooled role on
-        which any variant has the number; the same for all settings.
+        Setting -> (seeds, volumes) float64, NaN where it was not measured. The volumes are those of the role on which
+        any variant has the number; the same for all settings.
     """
-    role = pooled_role(table["role"])
     pooled = [i for i, found in enumerate(table["role"]) if found == role]
     has = [i for i in pooled if table[name][i] is not None]
     volume_at = {volume: k for k, volume in enumerate(dict.fromkeys(table["volume"][i] for i in has))}
@@ -73,7 +74,7 @@ def values_of_settings(table: Table, name: str) -> dict[str, np.ndarray]:
 
 
 def spread_of_settings(table: Table) -> dict[str, list[Any]]:
-    """Make one row per setting and number.
+    """Make one row per setting, number and role.
 
     Parameters
     ----------
@@ -107,16 +108,17 @@ def spread_of_settings(table: Table) -> dict[str, list[Any]]:
             Combinations of a volume (on which any setting has it) and a seed that lack it; a setting with any is not
             ranked.
         `role`
-            The role of the volumes.
+            The role of the volumes; rows of validation volumes come first.
     """
-    role = pooled_role(table["role"])
-    rows = []
-    for name in table:
-        if name not in NOT_NUMBERS:
-            found = values_of_settings(table, name)
-            rows += [{"setting": s, "metric": name, **_spread(v), "role": role} for s, v in found.items()]
     order = {setting: k for k, setting in enumerate(dict.fromkeys(table["setting"]))}
-    rows = sorted((row for row in rows if row["n"]), key=lambda row: order[row["setting"]])
+    rows = []
+    for role in roles_in(table["role"]):
+        of_role = []
+        for name in table:
+            if name not in NOT_NUMBERS:
+                found = values_of_settings(table, name, role)
+                of_role += [{"setting": s, "metric": name, **_spread(v), "role": role} for s, v in found.items()]
+        rows += sorted((row for row in of_role if row["n"]), key=lambda row: order[row["setting"]])
     return {column: [row[column] for row in rows] for column in COLUMNS}
 
 

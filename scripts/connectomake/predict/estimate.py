@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from connectomake.config.jobs import GOOD_MIN, LONGEST_MIN, SHORTEST_MIN, divide
 from connectomake.errors import ConfigError
 from connectomake.geometry import BlockGrid, Box, Triple, to_triple
 from connectomake.predict.network_cost import NetworkCost
@@ -88,9 +89,9 @@ class Task:
 
 
 def estimate_needs(
-    task: Task, block_zyx: Sequence[int], *, windows: int, computed: int, jobs: int = 1, threads: int = 1
+    task: Task, block_zyx: Sequence[int], *, windows: int, computed: int, threads: int = 1
 ) -> dict[str, Any]:
-    """Estimate what a prediction takes in all, and each of its jobs.
+    """Estimate what a prediction takes: memory of each of its jobs, whatever their number, and time of all together.
 
     Parameters
     ----------
@@ -100,26 +101,28 @@ def estimate_needs(
         In blocks of this size.
     windows, computed
         How many windows there are, and how many are computed, some of them more than once.
-    jobs, threads
-        That the blocks are divided among, and the threads of each.
+    threads
+        Of each job.
 
     Returns
     -------
     dict
         ``memory_bytes`` (`estimate_memory`), ``mem_mb`` (their sum, and a margin), ``windows``, ``windows_computed``,
-        ``flops`` (of all jobs), ``runtime_min`` (of one job, with a safety of three), ``jobs``.
+        ``flops``, ``minutes`` (of all jobs together), ``most_minutes`` (with a safety of three), and ``start_minutes``
+        (of each job, besides).
     """
     parts = estimate_memory(task, block_zyx)
     evaluations = computed * task.symmetries
-    minutes = SAFETY * evaluations * _seconds_of_window(task, threads) / jobs / 60
+    minutes = evaluations * seconds_of_window(task, threads) / 60
     return {
         "memory_bytes": parts,
         "mem_mb": ceil(_sum(parts) / MB),
         "windows": windows,
         "windows_computed": computed,
         "flops": evaluations * sum(cost.flops for cost in task.networks),
-        "runtime_min": ceil(STARTS_MIN + COMPILES_MIN * task.compiled + minutes),
-        "jobs": jobs,
+        "minutes": minutes,
+        "most_minutes": SAFETY * minutes,
+        "start_minutes": STARTS_MIN + COMPILES_MIN * task.compiled,
     }
 
 
@@ -192,19 +195,64 @@ def choose_block(task: Task, block_zyx: Sequence[int], chunk_zyx: Sequence[int],
     return block
 
 
-def log_needs(needs: dict[str, Any]) -> None:
-    """Write an estimate to the log."""
+def log_needs(needs: dict[str, Any], box: Box, blocks: int) -> None:
+    """Write an estimate to the log, and which `predict.jobs` suits it.
+
+    Parameters
+    ----------
+    needs
+        See `estimate_needs`.
+    box
+        What is predicted.
+    blocks
+        In how many blocks.
+    """
     log.info(
-        "each of %d jobs needs about %.2f GB of memory (%s) and at most %d min, roughly; %d windows, %.2f times the "
-        "work of computing each once, %.3g flops in all",
-        needs["jobs"],
+        "each job needs about %.2f GB of memory (%s); %d windows, %.2f times the work of computing each once, %.3g "
+        "flops in all",
         needs["mem_mb"] / 1000,
         _describe(needs["memory_bytes"]),
-        needs["runtime_min"],
         needs["windows"],
         needs["windows_computed"] / max(1, needs["windows"]),
         needs["flops"],
     )
+    minutes, suits = max(needs["minutes"], 1e-9), divide(needs["minutes"], GOOD_MIN, blocks)
+    log.info(
+        "roughly %.3g min of computing in all: predict.jobs: %d makes jobs of %.3g min; %d would take 4 hours each, %d "
+        "3 minutes. With predict.jobs: auto, predict.mvoxel_per_job: %.3g makes jobs of %d min",
+        minutes,
+        suits,
+        minutes / suits,
+        ceil(minutes / LONGEST_MIN),
+        max(1, minutes // SHORTEST_MIN),
+        box.size / 1e6 / minutes * GOOD_MIN,
+        GOOD_MIN,
+    )
+
+
+def warn_of_length(needs: dict[str, Any], blocks: int, job: int, jobs: int) -> None:
+    """Say which `predict.jobs` to set where a job lasts too short to be worth its start, or so long that it is at risk.
+
+    Parameters
+    ----------
+    needs
+        See `estimate_needs`; of an older plan, which does not say it, nothing is said.
+    blocks
+        How many there are.
+    job, jobs
+        The first of them speaks for all.
+    """
+    minutes = needs.get("minutes", 0.0) / jobs
+    is_short = jobs > 1 and minutes < SHORTEST_MIN
+    if job == 0 and minutes and (is_short or minutes > LONGEST_MIN):
+        log.warning(
+            "each of %d jobs will last roughly %.2g min; predict.jobs: %d suits this volume better (%d to %d min)",
+            jobs,
+            minutes,
+            divide(jobs * minutes, GOOD_MIN, blocks),
+            SHORTEST_MIN,
+            LONGEST_MIN,
+        )
 
 
 _ADVICE = {
@@ -237,8 +285,8 @@ def _along(blocks: BlockGrid, axis: int, box: Box) -> Iterator[Box]:
     return (blocks[number * step].shift(box.start_zyx) for number in range(blocks.counts_zyx[axis]))
 
 
-def _seconds_of_window(task: Task, threads: int) -> float:
-    """Give the time of one window in all networks."""
+def seconds_of_window(task: Task, threads: int) -> float:
+    """Give the time of one window in all networks, once through, on a GPU or on so many threads of a CPU."""
     flops, moved = (sum(getattr(cost, key) for cost in task.networks) for key in ("flops", "moved_bytes"))
     if task.device == "cuda":
         return flops / GPU_FLOPS_PER_S + moved / GPU_BYTES_PER_S

@@ -17,6 +17,7 @@ from connectomake.config.tta import TtaConfig
 from connectomake.errors import MissingPackageError, ResumeMismatchError
 from connectomake.models.arithmetic import choose_device, keep_freed_memory
 from connectomake.predict.block_work import BlockWork
+from connectomake.predict.estimate import warn_of_length
 from connectomake.predict.evaluate import Ensemble, build_ensemble
 from connectomake.predict.members import hash_members, open_members
 from connectomake.predict.order import blocks_of_job
@@ -90,6 +91,7 @@ def predict_blocks(
         done = ledger.done()
         todo = [block for block in mine if block not in done]
         steps = plan_steps(plan.windows, plan.region, plan.blocks, todo)
+        warn_of_length(plan.needs, len(plan.blocks), job, jobs)
         log.info("this job has %d blocks, %d finished before", len(mine), len(mine) - len(todo))
         for block in sorted(set(todo) - {step.block for step in steps}):  # nothing is wanted of them: they stay 0
             ledger.mark(block, job_name(job, jobs))

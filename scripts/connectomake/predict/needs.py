@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from connectomake.blocks import SETTINGS_FILE, Ledger
+from connectomake.config.jobs import AUTO
 from connectomake.config.predict import PredictConfig
 from connectomake.geometry import BlockGrid, Triple, to_triple
 from connectomake.models.arithmetic import DTYPES, choose_dtype
@@ -73,11 +74,10 @@ def find_begun_block(settings: dict[str, Any], store: Path | None) -> Triple | N
 
 def find_needs(task: Task, region: Region, blocks: BlockGrid, cfg: PredictConfig, threads: int) -> dict[str, Any]:
     """Give what a prediction takes (see `estimate_needs`), and write it to the log."""
-    load = count_windows(task.windows, region, blocks, cfg.jobs)
-    needs = estimate_needs(
-        task, blocks.block_zyx, windows=load.windows, computed=load.computed, jobs=cfg.jobs, threads=threads
-    )
-    log_needs(needs)
+    jobs = 1 if cfg.jobs == AUTO else cfg.jobs  # Snakemake's plan is that of one: the number must not change it
+    load = count_windows(task.windows, region, blocks, jobs)
+    needs = estimate_needs(task, blocks.block_zyx, windows=load.windows, computed=load.computed, threads=threads)
+    log_needs(needs, region.box, len(blocks))
     if needs["mem_mb"] > 1000 * cfg.memory_gb:
         log.warning("that is more than predict.memory_gb: %g; blocks that were begun stay as they are", cfg.memory_gb)
     return needs

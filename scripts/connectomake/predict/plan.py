@@ -70,7 +70,7 @@ class Plan:
     settings
         All that decides the result, as plain data: what the ledger holds, and what becomes the store's attributes.
     needs
-        What it takes: ``memory_bytes`` by part, ``mem_mb`` and ``runtime_min`` of each job, ``jobs``, ``windows``,
+        What it takes: ``memory_bytes`` by part and ``mem_mb`` of each job, ``minutes`` of all together, ``windows``,
         ``windows_computed`` (those at borders between blocks in y and x twice) and ``flops``.
     """
 

@@ -13,7 +13,7 @@ from connectomake.train.volumes import LabelledBox
 
 
 def check_settings(cfg: TrainConfig, augment_cfg: AugmentConfig) -> None:
-    """Refuse to balance classes that have no names, and to copy objects where labels tell classes.
+    """Refuse to copy objects where labels tell classes.
 
     Raises
     ------
@@ -21,13 +21,6 @@ def check_settings(cfg: TrainConfig, augment_cfg: AugmentConfig) -> None:
         With the key.
     """
     classes = cfg.targets.classes
-    if cfg.sampling.balance == "classes" and (classes is None or not classes.named):
-        raise ConfigError(
-            "train.sampling.balance: classes balances classes of crops",
-            expected="train.targets.classes.named",
-            got=", ".join(cfg.targets.names),
-            hint="set train.sampling.balance: voxels",
-        )
     if classes is not None and augment_cfg.copy_paste is not None:
         hint = "set augment.copy_paste: null, or choose another preset of config/augment"
         raise ConfigError("augment.copy_paste gives copies labels of their own, which are of no class", hint=hint)

@@ -35,7 +35,8 @@ from connectomake.train.patches import TrainingPatches, ValidationPatches, check
 from connectomake.train.processes import first_does, joined_processes, rank
 from connectomake.train.segmentation_score import SegmentationScore, read_skeletons
 from connectomake.train.selection import Selection
-from connectomake.train.states import Interrupted, KeepState, Signals, find_newest_state, list_states
+from connectomake.train.states import Interrupted, KeepState, Signals, TimeUp, find_newest_state, list_states
+from connectomake.train.time_limit import find_limit
 from connectomake.train.trainer import PRECISIONS, choose_arithmetic, make_trainer, quiet_lightning
 from connectomake.train.volumes import LabelledBox, open_boxes
 from connectomake.train.workers import explain_dead_workers
@@ -75,8 +76,8 @@ def train_model(
     Returns
     -------
     bool
-        Whether the training is finished; False where a signal (SIGTERM, SIGUSR1) interrupted it, and the outputs are
-        not written.
+        Whether the training is finished; False where a signal (SIGTERM, SIGUSR1) or the time limit of its Slurm job
+        interrupted it, and the outputs are not written.
 
     Raises
     ------
@@ -162,9 +163,10 @@ def _fit(
     run_folder: Path,
     make: Callable[[bool, Sequence[pl.Callback]], pl.Trainer],
 ) -> bool:
-    """Train from a state to the end, and tell whether it was reached: a signal may come before."""
+    """Train from a state to the end, and tell whether it was reached: a signal or the time limit may come before."""
     with Signals() as signals:
-        keep = KeepState(run_folder / STATES, module.cfg, signals)
+        limit = first_does(find_limit)
+        keep = KeepState(run_folder / STATES, module.cfg, signals, limit)
         module.time_share = lambda: keep.time_share
         if state is not None:
             found = load_tensors(state)
@@ -181,6 +183,8 @@ def _fit(
                 trainer.fit(module, datamodule=data, ckpt_path=state, weights_only=True)
         except Interrupted as stop:
             log.warning("interrupted by %s; the same command goes on from there", stop)
+            if isinstance(stop, TimeUp):
+                first_does(limit.requeue)
             return False
     return True
 

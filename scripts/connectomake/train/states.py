@@ -16,10 +16,11 @@ import torch
 from torch import nn
 
 from connectomake.config.train import TrainConfig
-from connectomake.errors import ModelError
+from connectomake.errors import ConnectomakeError, ModelError
 from connectomake.models.checkpoint import load_tensors
 from connectomake.train.finite import diverged
 from connectomake.train.processes import largest
+from connectomake.train.time_limit import TimeLimit
 from connectomake.volumes.files import replacing
 
 log = logging.getLogger(__name__)
@@ -27,10 +28,18 @@ log = logging.getLogger(__name__)
 KEPT = 2
 NAME = re.compile(r"step(\d{9})\.state")
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+# What a process wants before a step besides to stop at a signal, in order of urgency; all less than any signal.
+NOTHING, SAVE, TIME_UP = range(3)
+# Who sends SIGTERM sends SIGKILL soon after (Slurm's KillWait: 30 s). A state is written before whatever takes longer.
+GRACE_S = 20.0
 
 
 class Interrupted(Exception):
-    """Somebody asked the training to stop for now; its state is on disk."""
+    """The training stops for now; its state is on disk."""
+
+
+class TimeUp(Interrupted):
+    """It stops because its job would be ended before another step is done."""
 
 
 class Signals:
@@ -61,7 +70,7 @@ class Signals:
 
 
 class KeepState(pl.Callback):
-    """Writes the training's state every so many steps and minutes, on a signal, and at the end; keeps time.
+    """Writes the training's state every so many steps and minutes, when it has to stop, and at the end; keeps time.
 
     A state is written before a step begins, when the last one, with its validation, is wholly done.
 
@@ -70,20 +79,25 @@ class KeepState(pl.Callback):
     folder
         Where the states lie.
     cfg
-        The training: `checkpoint_every_steps`, `checkpoint_every_min`, `max_minutes`.
+        The training: `checkpoint_every_steps`, `checkpoint_every_min`, `validate_every_steps`, `max_minutes`.
     signals
         Where a signal to stop is noted.
+    limit
+        When the job ends.
     """
 
-    def __init__(self, folder: Path, cfg: TrainConfig, signals: Signals) -> None:
+    def __init__(self, folder: Path, cfg: TrainConfig, signals: Signals, limit: TimeLimit) -> None:
         self.folder, self.max_minutes = folder, cfg.max_minutes
         self.every_steps, self.every_min = cfg.checkpoint_every_steps, cfg.checkpoint_every_min
-        self.signals = signals
+        self.validate_every_steps = cfg.validate_every_steps
+        self.signals, self.limit = signals, limit
         self.seconds = 0.0
         self.finished = False
-        self.saved_step = -1
-        self._resumed = time.monotonic()
+        self.saved_step = self.first_step = -1
+        self._resumed = self._began = time.monotonic()
         self._seconds_before = self._saved = 0.0
+        # The last step, the longest validation, and the last writing of a state, of this attempt.
+        self.step_s = self.validation_s = self.save_s = 0.0
 
     @property
     def time_share(self) -> float:
@@ -108,30 +122,57 @@ class KeepState(pl.Callback):
         """Start the clock; take back SIGTERM, at which Lightning would stop without a state."""
         self.signals.install()
         self._resumed, self._saved = time.monotonic(), self.seconds
-        self.saved_step = trainer.global_step
+        self.saved_step = self.first_step = trainer.global_step
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Write a state where it is time; stop after a signal to any of the processes.
+        """Write a state where it is time; stop after a signal to any of the processes, or before the job is ended.
 
         Raises
         ------
         Interrupted
-            A signal has come; the state is on disk.
+            A signal has come, or the time is up; the state is on disk.
+        ConnectomakeError
+            The time is up, and not one step was made in it: another attempt would come no further.
         """
         if batch_idx % trainer.accumulate_grad_batches:
             return
-        received = int(largest(float(self.signals.received or 0), pl_module.device))
-        step, minutes = trainer.global_step, (self.seconds - self._saved) / 60
-        due = step - self.saved_step >= self.every_steps or minutes >= self.every_min
-        if step > self.saved_step and (due or received):
+        wanted, step = int(largest(float(self._choose(trainer)), pl_module.device)), trainer.global_step
+        if wanted != NOTHING and step > self.saved_step:
             self.save(trainer)
-        if received:
-            raise Interrupted(f"{signal.Signals(received).name} at step {step}")
+        if wanted == TIME_UP:
+            if step == self.first_step:
+                raise no_progress(self.limit)
+            raise TimeUp(f"the time limit of its job at step {step}")
+        if wanted > TIME_UP:
+            raise Interrupted(f"{signal.Signals(wanted).name} at step {step}")
+        self._began = time.monotonic()
+
+    def _choose(self, trainer: pl.Trainer) -> int:
+        """Choose what this process wants before the next step, and the validation that may follow it."""
+        step, minutes = trainer.global_step, (self.seconds - self._saved) / 60
+        validates = trainer.enable_validation and (step + 1) % self.validate_every_steps == 0
+        ahead_s = self.step_s + self.validation_s * validates
+        if self.signals.received is not None:
+            return self.signals.received
+        if not self.limit.leaves(ahead_s + self.save_s):
+            return TIME_UP
+        unknown = validates and not self.validation_s
+        due = step - self.saved_step >= self.every_steps or minutes >= self.every_min
+        return SAVE if due or unknown or ahead_s > GRACE_S else NOTHING
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Begin to time the validation."""
+        self._began = time.monotonic()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Note how long a validation takes."""
+        self.validation_s = max(self.validation_s, time.monotonic() - self._began)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Stop when the time is up."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
+        self.step_s = time.monotonic() - self._began
         # One time for all processes: the learning rate may depend on it.
         self.seconds = largest(self._seconds_before + time.monotonic() - self._resumed, pl_module.device)
         if self.time_share >= 1:
@@ -151,6 +192,7 @@ class KeepState(pl.Callback):
             The last step, or the weights, are not finite: nobody could go on from there.
         """
         check_finite(trainer.lightning_module, trainer.global_step)
+        began = time.monotonic()
         path = self.folder / f"step{trainer.global_step:09}.state"
         if trainer.is_global_zero:
             with replacing(path) as temporary:
@@ -159,6 +201,8 @@ class KeepState(pl.Callback):
                 old.unlink()
         else:
             trainer.save_checkpoint(path)  # writes nothing, but takes part
+        # Nobody goes on, or ends and has the others ended, before the file has its name.
+        self.save_s = largest(time.monotonic() - began, trainer.lightning_module.device)
         self.saved_step, self._saved = trainer.global_step, self.seconds
 
 
@@ -177,6 +221,15 @@ def find_newest_state(folder: Path) -> Path | None:
         else:
             return path
     return None
+
+
+def no_progress(limit: TimeLimit) -> ConnectomakeError:
+    """Give the error for a job whose time does not suffice for one step."""
+    return ConnectomakeError(
+        "the job's time limit leaves no time for a single step of training",
+        got=f"an end at {time.strftime('%F %T', time.localtime(limit.end_s))}",
+        hint="ask for more, as in --set-resources train_model:runtime=2880 (minutes), or validate less",
+    )
 
 
 def check_finite(module: Any, step: int) -> None:

@@ -18,8 +18,9 @@ from connectomake.config.train import TrainConfig
 from connectomake.errors import ConfigError
 from connectomake.models.arithmetic import choose_device, choose_dtype
 
-# Warnings that nobody here can act on: Lightning 2.6 with torch 2.13, and its wish for a worker per core.
-LIGHTNINGS_OWN = (".*LeafSpec.*", ".*does not have many workers.*")
+# Warnings that nobody here can act on: Lightning 2.6 with torch 2.13, its wish for a worker per core, and for srun
+# wherever Slurm is installed.
+LIGHTNINGS_OWN = (".*LeafSpec.*", ".*does not have many workers.*", ".*`srun` command is available.*")
 PRECISIONS: dict[torch.dtype, Any] = {
     torch.float32: "32-true",
     torch.bfloat16: "bf16-mixed",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -61,11 +63,24 @@ def share_cores(workers: int, local_rank: int = 0, local_world: int = 1) -> list
 
 
 def prepare_worker(cores: Sequence[int], worker: int) -> None:
-    """Set up a worker: one thread, and one core where there are enough (`share_cores`)."""
+    """Set up a worker: one thread, one core where there are enough (`share_cores`), and no ear for strangers."""
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_at_parents_word, daemon=True).start()
     torch.set_num_threads(1)
     if cores:
         with suppress(OSError):  # the cores of a job may have changed since; unbound is as right
             os.sched_setaffinity(0, {cores[worker]})
+
+
+def _end_at_parents_word() -> None:
+    """End this process at SIGTERM from the one that started it only.
+
+    A scheduler sends it to all processes of a job, and the step that the training still makes needs its patches.
+    """
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 @contextmanager

@@ -171,7 +171,7 @@ def _search(
 
     fixed = {
         "decode": full.cfg.model_dump(
-            mode="json", exclude={"tune", "block_zyx_vx", "block_halo_vx", "chunk_zyx_vx", "jobs"}
+            mode="json", exclude={"tune", "block_zyx_vx", "block_halo_vx", "chunk_zyx_vx", *full.cfg.effort}
         ),
         "tune": tune.model_dump(mode="json", exclude={"trials", "thresholds"}),
         "measure": full.measure.model_dump(mode="json", exclude={"block_vx"}),

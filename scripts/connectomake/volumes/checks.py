@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from connectomake.config.data import FROM_LABELS, VolumeSource
@@ -11,6 +10,7 @@ from connectomake.geometry import Box, Triple
 from connectomake.volumes.axes import same_place, same_size
 from connectomake.volumes.content import check_labels_type, check_raw_type
 from connectomake.volumes.formats import nearest_folder
+from connectomake.volumes.sources import expand, is_remote, locate
 from connectomake.volumes.volume import Volume, open_volume
 
 SKELETON_SUFFIXES = (".npz", ".swc", ".pkl", ".pickle")
@@ -61,9 +61,10 @@ def check_source(source: VolumeSource, folder: str, key: str, *, missing: str = 
 
 def check_folder(folder: str, missing: str) -> None:
     """Say what to do, in the words of the data config, where its folder does not exist."""
-    if folder and not Path(expand(folder)).is_dir():
+    folder = expand(folder)
+    if folder and not is_remote(folder) and not Path(folder).is_dir():
         raise MissingDataError(
-            f"the folder {expand(folder)} does not exist",
+            f"the folder {folder} does not exist",
             hint=missing or "correct the key folder, or get the data there",
         )
 
@@ -163,34 +164,6 @@ def check_pair(raw: Volume, labels: Volume) -> None:
         )
 
 
-def locate(path: str, folder: str = "") -> str:
-    """Give the path that a config means: relative to its folder, ``~`` and ``$NAME`` filled in, ``::name`` kept.
-
-    Examples
-    --------
-    >>> locate("a.h5::raw", "/data")
-    '/data/a.h5::raw'
-    """
-    file, separator, name = path.partition("::")
-    return os.path.join(expand(folder), expand(file)) + separator + name
-
-
-def expand(path: str) -> str:
-    """Fill in ``~`` and ``$NAME``.
-
-    Raises
-    ------
-    MissingDataError
-        The environment has no variable of that name.
-    """
-    expanded = os.path.expandvars(os.path.expanduser(path))
-    if "$" in expanded:
-        raise MissingDataError(
-            f"{path} names an environment variable that is not set", hint="set it, or write the path out"
-        )
-    return expanded
-
-
 def _open(source: VolumeSource, path: str, like: Volume | None = None) -> Volume:
     """Open one of a volume's files, all of it, as the config says."""
     size, offset = source.voxel_size_zyx_nm, source.offset_zyx_nm
@@ -207,7 +180,10 @@ def _crop(volume: Volume, source: VolumeSource) -> Volume:
 def _check_skeletons(skeletons: str | None, folder: str) -> None:
     if skeletons is None or skeletons == FROM_LABELS:
         return
-    path = Path(locate(skeletons, folder))
+    located = locate(skeletons, folder)
+    if is_remote(located):
+        raise DataError(f"skeletons are not read from {located}", expected="a file here", hint="download them")
+    path = Path(located)
     if not path.exists():
         raise MissingDataError(f"{path} does not exist", expected=SKELETON_FORMATS)
     if path.is_file() and path.suffix.lower() not in SKELETON_SUFFIXES:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -20,6 +19,7 @@ from connectomake.geometry import BlockGrid, Box, Triple, to_triple
 from connectomake.log import progress
 from connectomake.volumes.content import BLOCK_ZYX, can_be_wrong, check_labels_block, check_not_empty, check_raw_block
 from connectomake.volumes.files import explain_write_failure
+from connectomake.volumes.sources import is_remote, make_absolute
 from connectomake.volumes.store import CHUNK_ZYX, LEVEL, create_store, finish_store, fit_shard
 from connectomake.volumes.volume import Volume
 
@@ -170,11 +170,11 @@ def _open_ledger(store: Path, settings: dict[str, Any]) -> Ledger:
 
 
 def _settings_of(volume: Volume, grid: BlockGrid, shard_zyx: Triple) -> dict[str, Any]:
-    """Give all that decides what a converted store holds; of the source, also when it was last changed."""
-    file, separator, name = volume.source.partition("::")
+    """Give all that decides what a converted store holds; of a file, also when it was last changed."""
+    file = volume.source.partition("::")[0]
     return {
-        "source": os.path.abspath(file) + separator + name,
-        "changed": Path(file).stat().st_mtime,
+        "source": make_absolute(volume.source),
+        "changed": None if is_remote(file) else Path(file).stat().st_mtime,
         "axes": volume.axes,
         "box_zyx_vx": [list(volume.box.start_zyx), list(volume.box.stop_zyx)],
         "voxel_size_zyx_nm": list(volume.voxel_size_zyx_nm),

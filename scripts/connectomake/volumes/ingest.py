@@ -17,10 +17,11 @@ from typing import Any
 from connectomake.config.data import VolumeSource
 from connectomake.errors import DataError
 from connectomake.geometry import Box, to_triple, to_triple_nm
-from connectomake.volumes.checks import locate, open_pair
+from connectomake.volumes.checks import open_pair
 from connectomake.volumes.convert import LABELS, RAW, Kind, check_values, convert
 from connectomake.volumes.files import read_json, write_json
 from connectomake.volumes.formats.array import SPATIAL
+from connectomake.volumes.sources import is_remote, locate, make_absolute
 from connectomake.volumes.volume import Volume, open_volume
 
 log = logging.getLogger(__name__)
@@ -147,9 +148,10 @@ def _describe(source: str, axes: str, box: Box, volume: Volume) -> dict[str, Any
 
 def _link(source: str, folder: Path, generated: bool) -> str:
     """Give the path to what is not copied: absolute, except for results of the workflow, which may move together."""
+    if not generated:
+        return make_absolute(source)
     file, separator, name = source.partition("::")
-    path = os.path.relpath(file, folder) if generated else os.path.abspath(file)
-    return path + separator + name
+    return os.path.relpath(file, folder) + separator + name
 
 
 def _open_described(volume_json: Path, part: str) -> Volume:
@@ -169,4 +171,6 @@ def _open_described(volume_json: Path, part: str) -> Volume:
 
 def _resolve(volume_json: Path, source: str) -> str:
     """Give the path of an array; a relative one starts at volume.json, and joining leaves an absolute one as it is."""
+    if is_remote(source):
+        return source
     return os.path.normpath(os.path.join(Path(volume_json).parent, source))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +14,7 @@ import numpy as np
 from connectomake.errors import DataError
 from connectomake.geometry import Box, TripleNm, to_triple, to_triple_nm, voxel_at
 from connectomake.volumes.fingerprint import fingerprint
+from connectomake.volumes.sources import make_absolute
 from connectomake.volumes.volume import Volume, open_volume
 
 SMALL_VX = 2**25  # a mask up to this is held in memory, so that windows can be asked about by the thousand
@@ -156,6 +156,5 @@ def open_mask(source: str, volume: Volume) -> Mask:
             got=found.shape_zyx,
             hint="write it as OME-Zarr or NIfTI, which tell voxel size and position",
         )
-    file, separator, inside = source.partition("::")
-    mask = Mask(os.path.abspath(file) + separator + inside, "", found.voxel_size_zyx_nm, found.offset_zyx_nm)
+    mask = Mask(make_absolute(source), "", found.voxel_size_zyx_nm, found.offset_zyx_nm)
     return replace(mask, fingerprint=mask.hash())

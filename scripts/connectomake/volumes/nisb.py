@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from connectomake.errors import DataError
+from connectomake.volumes.formats.remote import Place
 
 AXES = {("img", 4): "xyzc", ("img", 3): "xyz", ("seg", 3): "xyz"}
 
@@ -50,18 +51,18 @@ class GraphUnpickler(pickle.Unpickler):
         return getattr(importlib.import_module(module), name)
 
 
-def guess_nisb_axes(array: Path, rank: int) -> str | None:
+def guess_nisb_axes(array: Place, rank: int) -> str | None:
     """Give the axis order of `img` and `seg` in a NISB store; None for every other array.
 
     Parameters
     ----------
     array
-        Folder of a Zarr array.
+        Folder of a Zarr array, here or behind a URL.
     rank
         Its number of axes.
     """
-    both = all((array.parent / name).is_dir() for name in ("img", "seg"))
-    return AXES.get((array.name, rank)) if both else None
+    axes = AXES.get((array.name, rank))
+    return axes if axes and all((array.parent / name).is_dir() for name in ("img", "seg")) else None
 
 
 def read_graph_pickle(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -212,7 +212,7 @@ def open_volume(
     ----------
     source
         HDF5 ``file.h5::dataset``, TIFF, a folder of TIFF or PNG slices, NIfTI, Zarr, or OME-Zarr as ``store.zarr``
-        (finest level) or ``store.zarr::s1``.
+        (finest level) or ``store.zarr::s1``; of Zarr also the URL.
     box
         The part to use, in voxels of the source; by default all.
     axes

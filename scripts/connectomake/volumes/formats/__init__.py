@@ -6,9 +6,12 @@ from pathlib import Path
 
 from connectomake.errors import DataError, MissingDataError
 from connectomake.volumes.formats.array import FileArray
+from connectomake.volumes.formats.remote import place_of
+from connectomake.volumes.sources import is_remote
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
 KNOWN = (
     "HDF5 (.h5::dataset), TIFF (.tif), a folder of TIFF or PNG slices, NIfTI (.nii, .nii.gz), Zarr or OME-Zarr (.zarr)"
 )
@@ -20,16 +23,20 @@ def open_array(source: str | Path) -> FileArray:
     Parameters
     ----------
     source
-        A path, with ``::name`` for an array inside (HDF5, Zarr).
+        A path, with ``::name`` for an array inside (HDF5, Zarr), or the URL of a Zarr store, with ``::name`` or not.
 
     Raises
     ------
     MissingDataError
         The file, or the array in it, does not exist.
     DataError
-        The format is not known, or the file is damaged.
+        The format is not known, or the file is damaged; of a URL also: access is denied, or the network fails.
+    MissingPackageError
+        A URL needs a package that is not installed.
     """
     text, _, key = str(source).partition("::")
+    if is_remote(text):
+        return _open_remote(text, key or None)
     path = Path(text)
     if not path.exists():
         raise MissingDataError(f"{path} does not exist", hint=nearest_folder(path))
@@ -46,7 +53,7 @@ def open_array(source: str | Path) -> FileArray:
         from connectomake.volumes.formats.tiff import open_tiff
 
         return open_tiff(path)
-    if name.endswith((".nii", ".nii.gz")):
+    if name.endswith(NIFTI_SUFFIXES):
         from connectomake.volumes.formats.nifti import open_nifti
 
         return open_nifti(path)
@@ -58,6 +65,14 @@ def _open_folder(path: Path, key: str | None) -> FileArray:
     from connectomake.volumes.formats.stack import open_stack
 
     return open_zarr(path, key) if key or is_zarr(path) else open_stack(path)
+
+
+def _open_remote(url: str, key: str | None) -> FileArray:
+    from connectomake.volumes.formats.ome_zarr import open_zarr
+
+    if url.lower().endswith((*HDF5_SUFFIXES, *TIFF_SUFFIXES, *NIFTI_SUFFIXES, ".png")):
+        raise DataError(f"{url} cannot be read in parts", expected="Zarr or OME-Zarr", hint="download the file")
+    return open_zarr(place_of(url), key)
 
 
 def nearest_folder(path: Path) -> str:

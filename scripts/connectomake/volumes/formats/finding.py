@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from pathlib import Path
 
 _MOST_LISTED = 20
 
 
-def explain_missing_array(path: Path, key: str | None, found: Sequence[str]) -> str:
+def explain_missing_array(path: object, key: str | None, found: Sequence[str]) -> str:
     """Compose the message for an array that is not in a file.
 
     Parameters
     ----------
     path
-        The file or store.
+        The file, store or URL.
     key
         What was asked for; None where nothing was and the file leaves a choice.
     found
@@ -33,3 +32,18 @@ def explain_missing_array(path: Path, key: str | None, found: Sequence[str]) -> 
         iter(get_close_matches(key, found, n=1, cutoff=0.5)), None
     )
     return f"there is no array '{key}' in {path}; {holds}" + (f"; did you mean {path}::{near}?" if near else "")
+
+
+def explain_missing_folder(path: str, there: Sequence[str]) -> str:
+    """Compose the message for a remote folder that is not there.
+
+    Parameters
+    ----------
+    path
+        The folder that was asked for.
+    there
+        The folders beside it, as far as they are known.
+    """
+    near = get_close_matches(path.rpartition("/")[2], there, n=1)
+    beside = f"; beside it are {', '.join(there[:_MOST_LISTED])}" if there else ""
+    return f"{path} does not exist" + (f"; did you mean {near[0]}?" if near else beside)

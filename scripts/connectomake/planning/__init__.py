@@ -1,0 +1,1 @@
+"""What a run will take, on paper: jobs, hours, storage, memory, from settings and headers alone."""

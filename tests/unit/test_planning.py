@@ -1,0 +1,148 @@
+"""What a run takes, on paper: numbers of jobs, and the table of a volume that nobody has."""
+
+import csv
+from math import ceil, prod
+
+import pytest
+
+from connectomake.config.decode import DecodeConfig
+from connectomake.config.jobs import FEW_JOBS, MOST_JOBS, count_jobs, divide
+from connectomake.config.predict import PredictConfig
+from connectomake.config.regions import RegionConfig
+from connectomake.config.train import TrainConfig
+from connectomake.planning.stages import Machine, plan_stages
+from connectomake.planning.table import describe, write_table
+from connectomake.planning.work import read_work
+
+NETWORK = {"architecture": "monai_basic_unet3d", "filters": [4, 4, 8, 8, 8, 4]}
+TERA = (40_000, 50_000, 50_000)
+MACHINE = Machine(gpus=8, cores=64, predict_threads=8)
+CHANNELS = len(TrainConfig().targets.channels)
+BLOCKS = {"block_zyx_vx": [512, 512, 512], "jobs": "auto"}
+
+
+def predict(**options):
+    return PredictConfig(**{"jobs": "auto", "block_zyx_vx": (256, 1024, 1024)} | options)
+
+
+def make_work(shape=TERA, jobs=100, volume=None, **options):
+    """Tell of one variant as the Snakefile does."""
+    told = {"shape_zyx": shape, "voxel_size_zyx_nm": (8, 8, 8), "dtype": "uint8", "channels": 1}
+    told |= {"source": "header", "is_linked": True}
+    variant = {
+        "name": "tera",
+        "chains": {stage: f"{stage}s" for stage in ("data", "train", "predict", "decode", "measure", "submit")},
+        "is_trained": True,
+        "is_challenge": False,
+        "segmented": ["big"],
+        "trained_on": ["small"],
+        "measured": ["big"],
+        "volumes": {"small": {**told, "shape_zyx": (128, 128, 128)}, "big": volume or told},
+        "jobs": {"big": {"predict": jobs, "decode": jobs}},
+        "train": TrainConfig(model=NETWORK, patch_zyx_vx=(64, 64, 64)).model_dump(mode="json"),
+        "predict": predict(memory_gb=48).model_dump(mode="json"),
+        "decode": DecodeConfig(**BLOCKS).model_dump(mode="json"),
+    }
+    return {"variants": [{**variant, **options}]}
+
+
+def rows_of(work, machine=MACHINE):
+    return {(row.stage, row.volume): row for row in plan_stages(read_work(work), machine)}
+
+
+@pytest.mark.parametrize(
+    ("cfg", "shape", "jobs"),
+    [
+        (predict(jobs=7), TERA, 7),
+        (predict(), (256, 512, 512), 1),
+        (predict(), (10_000, 10_000, 10_000), FEW_JOBS),  # a teravoxel: longer jobs rather than more
+        (predict(), TERA, 8334),
+        (predict(), (10**5, 10**5, 10**5), MOST_JOBS),
+        (predict(mvoxel_per_job=1), (256, 2048, 2048), 4),  # never more than blocks
+        (predict(mvoxel_per_job=100), (1024, 1024, 1024), 4),
+        (predict(mvoxel_per_job=100, block_zyx_vx=(64, 64, 64)), (1024, 1024, 1024), 11),
+        (predict(), None, 1),  # a crop of a challenge
+        (DecodeConfig(**BLOCKS), (10_000, 10_000, 10_000), 100),
+    ],
+)
+def test_the_number_of_jobs_follows_from_the_shape(cfg, shape, jobs):
+    assert count_jobs(cfg, shape) == jobs
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        {"box_zyx_vx": ((0, 0, 0), (1024, 1024, 1024))},
+        {"box_zyx_nm": ((0, 0, 0), (8192, 8192, 8192))},
+        {"crops_zyx_vx": [((0, 0, 0), (512, 1024, 1024)), ((9000, 0, 0), (9512, 1024, 1024))]},
+        {"crops_zyx_nm": [((0, 0, 0), (8192, 8192, 8192))]},
+    ],
+)
+def test_a_part_of_a_volume_needs_the_jobs_of_the_part(region):
+    cfg = predict(mvoxel_per_job=100, block_zyx_vx=(64, 64, 64))
+    assert count_jobs(cfg, TERA, (8, 8, 8), RegionConfig(**region)) == 11
+
+
+def test_jobs_are_effort_and_no_part_of_a_result():
+    for stage in (PredictConfig, DecodeConfig):
+        assert {"jobs", "mvoxel_per_job"} <= stage.effort
+    with pytest.raises(ValueError, match="set block_zyx_vx"):
+        DecodeConfig(jobs="auto")
+
+
+@pytest.mark.parametrize("amount", [1, 499, 501, 7000, 10**6])
+def test_more_work_never_makes_fewer_jobs(amount):
+    assert divide(amount, 1, 10**9) <= divide(amount + 1, 1, 10**9) <= MOST_JOBS
+
+
+def test_a_hundred_teravoxel_are_planned_on_paper():
+    jobs = count_jobs(predict(), TERA)
+    rows = rows_of(make_work(jobs=jobs))
+    found = rows["predict", "big"]
+    assert found.jobs == jobs
+    assert found.storage_gb == pytest.approx(CHANNELS * prod(TERA) / 1e9 * 8 / 7)
+    assert 0 < found.memory_gb <= 48
+    assert found.gpu_hours / jobs < 4
+    assert found.wall_hours == pytest.approx(ceil(jobs / 8) * (found.gpu_hours / jobs + 0.2 / 60))
+    assert rows["decode", "big"].storage_gb == pytest.approx(8 * prod(TERA) / 1e9)
+    assert rows["ingest", "big"].storage_gb == 0
+    assert "header" in found.told_by
+    assert {stage for stage, _ in rows} == {"ingest", "train", "predict", "decode", "measure"}
+
+
+def test_the_hours_are_those_of_the_stage_itself():
+    small, double = (rows_of(make_work((512, 1024, side)))["predict", "big"] for side in (1024, 2048))
+    assert double.gpu_hours == pytest.approx(2 * small.gpu_hours, rel=0.1)
+    on_cores = make_work((512, 1024, 1024), predict=predict(device="cpu", memory_gb=48).model_dump(mode="json"))
+    found = rows_of(on_cores)["predict", "big"]
+    assert (found.gpu_hours, found.cpu_hours > 0) == (0, True)
+    part = predict(regions={"big": {"box_zyx_vx": ((0, 0, 0), (512, 1024, 1024))}}, memory_gb=48)
+    assert rows_of(make_work(predict=part.model_dump(mode="json")))["predict", "big"].gpu_hours == small.gpu_hours
+
+
+def test_voxels_are_counted_at_the_size_that_the_network_is_trained_with():
+    fine = {"shape_zyx": (512, 1024, 1024), "voxel_size_zyx_nm": (4, 4, 4), "dtype": "uint8", "channels": 1}
+    fine |= {"source": "header", "is_linked": False}
+    row = rows_of(make_work(volume=fine))["predict", "big"]
+    assert row.storage_gb == pytest.approx(CHANNELS * 256 * 512 * 512 / 1e9 * 8 / 7)
+
+
+def test_a_crop_that_is_not_ingested_is_not_counted(tmp_path, caplog):
+    rows = rows_of(make_work(volume={"volume_json": str(tmp_path / "volume.json")}))
+    assert ("predict", "big") not in rows
+    assert "1 crops are not counted" in caplog.text
+
+
+def test_what_variants_share_is_there_once(tmp_path):
+    one = make_work((256, 512, 512))["variants"][0]
+    other = {**one, "chains": {**one["chains"], "decode": "other", "measure": "other"}}
+    rows = plan_stages(read_work({"variants": [one, other]}), MACHINE)
+    assert [row.stage for row in rows].count("predict") == 1
+    assert [row.stage for row in rows].count("decode") == 2
+    write_table(rows, tmp_path / "report/plan.tsv")
+    with (tmp_path / "report/plan.tsv").open() as file:
+        table = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["stage"] for row in table] == [row.stage for row in rows]
+    text = "\n".join(describe(rows, MACHINE))
+    assert "in all" in text
+    assert "8 GPUs and 64 cores" in text
