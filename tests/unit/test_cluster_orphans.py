@@ -10,6 +10,7 @@ import pytest
 
 from connectomake.cluster import orphans
 from connectomake.cluster.orphans import cancel_orphans
+from connectomake.errors import ConnectomakeError
 
 OURS, PREFIXED = str(uuid.uuid4()), f"connectomake_{uuid.uuid4()}"
 
@@ -50,6 +51,14 @@ def test_only_the_jobs_of_this_folder_are_cancelled_and_waited_for(state, submit
     assert "1, 2" in caplog.text
     assert sorted(path.name for path in (tmp_path / "queue").iterdir()) == ["3", "4"]
     assert cancel_orphans(state) == []
+
+
+def test_jobs_that_do_not_end_stop_the_run(state, submit, tmp_path, monkeypatch):
+    submit(1, OURS, state.parent)
+    (tmp_path / "bin/scancel").write_text("#!/bin/sh\ntrue\n")
+    monkeypatch.setattr(orphans, "LONGEST_S", 0)
+    with pytest.raises(ConnectomakeError, match="jobs 1 were cancelled and do not end"):
+        cancel_orphans(state)
 
 
 def test_jobs_of_a_run_that_may_live_are_left_alone(state, submit, tmp_path, caplog):

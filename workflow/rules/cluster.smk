@@ -6,6 +6,7 @@ import io
 
 from connectomake.cluster import Cluster, check_answers, check_cluster, check_needs
 from connectomake.cluster import check_profile, check_rule_names, check_shared
+from connectomake.cluster.orphans import cancel_orphans
 
 
 def read_command_line():
@@ -62,11 +63,12 @@ def check_jobs():
         check_needs(job.rule.name, dict(job.resources.items()), job.threads, CLUSTER)
 
 
-def refuse_jobs():
-    """Submit nothing where the cluster does not hold what some job asks; say so in one line."""
+def prepare_cluster():
+    """Submit nothing where the cluster does not hold what some job asks, or jobs of a dead run do not end; in one line."""
     try:
         if CLUSTER is not None:
             check_jobs()
+        cancel_orphans(STATE)
     except ConnectomakeError as error:
         sys.exit(str(error))
 

@@ -16,7 +16,6 @@ from connectomake.config.predict import TRAINED
 from connectomake.config.variants import index_variants, load_run, read_run
 from connectomake.errors import ConnectomakeError
 from connectomake.lock import free_dead_lock, sign_in
-from connectomake.cluster.orphans import cancel_orphans
 from connectomake.provenance import code_of
 
 WILDCARDS = dict.fromkeys([*CHAIN, *FORKS, "synth", "volume", "experiment"], "[^/]+") | dict.fromkeys(
@@ -115,5 +114,4 @@ if workflow.is_main_process:
 
 
 onstart:
-    refuse_jobs()
-    cancel_orphans(STATE)
+    prepare_cluster()

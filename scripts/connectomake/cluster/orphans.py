@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from connectomake.cluster.slurm import ask
+from connectomake.errors import ConnectomakeError
 from connectomake.lock import others_may_live
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 # Snakemake names all jobs of a run by one random number, with a prefix if the profile has one.
 RUN_NAME = re.compile(r"(.*_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 POLL_S = 2
+LONGEST_S = 600
+"""How long cancelled jobs may take to end: on a node that does not answer they never do."""
 
 
 def cancel_orphans(state: Path) -> list[str]:
@@ -38,6 +41,11 @@ def cancel_orphans(state: Path) -> list[str]:
     -------
     list of str
         The numbers of the jobs that were cancelled.
+
+    Raises
+    ------
+    ConnectomakeError
+        They do not end.
     """
     orphans = _jobs_of(state.parent)
     if not orphans:
@@ -55,7 +63,11 @@ def cancel_orphans(state: Path) -> list[str]:
     log.warning("the run before was killed and left jobs behind: %s are cancelled, and waited for", named)
     ask("scancel", *orphans)
     left: list[str] | None = orphans
+    deadline = time.monotonic() + LONGEST_S
     while left is None or set(left) & set(orphans):
+        if time.monotonic() > deadline:
+            hint = "see squeue and the nodes that they are on; nothing was submitted"
+            raise ConnectomakeError(f"Slurm's jobs {named} were cancelled and do not end", hint=hint)
         time.sleep(POLL_S)
         left = _jobs_of(state.parent)
     return orphans
