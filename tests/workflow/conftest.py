@@ -51,6 +51,17 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHONWARNINGS"))}
 
 
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder that holds the project by links, for runs that are killed: others do not meet in their locks."""
+    project = Path(__file__).resolve().parents[2]
+    folder = tmp_path_factory.mktemp("checkout") / "main"
+    folder.mkdir()
+    for name in ("Snakefile", "config", "envs", "profiles", "scripts", "workflow"):
+        (folder / name).symlink_to(project / name)
+    return folder
+
+
 @pytest.fixture
 def snakemake(project: Path) -> Run:
     """Run Snakemake in the checkout and give what it said."""

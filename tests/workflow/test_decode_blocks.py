@@ -28,6 +28,12 @@ EXPERIMENTS = {
 
 
 @pytest.fixture
+def project(checkout):
+    """Give a checkout of its own: runs are killed here."""
+    return checkout
+
+
+@pytest.fixture
 def config(small_config, tmp_path):
     """Write a config of three experiments that share one small model."""
     small = yaml.safe_load(small_config.read_text())

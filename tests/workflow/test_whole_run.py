@@ -17,6 +17,12 @@ from connectomake.view.server import make_server
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture
+def project(checkout):
+    """Give a checkout of its own: runs are killed here."""
+    return checkout
+
+
 def digest_of_store(results: Path) -> str:
     """Hash what a prediction computed: every chunk file of every store, and no record of when."""
     digest = hashlib.sha256()
