@@ -1,6 +1,8 @@
 """What all tests share: the project's root."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,16 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(kernel_cache()))  # that of the sta
 def project() -> Path:
     """Give the folder of the checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Take back what a stage that ran within the test did to the root logger: the next test may count its records."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    for handler in [h for h in root.handlers if getattr(h, "of_connectomake", False)]:
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(level)
+    logging.captureWarnings(False)
