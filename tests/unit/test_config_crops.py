@@ -101,6 +101,7 @@ def test_a_row_of_a_split_that_leads_nowhere_is_named(load: Load, root: Path) ->
     ("changed", "words"),
     [
         ({"cellmap": {"tree": "elsewhere"}}, "elsewhere.*ask me"),
+        ({"cellmap": {"tree": "$NOWHERE/tree"}}, r"mine.yaml: cellmap: \$NOWHERE/tree names.*not set.*ask me"),
         ({"cellmap": {"datasets": ["jrc_d"]}}, "cellmap.datasets.*jrc_d"),
         ({"cellmap": {"crops": ["crop3"]}}, "cellmap.crops.*crop3"),
         ({"cellmap": {"crops": ["234"]}}, "as in crop234"),

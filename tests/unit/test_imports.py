@@ -8,13 +8,14 @@ import pytest
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PACKAGE = SCRIPTS / "connectomake"
 
-BASE = {"errors", "log", "geometry", "config", "cellmap"}
+BASE = {"errors", "log", "sources", "geometry", "config", "cellmap"}
 DATA = BASE | {"volumes", "blocks"}
 MAY_IMPORT = {
     "errors": set(),
     "log": {"errors"},
+    "sources": {"errors"},
     "cellmap": {"errors"},
-    "config": {"errors", "cellmap"},
+    "config": {"errors", "sources", "cellmap"},
     "geometry": {"errors", "log"},
     "volumes": BASE | {"blocks"},
     "blocks": BASE | {"volumes"},

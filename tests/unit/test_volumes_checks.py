@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from connectomake.config.data import DataConfig, VolumeSource
 from connectomake.errors import DataError, MissingDataError
+from connectomake.sources import locate
 from connectomake.volumes.checks import check_source, open_pair
-from connectomake.volumes.sources import locate
 
 SIZE = [30.0, 8.0, 8.0]
 KEY = "config/data/mine.yaml: volumes.left"

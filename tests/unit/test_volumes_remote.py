@@ -213,7 +213,7 @@ def test_paths_of_this_machine_load_nothing_for_urls(tmp_path: Path) -> None:
     code = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[2] / "scripts")!r})
-import connectomake.volumes.sources
+import connectomake.sources
 assert not {{"numpy", "fsspec"}} & set(sys.modules)
 from connectomake.config.data import VolumeSource
 from connectomake.volumes.checks import check_source

@@ -1,7 +1,6 @@
 """Which files the rules of the CellMap challenge read: its own tree, or one that is generated. No rules."""
 
 from connectomake.cellmap.manifest import read_manifest
-from connectomake.config.crops import place
 
 
 def challenge_of(wildcards):
@@ -21,7 +20,7 @@ def challenge_file(name, key):
         cfg, path = challenge_of(wildcards), getattr(challenge_of(wildcards), key or "", None)
         if cfg.generate:
             return f"{RESULTS}/synth/challenge/{wildcards.data}/{name}"
-        return path and str(place(path, folder_of(wildcards)))
+        return path and str(Path(locate(path, folder_of(wildcards))))
 
     return of
 

@@ -1,6 +1,6 @@
 """Which files a rule reads, where that depends on the data config or on the experiment. No rules."""
 
-from connectomake.volumes.sources import is_remote
+from connectomake.sources import is_remote
 
 
 def source_of(wildcards):

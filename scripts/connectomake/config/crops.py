@@ -5,7 +5,6 @@ Only names of folders and tables are looked at: a tree of 300 crops takes a few 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from connectomake.config.cellmap import CellmapConfig
 from connectomake.config.data import DataConfig, VolumeSource
 from connectomake.config.explain import nearest
 from connectomake.errors import ConfigError, ConnectomakeError, MissingDataError
+from connectomake.sources import locate
 
 
 def fill_crops(data: DataConfig, where: str) -> DataConfig:
@@ -50,11 +50,6 @@ def fill_crops(data: DataConfig, where: str) -> DataConfig:
     return DataConfig.model_validate(values)
 
 
-def place(path: str, folder: str) -> Path:
-    """Give a path of the config; a relative one starts at the config's folder."""
-    return Path(os.path.expandvars(os.path.expanduser(folder))) / os.path.expandvars(os.path.expanduser(path))
-
-
 def _annotated(cfg: CellmapConfig, folder: str) -> Iterator[tuple[str, VolumeSource]]:
     """Give the crops with labels."""
     for dataset, made in cfg.generate.items():
@@ -62,10 +57,10 @@ def _annotated(cfg: CellmapConfig, folder: str) -> Iterator[tuple[str, VolumeSou
             raw, labels = raw_group(Path(), dataset), labels_group(Path(), dataset, crop)
             yield _volume("train", dataset, crop, str(raw), str(labels))
     if cfg.datasplit is not None:
-        for entry in read_datasplit(place(cfg.datasplit, folder)):
+        for entry in read_datasplit(Path(locate(cfg.datasplit, folder))):
             yield _volume(entry.usage, entry.dataset or "data", entry.crop, entry.raw, entry.labels)
     elif cfg.tree is not None:
-        for found in list_crops(place(cfg.tree, folder)):
+        for found in list_crops(Path(locate(cfg.tree, folder))):
             yield _volume("train", found.dataset, found.crop, found.raw, found.labels)
 
 
@@ -75,8 +70,8 @@ def _submitted(cfg: CellmapConfig, folder: str) -> Iterator[tuple[str, VolumeSou
         for crop in (name for name, crop in made.crops.items() if crop.test):
             yield _volume("predict", dataset, crop, str(raw_group(Path(), dataset)))
     if cfg.manifest is not None and cfg.tree is not None:
-        tree = place(cfg.tree, folder)
-        for crop, rows in group_by_crop(read_manifest(place(cfg.manifest, folder))).items():
+        tree = Path(locate(cfg.tree, folder))
+        for crop, rows in group_by_crop(read_manifest(Path(locate(cfg.manifest, folder)))).items():
             yield _volume("predict", rows[0].dataset, crop, str(raw_group(tree, rows[0].dataset)))
 
 

@@ -16,7 +16,7 @@ from connectomake.models.checkpoint import load_checkpoint
 from connectomake.models.registry import build_model
 from connectomake.planning.work import Work
 from connectomake.predict.network_cost import NetworkCost, measure_network
-from connectomake.volumes.checks import locate
+from connectomake.sources import locate
 
 
 @dataclass(frozen=True)

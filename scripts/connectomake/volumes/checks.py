@@ -7,10 +7,10 @@ from pathlib import Path
 from connectomake.config.data import FROM_LABELS, VolumeSource
 from connectomake.errors import ConnectomakeError, DataError, MissingDataError
 from connectomake.geometry import Box, Triple
+from connectomake.sources import expand, is_remote, locate
 from connectomake.volumes.axes import same_place, same_size
 from connectomake.volumes.content import check_labels_type, check_raw_type
 from connectomake.volumes.formats import nearest_folder
-from connectomake.volumes.sources import expand, is_remote, locate
 from connectomake.volumes.volume import Volume, open_volume
 
 SKELETON_SUFFIXES = (".npz", ".swc", ".pkl", ".pickle")

@@ -17,9 +17,9 @@ from connectomake.blocks import Ledger, job_name
 from connectomake.errors import ResumeMismatchError
 from connectomake.geometry import BlockGrid, Box, Triple, to_triple
 from connectomake.log import progress
+from connectomake.sources import is_remote, make_absolute
 from connectomake.volumes.content import BLOCK_ZYX, can_be_wrong, check_labels_block, check_not_empty, check_raw_block
 from connectomake.volumes.files import explain_write_failure
-from connectomake.volumes.sources import is_remote, make_absolute
 from connectomake.volumes.store import CHUNK_ZYX, LEVEL, create_store, finish_store, fit_shard
 from connectomake.volumes.volume import Volume
 

@@ -17,11 +17,11 @@ from typing import Any
 from connectomake.config.data import VolumeSource
 from connectomake.errors import DataError
 from connectomake.geometry import Box, to_triple, to_triple_nm
+from connectomake.sources import is_remote, locate, make_absolute
 from connectomake.volumes.checks import open_pair
 from connectomake.volumes.convert import LABELS, RAW, Kind, check_values, convert
 from connectomake.volumes.files import read_json, write_json
 from connectomake.volumes.formats.array import SPATIAL
-from connectomake.volumes.sources import is_remote, locate, make_absolute
 from connectomake.volumes.volume import Volume, open_volume
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ import numpy as np
 
 from connectomake.errors import DataError
 from connectomake.geometry import Box, TripleNm, to_triple, to_triple_nm, voxel_at
+from connectomake.sources import make_absolute
 from connectomake.volumes.fingerprint import fingerprint
-from connectomake.volumes.sources import make_absolute
 from connectomake.volumes.volume import Volume, open_volume
 
 SMALL_VX = 2**25  # a mask up to this is held in memory, so that windows can be asked about by the thousand

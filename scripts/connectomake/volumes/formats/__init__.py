@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from connectomake.errors import DataError, MissingDataError
+from connectomake.sources import is_remote
 from connectomake.volumes.formats.array import FileArray
 from connectomake.volumes.formats.remote import place_of
-from connectomake.volumes.sources import is_remote
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf")

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from connectomake.errors import ConnectomakeError, DataError, MissingDataError, MissingPackageError
-from connectomake.volumes.sources import is_remote
+from connectomake.sources import is_remote
 
 log = logging.getLogger(__name__)
 

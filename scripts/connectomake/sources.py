@@ -1,4 +1,4 @@
-"""What the text that names a volume means: a path or a URL, from where it starts, and ``::name`` of an array inside.
+"""What the text that names a volume or a file means: a path or URL, where it starts, and ``::name`` of an array inside.
 
 Loads nothing but the standard library: every job that Snakemake starts asks here.
 """
