@@ -17,6 +17,7 @@ from connectomake.config.variants import index_variants, load_run, read_run
 from connectomake.errors import ConnectomakeError
 from connectomake.lock import free_dead_lock, sign_in
 from connectomake.provenance import code_of
+from connectomake.sources import locate
 
 WILDCARDS = dict.fromkeys([*CHAIN, *FORKS, "synth", "volume", "experiment"], "[^/]+") | dict.fromkeys(
     ["seed", "job", "jobs"], r"\d+"
@@ -50,13 +51,6 @@ def check_volumes(variant):
         shape_zyx = check_source(source, data.folder, key, missing=data.missing)
         if shape_zyx is not None:
             check_patch_fits(variant, name, shape_zyx)
-
-
-def locate(path, folder=""):
-    """Give the path that a config means; see `connectomake.volumes.checks.locate`."""
-    from connectomake.volumes.checks import locate as found  # as above
-
-    return found(path, folder)
 
 
 def settings(stage, part=None):
