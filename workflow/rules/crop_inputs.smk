@@ -17,9 +17,10 @@ def challenge_file(name, key):
     """Give a function that names a file of the challenge: that of the config, or of the generated one; None without."""
 
     def of(wildcards):
-        cfg, path = challenge_of(wildcards), getattr(challenge_of(wildcards), key or "", None)
+        cfg = challenge_of(wildcards)
         if cfg.generate:
             return f"{RESULTS}/synth/challenge/{wildcards.data}/{name}"
+        path = getattr(cfg, key)
         return path and str(Path(locate(path, folder_of(wildcards))))
 
     return of
