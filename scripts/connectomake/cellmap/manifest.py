@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import isfinite
@@ -32,6 +32,12 @@ class CropGrid:
     shape_zyx: tuple[int, int, int]
     voxel_size_zyx_nm: tuple[float, float, float]
     offset_zyx_nm: tuple[float, float, float]
+
+    @classmethod
+    def of_crop(cls, crop: Mapping[str, Any]) -> CropGrid:
+        """Take the voxels from what volume.json or crop.json tells of a crop."""
+        shape = _to_triple(int, crop["shape_zyx"])
+        return cls(shape, _to_triple(float, crop["voxel_size_zyx_nm"]), _to_triple(float, crop["offset_zyx_nm"]))
 
 
 @dataclass(frozen=True)
@@ -141,10 +147,14 @@ def _read_row(line: Sequence[str], header: Sequence[str], number: int, where: st
 def _read_vector(row: dict[str, str], column: str, kind: Callable[[str], Any], where: str) -> tuple[Any, Any, Any]:
     text = row[column]
     try:
-        z, y, x = (kind(part) for part in text.removeprefix("[").removesuffix("]").split(";"))
+        return _to_triple(kind, text.removeprefix("[").removesuffix("]").split(";"))
     except ValueError:
         expected = "[z;y;x], whole numbers" if kind is int else "[z;y;x]"
         raise DataError(f"{where}: {column}", expected=expected, got=text or "nothing") from None
+
+
+def _to_triple(kind: Callable[[Any], Any], values: Iterable[Any]) -> tuple[Any, Any, Any]:
+    z, y, x = map(kind, values)
     return z, y, x
 
 

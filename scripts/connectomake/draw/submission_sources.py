@@ -12,7 +12,6 @@ import numpy as np
 
 from connectomake.cellmap.manifest import CropGrid
 from connectomake.errors import DataError
-from connectomake.geometry import to_triple, to_triple_nm
 from connectomake.volumes.files import read_json
 from connectomake.volumes.ingest import open_raw
 from connectomake.volumes.resample import Resampled, lay_on, resample
@@ -114,7 +113,7 @@ def open_crops(volumes: Sequence[Path], crops: Sequence[Path], truth: Path | Non
         volume_json, said = described[name]
         own = volume_json.parent / said["labels_group"] if said["labels_group"] else truth and truth / crop["crop"]
         opened[crop["crop"]] = SubmittedCrop(
-            *name, _grid_of(crop), open_raw(volume_json), own or None, path.parent / crop["folder"]
+            *name, CropGrid.of_crop(crop), open_raw(volume_json), own or None, path.parent / crop["folder"]
         )
     return opened
 
@@ -126,11 +125,6 @@ def submitted_classes(crops: Sequence[Path]) -> dict[str, bool]:
         for label, said in read_json(path)["classes"].items():
             found[label] = bool(said["instances"])
     return found
-
-
-def _grid_of(crop: dict[str, Any]) -> CropGrid:
-    sizes = (to_triple_nm(crop[key]) for key in ("voxel_size_zyx_nm", "offset_zyx_nm"))
-    return CropGrid(to_triple(crop["shape_zyx"]), *sizes)
 
 
 def _open_array(path: Path, grid: CropGrid) -> Volume:

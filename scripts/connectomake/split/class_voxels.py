@@ -10,7 +10,6 @@ from pathlib import Path
 
 from connectomake.cellmap.manifest import CropGrid
 from connectomake.errors import DataError
-from connectomake.geometry import to_triple, to_triple_nm
 from connectomake.volumes.files import read_json, replacing
 
 COLUMNS = ("dataset", "crop", "split", "class", "present", "absent", "unknown")
@@ -64,13 +63,8 @@ def read_crop(volume_json: Path) -> AnnotatedCrop | None:
         if told["role"] not in LEARNT:
             return None
         raw, labels = (os.path.abspath(volume_json.parent / crop[key]) for key in ("raw_group", "labels_group"))
-        grid = CropGrid(
-            to_triple(crop["shape_zyx"]),
-            to_triple_nm(crop["voxel_size_zyx_nm"]),
-            to_triple_nm(crop["offset_zyx_nm"]),
-        )
         names = (told["name"], told["role"], crop["dataset"], crop["crop"])
-        return AnnotatedCrop(*names, raw, labels, tuple(crop["classes"]), crop["voxels"], grid)
+        return AnnotatedCrop(*names, raw, labels, tuple(crop["classes"]), crop["voxels"], CropGrid.of_crop(crop))
     except (KeyError, TypeError) as error:
         hint = "ingest it again as a crop; of other volumes split.method is role, slab or blocks"
         raise DataError(f"{volume_json} describes no annotated crop of a challenge", hint=hint) from error

@@ -19,7 +19,7 @@ from connectomake.blocks import hash_settings
 from connectomake.cellmap.manifest import CropGrid
 from connectomake.config.submit import ObjectsConfig, SubmitConfig
 from connectomake.errors import DataError
-from connectomake.geometry import BlockGrid, to_triple, to_triple_nm
+from connectomake.geometry import BlockGrid, to_triple
 from connectomake.submit.arrays import create_array, fit_chunk
 from connectomake.submit.class_grid import check_covers
 from connectomake.volumes.files import explain_write_failure, read_json
@@ -126,9 +126,7 @@ def plan_crop(affinities: Path, volume_json: Path, cfg: SubmitConfig, out: Path,
         raise DataError(
             f"{volume_json} is no crop of a challenge", hint="give the key cellmap in its data config, and ingest it"
         )
-    grid = CropGrid(
-        to_triple(crop["shape_zyx"]), to_triple_nm(crop["voxel_size_zyx_nm"]), to_triple_nm(crop["offset_zyx_nm"])
-    )
+    grid = CropGrid.of_crop(crop)
     attributes, prediction = read_attributes(affinities), open_volume(affinities)
     check_covers(prediction, grid)
     classes = tuple(dict.fromkeys(crop["classes"]))
