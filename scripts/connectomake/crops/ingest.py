@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from connectomake.errors import DataError
 from connectomake.geometry import Box
 from connectomake.volumes.checks import find_groups
 from connectomake.volumes.files import write_json
-from connectomake.volumes.ingest import LABELS_STORE, RAW_STORE
+from connectomake.volumes.ingest import LABELS_STORE, RAW_STORE, describe, describe_array
 from connectomake.volumes.store import remove_store
 from connectomake.volumes.volume import Readable, Volume
 
@@ -110,20 +109,8 @@ def ingest_crop(
         "resampled": not isinstance(images, Volume),
         "voxels": voxels,
     }
-    description = {
-        "name": name,
-        "role": source.role,
-        "weight": source.weight,
-        "shape_zyx": images.shape_zyx,
-        "voxel_size_zyx_nm": images.voxel_size_zyx_nm,
-        "offset_zyx_nm": images.offset_zyx_nm,
-        "raw": raw,
-        "labels": labels,
-        "crop": described,
-        "codes": codes,
-        "settings": {"folder": folder, **source.model_dump(mode="json")},
-    }
-    write_json(volume_json, description)
+    parts = {"raw": raw, "labels": labels, "crop": described, "codes": codes}
+    write_json(volume_json, describe(source, name, folder, images, parts))
 
 
 def _find_in_manifest(manifest: Path | None, dataset: str, crop: str) -> tuple[CropGrid, tuple[str, ...]]:
@@ -155,10 +142,10 @@ def _bring_in(images: Readable, volume_json: Path, folder: str, threads: int) ->
         with ThreadPoolExecutor(max(1, threads)) as pool:
             for _ in pool.map(look, choose_blocks(images.shape_zyx)):
                 pass
-        entry = _describe(_link(images.source, volume_json, folder), images.axes, images.box, images.dtype)
+        entry = describe_array(_link(images.source, volume_json, folder), images.axes, images.box, images.dtype)
     else:
         write_blocks(store, images, images.dtype, look, threads=threads)
-        entry = _describe(RAW_STORE, "zyx", Box.of_shape(images.shape_zyx), images.dtype)
+        entry = describe_array(RAW_STORE, "zyx", Box.of_shape(images.shape_zyx), images.dtype)
     lowest, highest = min(low for low, _ in ends), max(high for _, high in ends)
     if lowest == highest:
         log.warning("all voxels of %s in this crop are %d: is that right?", images.source, lowest)
@@ -176,12 +163,7 @@ def _bring_in_labels(
     if not truth.annotated:
         log.warning("none of the classes asked for is annotated in %s", volume_json.parent.name)
     codes, voxels, dtype = write_codes(truth, images, store, threads)
-    return _describe(store.name, "zyx", Box.of_shape(images.shape_zyx), dtype), codes.as_json(), voxels
-
-
-def _describe(source: str, axes: str, box: Box, dtype: np.dtype) -> dict[str, Any]:
-    corners: Sequence[Any] = [box.start_zyx, box.stop_zyx]
-    return {"source": source, "axes": axes, "box_zyx_vx": corners, "dtype": dtype.name}
+    return describe_array(store.name, "zyx", Box.of_shape(images.shape_zyx), dtype), codes.as_json(), voxels
 
 
 def _link(path: str, volume_json: Path, folder: str) -> str:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from connectomake.config.data import VolumeSource
 from connectomake.errors import DataError
@@ -22,7 +25,7 @@ from connectomake.volumes.checks import open_pair
 from connectomake.volumes.convert import LABELS, RAW, Kind, check_values, convert
 from connectomake.volumes.files import read_json, write_json
 from connectomake.volumes.formats.array import SPATIAL
-from connectomake.volumes.volume import Volume, open_volume
+from connectomake.volumes.volume import Readable, Volume, open_volume
 
 log = logging.getLogger(__name__)
 
@@ -71,17 +74,38 @@ def ingest_volume(
     entries = {"raw": _bring_in(images, RAW, volume_json.with_name(RAW_STORE), threads, generated), "labels": None}
     if objects is not None:
         entries["labels"] = _bring_in(objects, LABELS, volume_json.with_name(LABELS_STORE), threads, generated)
-    description = {
+    write_json(volume_json, describe(source, name, folder, images, entries))
+
+
+def describe(
+    source: VolumeSource, name: str, folder: str, images: Readable, parts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Give what volume.json tells of a volume.
+
+    Parameters
+    ----------
+    source, name, folder
+        Those of `ingest_volume`.
+    images
+        The raw data; labels lie on the same voxels.
+    parts
+        The entries ``raw`` and ``labels``, each as `describe_array` gives it or None, and what else there is to tell.
+    """
+    return {
         "name": name,
         "role": source.role,
         "weight": source.weight,
         "shape_zyx": images.shape_zyx,
         "voxel_size_zyx_nm": images.voxel_size_zyx_nm,
         "offset_zyx_nm": images.offset_zyx_nm,
-        **entries,
+        **parts,
         "settings": {"folder": folder, **source.model_dump(mode="json")},
     }
-    write_json(volume_json, description)
+
+
+def describe_array(source: str, axes: str, box: Box, dtype: np.dtype) -> dict[str, Any]:
+    """Give the entry of volume.json for the box of an array, which lies at `source`."""
+    return {"source": source, "axes": axes, "box_zyx_vx": [box.start_zyx, box.stop_zyx], "dtype": dtype.name}
 
 
 def open_raw(volume_json: Path) -> Volume:
@@ -135,15 +159,11 @@ def _bring_in(volume: Volume, kind: Kind, store: Path, threads: int, generated: 
     if is_fast(volume):
         log.info("%s is linked: it can be read in boxes as it is", volume.source)
         check_values(volume, kind, threads)
-        return _describe(_link(volume.source, store.parent, generated), volume.axes, volume.box, volume)
+        return describe_array(_link(volume.source, store.parent, generated), volume.axes, volume.box, volume.dtype)
     log.info("%s is converted to %s", volume.source, store)
     convert(volume, store, kind, threads)
     axes = "czyx" if volume.has_channels else "zyx"
-    return _describe(store.name, axes, Box.of_shape(volume.shape_zyx), volume)
-
-
-def _describe(source: str, axes: str, box: Box, volume: Volume) -> dict[str, Any]:
-    return {"source": source, "axes": axes, "box_zyx_vx": [box.start_zyx, box.stop_zyx], "dtype": volume.dtype.name}
+    return describe_array(store.name, axes, Box.of_shape(volume.shape_zyx), volume.dtype)
 
 
 def _link(source: str, folder: Path, generated: bool) -> str:
