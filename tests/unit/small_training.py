@@ -6,7 +6,9 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from pydantic import ValidationError
 
 from connectomake.config.augment import AugmentConfig, FlipConfig, NoiseConfig
 from connectomake.config.train import TrainConfig
@@ -36,6 +38,11 @@ def settings(**changes):
         "device": "cpu",
     }
     return TrainConfig.model_validate(values | changes)
+
+
+def refuse(match, **values):
+    with pytest.raises(ValidationError, match=match):
+        TrainConfig.model_validate(values)
 
 
 def make_volume(folder, name, role, seed, shape=(24, 32, 40), nm=(10.0, 10.0, 10.0)):

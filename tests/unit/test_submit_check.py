@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from checked_submission import GRIDS, ROWS, make_mask, pack, write_array, write_rows, write_submission
+from checked_submission import GRIDS, ROWS, make_mask, pack, write_array, write_rows
 
 from connectomake.errors import DataError, MissingDataError
 from connectomake.submit.arrays import create_array
@@ -21,23 +21,6 @@ from connectomake.submit.check.finding import describe_findings, is_good, summar
 from connectomake.submit.check.report import report_findings
 from connectomake.submit.check.run import check_submission
 from connectomake.submit.pack import pack_submission
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory) -> Path:
-    """Write the right submission once."""
-    return write_submission(tmp_path_factory.mktemp("right") / "sub.zarr")
-
-
-@pytest.fixture
-def top(written, tmp_path) -> Path:
-    """Give a copy to break."""
-    return Path(shutil.copytree(written, tmp_path / "made" / "sub.zarr"))
-
-
-@pytest.fixture
-def manifest(tmp_path) -> Path:
-    return write_rows(tmp_path / "manifest.csv")
 
 
 def told(path: Path, manifest: Path | None = None, **options) -> list[tuple[str, str, str]]:

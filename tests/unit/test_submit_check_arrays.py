@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from checked_submission import (
     pack,
     write_array,
     write_rows,
-    write_submission,
 )
 from numcodecs import LZMA, Delta, GZip, Zlib
 
@@ -31,21 +29,6 @@ from connectomake.submit.check.run import check_submission
 MANIFESTS = Path(__file__).resolve().parents[3] / "shared" / "data" / "cellmap"
 GRID = GRIDS["crop557"]
 SIZE, OFFSET = list(GRID.voxel_size_zyx_nm), list(GRID.offset_zyx_nm)
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory) -> Path:
-    return write_submission(tmp_path_factory.mktemp("right") / "sub.zarr")
-
-
-@pytest.fixture
-def top(written, tmp_path) -> Path:
-    return Path(shutil.copytree(written, tmp_path / "made" / "sub.zarr"))
-
-
-@pytest.fixture
-def manifest(tmp_path) -> Path:
-    return write_rows(tmp_path / "manifest.csv")
 
 
 def find(path: Path, manifest: Path | None = None) -> list[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 import yaml
-from small_training import AUGMENT, SCRIPTS, make_split, read_rows, settings, train, weights_of
+from small_training import AUGMENT, SCRIPTS, read_rows, settings, train, weights_of
 
 from connectomake.config.train import TrainConfig
 from connectomake.errors import ConfigError
@@ -91,11 +91,6 @@ def patches_seen(folder):
     """Give the numbers of the patches that were made to be learnt from."""
     numbers = [int(line) for line in (folder / "seen").read_text().split()]
     return [number for number in numbers if number < BEYOND]
-
-
-@pytest.fixture(scope="module")
-def split(tmp_path_factory):
-    return make_split(tmp_path_factory.mktemp("data"))
 
 
 @pytest.mark.slow

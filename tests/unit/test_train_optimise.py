@@ -1,4 +1,4 @@
-"""Optimizers, learning rates, averages of weights, selection, and what happens when numbers are not finite."""
+"""Optimizers, learning rates, averages of weights, and what a step is."""
 
 from itertools import pairwise
 
@@ -6,38 +6,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
-from small_training import make_split, make_volume, read_rows, settings, train, weights_of
+from small_training import read_rows, refuse, settings, train, weights_of
 from torch import nn
 
-from connectomake.config.channels import Channel
 from connectomake.config.optimise import OptimizerConfig, ScheduleConfig
 from connectomake.config.train import TrainConfig
-from connectomake.errors import ConfigError, ModelError
 from connectomake.models import build_model
-from connectomake.models.checkpoint import load_checkpoint
-from connectomake.split.table import read_split, write_split
 from connectomake.train.averages import ema_share, has_batch_norm, measure_batch_norm, move_average
 from connectomake.train.module import Training
 from connectomake.train.optimizer import make_optimizer, split_parameters
-from connectomake.train.patches import TrainingPatches
 from connectomake.train.schedule import Plateau, learning_rate
-from connectomake.train.scores import Scores
-from connectomake.train.segmentation_score import SegmentationScore
-from connectomake.train.states import list_states
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def split(tmp_path_factory):
-    return make_split(tmp_path_factory.mktemp("data"))
-
-
-def refuse(match, **values):
-    with pytest.raises(ValidationError, match=match):
-        TrainConfig.model_validate(values)
-
 
 # Optimizer
 
@@ -287,197 +265,3 @@ def test_training_starts_from_given_weights(split, tmp_path):
     ours, theirs = weights_of(tmp_path / "second")[0], weights_of(tmp_path / "first")[0]
     for name, value in ours.items():
         torch.testing.assert_close(value, theirs[name], rtol=0, atol=1e-9)
-
-
-# Validation and selection
-
-
-def test_scores_are_means_over_what_is_known():
-    channels = [Channel("a", "binary"), Channel("b", "distance", activation="identity", binary=False)]
-    scores = Scores(channels, ["loss"], CPU)
-    logits = torch.tensor([[[1.0, 1.0, -1.0, -1.0]], [[0.5, 0.5, 0.5, 0.5]]]).reshape(1, 2, 1, 1, 4)
-    values = torch.tensor([[[1.0, 0.0, 0.0, 1.0]], [[0.5, 0.0, 1.0, 9.0]]]).reshape(1, 2, 1, 1, 4)
-    mask = torch.tensor([[[1, 1, 1, 0]], [[1, 1, 1, 0]]]).reshape(1, 2, 1, 1, 4)
-    scores.add({"loss": 3.0}, logits, values, mask)
-    scores.add({"loss": 0.0}, logits.repeat(2, 1, 1, 1, 1), values.repeat(2, 1, 1, 1, 1), mask.repeat(2, 1, 1, 1, 1))
-    whole, channels_found = scores.result()
-    means = {"validate_accuracy": 0.75, "validate_dice": pytest.approx(2 / 3), "validate_error": pytest.approx(1 / 3)}
-    assert whole == {"validate_loss": 1.0, **means}
-    assert channels_found == {f"{kind}/{'b' if kind == 'validate_error' else 'a'}": means[kind] for kind in means}
-
-
-def test_every_loss_term_is_written(split, tmp_path):
-    losses = [{"loss": "bce"}, {"loss": "dice", "weight": 0.5}]
-    assert train(split, tmp_path, settings(losses=losses, max_steps=2, validate_every_steps=2))
-    last, validation = read_rows(tmp_path / "metrics.csv")
-    for row, role in ((last, "train"), (validation, "validate")):
-        whole, *parts = (float(row[f"{role}_{name}"]) for name in ("loss", "loss bce", "loss dice"))
-        assert whole == pytest.approx(parts[0] + 0.5 * parts[1], rel=1e-4)
-
-
-@pytest.fixture
-def found_losses(monkeypatch):
-    """Let validations, one every two steps, find these losses."""
-    losses = [0.5, 0.3, 0.4, 0.6, 0.2, 0.45]
-
-    def score(self):
-        self.validated = {"validate_loss": losses[self.trainer.global_step // 2 - 1]}
-
-    monkeypatch.setattr(Training, "on_validation_epoch_end", score)
-
-
-def test_the_best_checkpoints_are_kept(split, tmp_path, found_losses):
-    assert train(split, tmp_path, settings(keep_best=2, validate_every_steps=2))
-    names = sorted(path.name for path in (tmp_path / "run/best").iterdir())
-    assert names == ["step000000004_validate_loss0.3.ckpt", "step000000010_validate_loss0.2.ckpt"]
-    _, meta = load_checkpoint(tmp_path / "run/best" / names[0])
-    assert (meta.provenance["step"], meta.provenance["validate_loss"]) == (4, 0.3)
-
-
-def test_the_best_segmentation_is_kept(split, tmp_path, monkeypatch):
-    found = {4: 0.2, 8: 0.6, 12: 0.4}
-    asked = []
-    monkeypatch.setattr(SegmentationScore, "__init__", lambda self, *args: None)
-
-    def score(self, network):
-        step = 4 * (len(asked) + 1)
-        asked.append(network.training)
-        return {"segmentation_nerl": found[step], "segmentation_threshold": 0.5}
-
-    monkeypatch.setattr(SegmentationScore, "score", score)
-    cfg = settings(keep="best_segmentation", validate_segmentation={}, keep_best=1)
-    assert train(split, tmp_path, cfg)
-    assert asked == [False] * 3
-    provenance = weights_of(tmp_path)[1].provenance
-    assert (provenance["best_step"], provenance["best_segmentation_nerl"]) == (8, 0.6)
-    rows = [row for row in read_rows(tmp_path / "metrics.csv") if row["validate_loss"]]
-    assert [row["segmentation_nerl"] for row in rows] == ["0.2", "0.6", "0.4"]
-    assert [path.name for path in (tmp_path / "run/best").iterdir()] == ["step000000008_segmentation_nerl0.6.ckpt"]
-
-
-def test_segmentation_may_be_rarer_than_validation(split, tmp_path, monkeypatch):
-    steps = []
-    monkeypatch.setattr(SegmentationScore, "__init__", lambda self, *args: None)
-    monkeypatch.setattr(SegmentationScore, "score", lambda self, network: steps.append(1) or {"segmentation_voi": 1.0})
-    rare = {"every_validations": 3, "criterion": "voi"}
-    assert train(split, tmp_path, settings(validate_segmentation=rare, max_steps=8, validate_every_steps=1))
-    rows = [row for row in read_rows(tmp_path / "metrics.csv") if row["validate_loss"]]
-    assert [row["step"] for row in rows if row["segmentation_voi"]] == ["3", "6", "8"]
-
-
-def test_selections_that_lack_something_are_refused(split, tmp_path):
-    refuse("needs validate_segmentation", keep="best_segmentation")
-    refuse("segments by affinities", validate_segmentation={}, targets={"affinity": None, "binary": {}})
-    refuse(
-        "keep: best_segmentation needs a validation", keep="best_segmentation", validate_segmentation={}, max_steps=1
-    )
-    write_split(tmp_path / "alone.tsv", read_split(split)[:1])
-    for name, changes in {
-        "keep_best": {"keep_best": 1},
-        "plateau": {"schedule": {"shape": "plateau", "patience": 1}},
-        "validate_segmentation": {"validate_segmentation": {}},
-    }.items():
-        with pytest.raises(ConfigError, match=rf"{name}: there is no volume to validate on"):
-            train(tmp_path / "alone.tsv", tmp_path / name, settings(**changes))
-
-
-# Numbers that are not finite
-
-
-def break_patch(monkeypatch, part, number):
-    whole = TrainingPatches.__getitem__
-
-    def broken(self, index):
-        sample = whole(self, index)
-        if index == number:
-            sample[part] = sample[part].astype("float32")
-            sample[part][0, 0, 0, 0] = float("inf")
-        return sample
-
-    monkeypatch.setattr(TrainingPatches, "__getitem__", broken)
-
-
-@pytest.mark.parametrize(("part", "what"), [("raw", "the input (raw)"), ("values", "the target (values)")])
-def test_a_broken_patch_stops_the_training_and_is_saved(split, tmp_path, monkeypatch, part, what):
-    break_patch(monkeypatch, part, 9)
-    cfg = settings(batch=2, accumulate=2, checkpoint_every_steps=1)
-    with pytest.raises(ModelError, match="training diverged at step 3") as caught:
-        train(split, tmp_path, cfg)
-    (file,) = (tmp_path / "run").glob("not_finite*")
-    assert f"{what}, in patches [8, 9] of train; the batch is saved in {file}" in str(caught.value)
-    saved = torch.load(file, weights_only=True)
-    assert (saved["step"], saved["what"], saved["patches"]) == (3, what, [8, 9])
-    assert saved["volumes"] == ["train", "train"]
-    assert (~torch.isfinite(saved[part])).flatten(1).any(1).tolist() == [False, True]
-    state = torch.load(list_states(tmp_path / "run/states")[0], weights_only=True)
-    assert state["global_step"] == 2
-
-
-def test_a_gpu_tells_one_step_late_and_the_weights_are_those_before(split, tmp_path, monkeypatch):
-    """The CPU plays the GPU: nobody looks before the next step, and nothing has changed by then."""
-    break_patch(monkeypatch, "raw", 3)
-    monkeypatch.setattr("connectomake.train.finite.tells_late", lambda device: True)
-    after, whole = [], Training.on_train_batch_end
-
-    def spy(self, *args):
-        whole(self, *args)
-        after.append([value.detach().clone() for value in self.network.parameters()])
-
-    monkeypatch.setattr(Training, "on_train_batch_end", spy)
-    with pytest.raises(ModelError, match=r"diverged at step 4;.*the input \(raw\), in patches \[3\]"):
-        train(split, tmp_path, settings())
-    assert len(after) == 4
-    assert all(torch.equal(a, b) for a, b in zip(after[2], after[3], strict=True))
-    assert not all(torch.equal(a, b) for a, b in zip(after[1], after[2], strict=True))
-    with pytest.raises(ModelError, match="diverged at step 4;"):  # the last of all steps is asked for in the end
-        train(split, tmp_path / "last", settings(max_steps=4))
-
-
-def test_a_broken_loss_or_gradient_is_named(split, tmp_path, monkeypatch):
-    whole = Training.training_step
-    monkeypatch.setattr(Training, "training_step", lambda self, *args: whole(self, *args) * float("nan"))
-    with pytest.raises(ModelError, match=r"at step 1;.*something that was finite when it was computed again"):
-        train(split, tmp_path / "loss", settings())
-    monkeypatch.setattr(Training, "training_step", whole)
-
-    class Break(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx, gradient):
-            return gradient * float("inf")
-
-    build = build_model
-
-    def build_broken(*args):
-        network = build(*args)
-        network.register_forward_hook(lambda module, inputs, output: Break.apply(output))
-        return network
-
-    monkeypatch.setattr("connectomake.train.run.build_model", build_broken)
-    with pytest.raises(ModelError, match=r"the gradient of .*weight, in patches"):
-        train(split, tmp_path / "gradient", settings())
-
-
-def test_an_overflowing_output_is_named(split, tmp_path):
-    with pytest.raises(ModelError, match=r"diverged at step 2;.*the network's output, in patches \[1\]"):
-        train(split, tmp_path, settings(optimizer={"learning_rate": 1e30}, schedule={"warmup": 0}, gradient_clip=None))
-
-
-def test_volumes_of_patches_are_told(split, tmp_path):
-    from connectomake.config.augment import AugmentConfig
-    from connectomake.targets.registry import Targets
-    from connectomake.train.normalisation import Normalisation
-    from connectomake.train.volumes import open_boxes
-
-    rows = [read_split(split)[0], make_volume(tmp_path / "more", "more", "train", 5)]
-    boxes, cfg = open_boxes(rows, "train", 1.0), settings()
-    patches = TrainingPatches(boxes, cfg, AugmentConfig(), Targets(cfg.targets, (10, 10, 10)), Normalisation(0, 1))
-    raw = {box.name: box.raw for box in boxes}
-    for number in range(8):
-        corner = patches[number]["raw"][0, 0, 0, :8]
-        rows_of_volume = raw[patches.volume_of(number)].reshape(-1, 40)
-        windows = torch.from_numpy(rows_of_volume.astype("float32")).unfold(1, 8, 1)
-        assert (windows == torch.from_numpy(corner)).all(-1).any()

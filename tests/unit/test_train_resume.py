@@ -13,7 +13,6 @@ from small_training import (
     AUGMENT,
     SCRIPTS,
     assert_same_result,
-    make_split,
     make_volume,
     read_rows,
     settings,
@@ -29,19 +28,6 @@ from connectomake.split.table import read_split, write_split
 from connectomake.train.module import Training
 from connectomake.train.run import train_model
 from connectomake.train.states import KeepState, list_states
-
-
-@pytest.fixture(scope="module")
-def split(tmp_path_factory):
-    return make_split(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(split, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    assert train(split, folder)
-    return folder
-
 
 WAYS = {
     "accumulate": {"accumulate": 3, "max_steps": 8},

@@ -9,7 +9,7 @@ from math import inf
 from types import SimpleNamespace
 
 import pytest
-from small_training import assert_same_result, make_split, settings, stop_at_step, train
+from small_training import assert_same_result, settings, stop_at_step, train
 
 from connectomake.errors import ConnectomakeError
 from connectomake.train.states import NOTHING, SAVE, TIME_UP, KeepState, Signals, list_states
@@ -21,18 +21,6 @@ SQUEUE = """#!/bin/sh
 SCONTROL = """#!/bin/sh
 [ "$*" = "requeue 7" ] && exit {}
 """
-
-
-@pytest.fixture(scope="module")
-def split(tmp_path_factory):
-    return make_split(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(split, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    assert train(split, folder)
-    return folder
 
 
 @pytest.fixture
