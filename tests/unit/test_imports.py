@@ -8,12 +8,13 @@ import pytest
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PACKAGE = SCRIPTS / "connectomake"
 
-BASE = {"errors", "log", "sources", "geometry", "config", "cellmap"}
+BASE = {"errors", "log", "sources", "union_find", "geometry", "config", "cellmap"}
 DATA = BASE | {"volumes", "blocks"}
 MAY_IMPORT = {
     "errors": set(),
     "log": {"errors"},
     "sources": {"errors"},
+    "union_find": set(),
     "cellmap": {"errors"},
     "config": {"errors", "sources", "cellmap"},
     "geometry": {"errors", "log"},

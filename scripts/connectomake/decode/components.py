@@ -18,6 +18,7 @@ from connectomake.decode import runs
 from connectomake.decode.small_objects import RemoveSmall, merge_into_neighbors
 from connectomake.errors import DataError
 from connectomake.geometry import Triple, to_triple
+from connectomake.union_find import number_sets
 
 _SLABS_PER_THREAD = 4
 _ORDERED_BITS = {"b1": np.uint8, "u1": np.uint8, "f2": np.int16, "f4": np.int32, "f8": np.int64}
@@ -149,7 +150,7 @@ def find_components(
     _each_slab(lambda begin, end: join(begin, end, begin, end), slabs, threads)
     for begin, end in slabs:  # the seams, one by one: their runs belong to two slabs
         join(max(begin, end - height), end, end, rows)
-    return Components(shape_zyx, links[0], starts, first_run, parent, runs.number_components(parent), threads)
+    return Components(shape_zyx, links[0], starts, first_run, parent, number_sets(parent, 1), threads)
 
 
 def threshold_edges(

@@ -7,8 +7,7 @@ voxels.
 
 Planes are (rows, words) uint64 with rows = Z * Y; bit i of word w is voxel x = 64 w + i. The root of a component is
 its first run in scan order, so the labels do not depend on how the rows were shared out. Labelling by runs after He,
-Chao and Suzuki (2008), "A run-based two-scan labeling algorithm"; path halving after Tarjan and van Leeuwen (1984).
-All kernels release the GIL.
+Chao and Suzuki (2008), "A run-based two-scan labeling algorithm". All kernels release the GIL.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import numpy as np
 from numba import njit
 
 from connectomake.decode.lanes import between, popcount, trailing_zeros
+from connectomake.union_find import unite
 
 ONE = np.uint64(1)
 LAST_BIT = np.uint64(63)
@@ -101,24 +101,6 @@ def start_runs(link_x, link_y, link_z, touched, height, begin, end, starts, coun
 
 
 @njit(cache=True, nogil=True)
-def _find(parent, run):  # type: ignore[no-untyped-def]
-    while parent[run] != run:
-        parent[run] = parent[parent[run]]
-        run = parent[run]
-    return run
-
-
-@njit(cache=True, nogil=True)
-def unite(parent, a, b):  # type: ignore[no-untyped-def]
-    """Put a and b into one set, in place; its root is the smaller of theirs."""
-    root_a, root_b = _find(parent, a), _find(parent, b)
-    if root_a < root_b:
-        parent[root_b] = root_a
-    else:
-        parent[root_a] = root_b
-
-
-@njit(cache=True, nogil=True)
 def _join_rows(link, link_x, starts, first_run, a, b, parent):  # type: ignore[no-untyped-def]
     """Unite the runs of row a with those of row b along the edges `link[a]`, once for each pair that touches."""
     carry = np.uint64(0)
@@ -166,19 +148,6 @@ def join_runs(links, starts, first_run, height, begin, end, low, high, parent): 
             _join_rows(links[1], links[0], starts, first_run, row, row + 1, parent)
         if low <= row + height < high and row + height < rows:
             _join_rows(links[2], links[0], starts, first_run, row, row + height, parent)
-
-
-@njit(cache=True, nogil=True)
-def number_components(parent):  # type: ignore[no-untyped-def]
-    """Turn parents into ids 1..n in scan order, in place, and give n. A parent never comes after its child."""
-    count = 0
-    for run in range(parent.size):
-        if parent[run] == run:
-            count += 1
-            parent[run] = count
-        else:
-            parent[run] = parent[parent[run]]
-    return count
 
 
 @njit(cache=True, nogil=True)

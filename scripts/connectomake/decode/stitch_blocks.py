@@ -16,9 +16,9 @@ from connectomake.config.decode import DecodeConfig
 from connectomake.decode.block_labels import Faces
 from connectomake.decode.components import smallest_label_type
 from connectomake.decode.plan import Plan, plan_blocks
-from connectomake.decode.runs import unite
 from connectomake.decode.small_objects import join_small
 from connectomake.errors import DataError
+from connectomake.union_find import unite
 from connectomake.volumes.files import read_json, replacing, write_json
 from connectomake.volumes.store import remove_store
 

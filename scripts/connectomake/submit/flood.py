@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from connectomake.union_find import find_root
+
 # Faces, edges, corners: of neighbors as high as one another, the nearest is followed, lest cuts lean to one side.
 _STEPS = np.array(sorted(set(product((-1, 0, 1), repeat=3)) - {(0, 0, 0)}, key=lambda step: (np.abs(step).sum(), step)))
 
@@ -168,7 +170,7 @@ def _find_neighbors(voxel, shape, near):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _join(a, b, level, rise, parents, peaks):  # type: ignore[no-untyped-def]
     """Make two basins that meet at a level one, unless both rise by more than `rise` above it."""
-    a, b = _find(a, parents), _find(b, parents)
+    a, b = find_root(parents, a), find_root(parents, b)
     if a == b:
         return
     if peaks[b] > peaks[a] or (peaks[b] == peaks[a] and b < a):
@@ -178,15 +180,7 @@ def _join(a, b, level, rise, parents, peaks):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _find(basin, parents):  # type: ignore[no-untyped-def]
-    while parents[basin] != basin:
-        parents[basin] = parents[parents[basin]]
-        basin = parents[basin]
-    return basin
-
-
-@njit(cache=True, nogil=True)
 def _find_all(parents):  # type: ignore[no-untyped-def]
     for basin in range(len(parents)):
-        parents[basin] = _find(basin, parents)
+        parents[basin] = find_root(parents, basin)
     return parents

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from connectomake.union_find import number_sets, unite
+
 
 def label_slab(labels: np.ndarray) -> tuple[np.ndarray, int]:
     """Label the components of one slab.
@@ -56,7 +58,7 @@ class SlabComponents:
 
     def finish(self) -> tuple[np.ndarray, int]:
         """Give the component of each running number, (N + 1,) int64 from 1 to n, 0 for 0; and n."""
-        return self._parent, _number_roots(self._parent)
+        return self._parent, number_sets(self._parent, 0)
 
 
 def _as_plain(labels: np.ndarray) -> np.ndarray:
@@ -68,14 +70,6 @@ def _as_plain(labels: np.ndarray) -> np.ndarray:
 def _number(components: np.ndarray, offset: int) -> np.ndarray:
     plane = components.astype(np.int64)
     return np.where(plane > 0, plane + offset, 0)
-
-
-@numba.njit(cache=True, nogil=True)
-def _find(parent: np.ndarray, i: int) -> int:  # pragma: no cover
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
 
 
 @numba.njit(cache=True, nogil=True)
@@ -91,18 +85,4 @@ def _join_planes(
             for v in range(max(0, y - 1), min(height, y + 2)):
                 for u in range(max(0, x - 1), min(width, x + 2)):
                     if number_before[v, u] and before[v, u] == after[y, x]:
-                        a, b = _find(parent, number_before[v, u]), _find(parent, number_after[y, x])
-                        parent[max(a, b)] = min(a, b)
-
-
-@numba.njit(cache=True, nogil=True)
-def _number_roots(parent: np.ndarray) -> int:  # pragma: no cover
-    """Turn parents into numbers from 1 to n in the order of the roots, in place; a parent never follows its child."""
-    count = 0
-    for i in range(1, parent.size):
-        if parent[i] == i:
-            count += 1
-            parent[i] = count
-        else:
-            parent[i] = parent[parent[i]]
-    return count
+                        unite(parent, number_before[v, u], number_after[y, x])
