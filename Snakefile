@@ -1,6 +1,6 @@
 """Connectomake: from volumes of electron microscopy to measured segmentations and checked submissions.
 Where results live ({data} {split} {train} {predict} {decode} {measure} are ids: `preset`, or `preset@key=value@...`):
-    results/synth/{synth}/seed{seed}/                                 generated volumes with their truth
+    results/phantom/{phantom}/seed{seed}/                             volumes drawn by rules, with their truth
     results/ingest/{data}/{volume}/volume.json                        what a volume is, and where it lies
     results/split/{data}/{split}/split.tsv                            which voxels are learnt from
     results/train/{data}/{split}/{train}/model.ckpt                   the network, with all that predicting needs
@@ -29,7 +29,7 @@ include: "workflow/rules/resources.smk"
 include: "workflow/rules/crop_inputs.smk"
 include: "workflow/rules/goals.smk"
 include: "workflow/rules/jobs.smk"
-include: "workflow/rules/synth.smk"
+include: "workflow/rules/phantom.smk"
 include: "workflow/rules/ingest.smk"
 include: "workflow/rules/crops.smk"
 include: "workflow/rules/split.smk"

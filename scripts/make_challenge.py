@@ -2,7 +2,7 @@
 
 out  done      challenge.json, written last; beside it tree/, truth.zarr, two manifests and classes.csv
      cfg       what to make: the section `cellmap` of a data config
-     phantoms  preset -> its settings (as in config/synth), for each phantom that `cfg` names
+     phantoms  preset -> its settings (as in config/phantom), for each phantom that `cfg` names
 The seeds decide everything; the number of threads changes nothing.
 """
 
@@ -11,19 +11,19 @@ from pathlib import Path
 from pydantic import RootModel
 
 from connectomake.config.cellmap import CellmapConfig
-from connectomake.config.synth import SynthConfig
+from connectomake.config.phantom import PhantomConfig
 from connectomake.stage import run
 
 
-class Phantoms(RootModel[dict[str, SynthConfig]]):
+class Phantoms(RootModel[dict[str, PhantomConfig]]):
     """Settings of phantoms by preset."""
 
 
 def main(*, done: Path, cfg: CellmapConfig, phantoms: Phantoms, threads: int = 1) -> None:
     """Make the challenge that the settings describe."""
-    from connectomake.synth.challenge.make import make_challenge
+    from connectomake.phantom.challenge.make import make_challenge
 
-    presets = {name: preset.phantom for name, preset in phantoms.root.items()}
+    presets = dict(phantoms.root)
     make_challenge(cfg, presets, done.parent, threads=threads)
 
 

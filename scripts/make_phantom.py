@@ -9,18 +9,18 @@ The seed decides everything; the number of threads changes nothing.
 
 from pathlib import Path
 
-from connectomake.config.synth import SynthConfig
+from connectomake.config.phantom import PhantomConfig
 from connectomake.stage import run
 
 
 def main(
-    *, raw: Path, labels: Path, organelles: Path, skeletons: Path, cfg: SynthConfig, seed: int = 0, threads: int = 1
+    *, raw: Path, labels: Path, organelles: Path, skeletons: Path, cfg: PhantomConfig, seed: int = 0, threads: int = 1
 ) -> None:
     """Make one phantom and write it."""
-    from connectomake.synth.phantom import make_phantom, write_phantom
+    from connectomake.phantom.phantom import make_phantom, write_phantom
 
-    phantom = make_phantom(cfg.phantom, seed, threads)
-    notes = {"seed": seed, "settings": cfg.phantom.model_dump(mode="json")}
+    phantom = make_phantom(cfg, seed, threads)
+    notes = {"seed": seed, "settings": cfg.model_dump(mode="json")}
     write_phantom(phantom, raw.parent, labels.parent, organelles.parent, skeletons, notes)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from connectomake.errors import ConfigError
 
-BULKY = ("synth", "ingest", "train", "predict", "decode")
+BULKY = ("phantom", "ingest", "train", "predict", "decode")
 
 log = logging.getLogger(__name__)
 

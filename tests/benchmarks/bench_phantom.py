@@ -12,9 +12,9 @@ import time
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from connectomake.config.synth import PhantomConfig
-from connectomake.synth.neurites import grow_neurites
-from connectomake.synth.phantom import make_phantom
+from connectomake.config.phantom import PhantomConfig
+from connectomake.phantom.neurites import grow_neurites
+from connectomake.phantom.phantom import make_phantom
 
 SIDE = int(os.environ.get("CONNECTOMAKE_BENCH_SIDE", "256"))
 

@@ -65,7 +65,7 @@ def test_killed_run_ends_as_a_local_one(on_slurm, cluster, check_out, local):
     folder, other = check_out(), local.said.parent
     command = ["evaluate", "--configfile", "small.yaml"]
     local.wait()
-    for made in ("results/synth", "results/ingest", ".snakemake/metadata"):  # the same in both, to save time
+    for made in ("results/phantom", "results/ingest", ".snakemake/metadata"):  # the same in both, to save time
         shutil.copytree(other / made, folder / made)
     results = folder / "results"
 

@@ -54,7 +54,7 @@ def test_the_config_that_snakemake_reads_loads() -> None:
     assert [variant.experiment for variant in load_run(config, ROOT)] == ["phantom", "cellmap_mini"]
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in ("data", "synth")])
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in ("data", "phantom")])
 def test_every_stage_has_a_default_preset(stage: str) -> None:
     assert (stage, "default") in PRESETS
 

@@ -47,7 +47,7 @@ def test_presets_of_a_stage_are_swept_by_its_name(load: Load) -> None:
         ({"sweep": {"decode": ["default", "default"]}}, "two points of the sweep have the same settings"),
         ({"sweep": {"decode": ["default"]}, "decode": "dense"}, "names a preset as well; got dense"),
         ({"sweep": {"data": ["phantom", "fib25"]}}, "compares results on different volumes"),
-        ({"sweep": {"synth": ["demo"]}}, "sweep synth.KEY"),
+        ({"sweep": {"phantom": ["demo"]}}, "sweep phantom.KEY"),
         ({"sweep": {"decod": ["dense"]}}, "starts with no stage; did you mean 'decode'?"),
     ],
 )

@@ -18,7 +18,7 @@ FILES = {
     "data/traced.yaml": "volumes:\n  one: {raw: a.h5::raw, labels: a.h5::labels, role: train}\n"
     "  two: {raw: b.h5::raw, skeletons: b.swc, role: test}\n",
     "data/untrained.yaml": "volumes:\n  one: {raw: a.h5::raw, role: predict}\n",
-    "synth/demo.yaml": "",
+    "phantom/demo.yaml": "",
     "decode/strict.yaml": "base: default\nthreshold: 0.9\n",
     "decode/stricter.yaml": "base: strict\nmin_size_vx: 10\nthreshold: 0.95\n",
     "decode/several.yaml": "sweep:\n  threshold: [0.2, 0.4]\n",
@@ -77,7 +77,7 @@ def test_an_experiment_without_a_sweep_is_one_variant(load: Load) -> None:
     assert variant.chain("train") == "tiny/default/default"
     assert variant.chain("measure") == "tiny/default/default/default/default/default"
     assert variant.phantoms["demo"].id == "demo"
-    assert all(isinstance(variant.settings[stage], model) for stage, model in STAGES.items() if stage != "synth")
+    assert all(isinstance(variant.settings[stage], model) for stage, model in STAGES.items() if stage != "phantom")
 
 
 def test_experiments_are_named_in_every_form(load: Load, root: Path) -> None:
@@ -160,10 +160,10 @@ def test_augment_is_part_of_the_training_id(load: Load, root: Path) -> None:
 
 
 def test_a_changed_phantom_is_part_of_the_data_id(load: Load) -> None:
-    (variant,) = load(override="synth.phantom.shape_zyx=[96,96,96]")
-    assert variant.phantoms["demo"].id == "demo@phantom.shape_zyx=96x96x96"
+    (variant,) = load(override="phantom.shape_zyx=[96,96,96]")
+    assert variant.phantoms["demo"].id == "demo@shape_zyx=96x96x96"
     assert variant.ids["data"] == f"tiny+{variant.phantoms['demo'].id}"
-    assert variant.resolved()["synth"]["demo"]["phantom"]["shape_zyx"] == [96, 96, 96]
+    assert variant.resolved()["phantom"]["demo"]["shape_zyx"] == [96, 96, 96]
 
 
 def test_a_volume_is_changed_by_its_name(load: Load) -> None:
@@ -261,7 +261,7 @@ def test_an_empty_sweep_of_a_preset_is_refused(refuse: Refuse, root: Path) -> No
 
 
 def test_changes_that_nothing_reads_are_refused(refuse: Refuse) -> None:
-    assert "changes nothing" in refuse(data="real", override="synth.phantom.shape_zyx=[64,64,64]")
+    assert "changes nothing" in refuse(data="real", override="phantom.shape_zyx=[64,64,64]")
 
 
 def test_data_without_a_volume_to_train_on_are_refused(refuse: Refuse) -> None:

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "crops": DATA,
     "submit": DATA | {"measure", "pipeline"},
     "split": DATA,
-    "synth": DATA,
+    "phantom": DATA,
     "targets": DATA,
     "augment": DATA,
     "decode": DATA | {"pipeline"},
@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "provenance": DATA,
     "stage": DATA | {"provenance"},
 }
-WITHOUT_TORCH = ("decode", "tune", "measure", "view", "draw", "split", "synth", "volumes", "config", "purge")
+WITHOUT_TORCH = ("decode", "tune", "measure", "view", "draw", "split", "phantom", "volumes", "config", "purge")
 WITHOUT_TORCH += ("cellmap", "crops", "submit", "cluster")
 
 

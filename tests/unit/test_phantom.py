@@ -10,24 +10,24 @@ import pytest
 import yaml
 
 from connectomake.config.compose import read_preset
-from connectomake.config.synth import DefectConfig, PhantomConfig, SynthConfig
+from connectomake.config.phantom import DefectConfig, PhantomConfig
 from connectomake.errors import DataError
 from connectomake.measure.skeleton_metrics import skeleton_metrics
-from connectomake.synth.defects import move, spoil_sections
-from connectomake.synth.neurites import grow_neurites
-from connectomake.synth.phantom import Phantom, _Canvas, _remove_fragments, make_phantom, write_phantom
+from connectomake.phantom.defects import move, spoil_sections
+from connectomake.phantom.neurites import grow_neurites
+from connectomake.phantom.phantom import Phantom, _Canvas, _remove_fragments, make_phantom, write_phantom
 from connectomake.volumes.skeletons import load_skeletons
 from connectomake.volumes.store import read_attributes
 from connectomake.volumes.volume import open_volume
 
-PRESETS = sorted((Path(__file__).parents[2] / "config" / "synth").glob("*.yaml"))
+PRESETS = sorted((Path(__file__).parents[2] / "config" / "phantom").glob("*.yaml"))
 
 
 def preset(name: str, shape_zyx: tuple[int, int, int]) -> PhantomConfig:
     """Read a preset at a size that a test can afford."""
     settings = yaml.safe_load(next(path for path in PRESETS if path.stem == name).read_text())
-    settings["phantom"]["shape_zyx"] = shape_zyx
-    return SynthConfig(**settings).phantom
+    settings["shape_zyx"] = shape_zyx
+    return PhantomConfig(**settings)
 
 
 CASES = {
@@ -218,7 +218,7 @@ def test_stores_hold_what_was_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_every_preset_is_valid(path: Path) -> None:
-    assert SynthConfig(**read_preset(path)).phantom.shape_zyx
+    assert PhantomConfig(**read_preset(path)).shape_zyx
 
 
 @pytest.mark.parametrize(
@@ -237,6 +237,6 @@ def test_impossible_settings_are_refused(change: dict, message: str) -> None:
 
 
 def test_a_volume_without_room_for_a_neurite_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectomake.synth.neurites._fill", lambda *_: 0)
+    monkeypatch.setattr("connectomake.phantom.neurites._fill", lambda *_: 0)
     with pytest.raises(DataError, match="no neurite fits"):
         grow_neurites(CASES["tiny"][0], 0)

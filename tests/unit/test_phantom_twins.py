@@ -7,14 +7,14 @@ import pytest
 from scipy.ndimage import map_coordinates
 from scipy.spatial.distance import cdist
 
-from connectomake.config.synth import NeuriteConfig, OrganelleConfig, PhantomConfig
-from connectomake.synth import neurites as growth
-from connectomake.synth.fields import TILE, displace_slab, make_grain, make_lattice, sample_lattice
-from connectomake.synth.neurites import Neurites, grow_neurites
-from connectomake.synth.organelles import paint_slab, place_organelles
-from connectomake.synth.randomness import draw_normal, draw_uniform, scramble
-from connectomake.synth.rasterise import fill_slab, make_scene
-from connectomake.synth.texture import draw_noise, draw_shades, make_look, shade_slab
+from connectomake.config.phantom import NeuriteConfig, OrganelleConfig, PhantomConfig
+from connectomake.phantom import neurites as growth
+from connectomake.phantom.fields import TILE, displace_slab, make_grain, make_lattice, sample_lattice
+from connectomake.phantom.neurites import Neurites, grow_neurites
+from connectomake.phantom.organelles import paint_slab, place_organelles
+from connectomake.phantom.randomness import draw_normal, draw_uniform, scramble
+from connectomake.phantom.rasterise import fill_slab, make_scene
+from connectomake.phantom.texture import draw_noise, draw_shades, make_look, shade_slab
 
 SHAPE = (20, 40, 44)
 CFG = PhantomConfig(

@@ -145,7 +145,10 @@ def test_volume_of_a_source_without_a_share_is_not_cut(tmp_path):
 @pytest.mark.parametrize(
     ("mix", "message"),
     [
-        ({"real": 1, "synthetic": 1, "syntetic": 1}, "no train volume has the source 'syntetic': did you mean 'synth"),
+        (
+            {"real": 1, "synthetic": 1, "syntetic": 1},
+            "no train volume has the source 'syntetic': did you mean 'phantom",
+        ),
         (
             {"real": 1, "synthetic": 1, "other": 1},
             "no train volume has the source 'other': sources of train volumes: r",

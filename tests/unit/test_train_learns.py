@@ -11,10 +11,10 @@ from small_training import make_volume_of
 
 from connectomake.config.augment import AugmentConfig
 from connectomake.config.loss_kinds import LOSS_OPTIONS, REGULARISERS
-from connectomake.config.synth import SynthConfig
+from connectomake.config.phantom import PhantomConfig
 from connectomake.config.train import TrainConfig
+from connectomake.phantom.phantom import make_phantom
 from connectomake.split.table import SplitRow, write_split
-from connectomake.synth.phantom import make_phantom
 from connectomake.train.run import train_model
 
 SHAPE = (32, 64, 64)
@@ -39,9 +39,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[SplitRow]]:
     folder = tmp_path_factory.mktemp("volumes")
     made: dict[str, list[SplitRow]] = {"neurites": [], "inverted": [], "balls": [], "class": []}
     neurites = {"radius_nm": 40, "radius_range_nm": [30, 70], "roughness_nm": 10}
-    cfg = SynthConfig.model_validate({"phantom": {"shape_zyx": SHAPE, "neurites": neurites}})
+    cfg = PhantomConfig.model_validate({"shape_zyx": SHAPE, "neurites": neurites})
     for seed, role in enumerate(("train", "validate")):
-        phantom, balls = make_phantom(cfg.phantom, seed, 1), make_balls(seed)
+        phantom, balls = make_phantom(cfg, seed, 1), make_balls(seed)
         raw = (100 + 80 * (balls > 0) + np.random.default_rng(seed).normal(0, 10, SHAPE)).astype(np.uint8)
         volumes = {
             "neurites": (phantom.raw, phantom.labels),

@@ -87,7 +87,7 @@ def test_a_fast_store_is_linked_with_its_box(tmp_path: Path) -> None:
 
 
 def test_a_generated_volume_is_linked_by_paths_that_move_along(tmp_path: Path) -> None:
-    made = tmp_path / "results" / "synth" / "tiny" / "seed0"
+    made = tmp_path / "results" / "phantom" / "tiny" / "seed0"
     write_store(made / "raw.zarr", RAW, voxel_size_zyx_nm=SIZE)
     write_store(made / "labels.zarr", LABELS, voxel_size_zyx_nm=SIZE)
     volume_json = tmp_path / "results" / "ingest" / "d" / "v" / "volume.json"

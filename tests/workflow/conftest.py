@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 SMALL = {
-    "synth.phantom.shape_zyx": [48, 48, 48],
+    "phantom.shape_zyx": [48, 48, 48],
     "train.model.filters": [4, 4, 8, 8, 8, 4],
     "train.model.stem_factor": 1,
     "train.patch_zyx_vx": [32, 32, 32],

@@ -33,7 +33,7 @@ def test_a_submission_from_the_tree(snakemake, tmp_path):
     (packed,) = (tmp_path / "results/submit").rglob("submission.zip")
     with zipfile.ZipFile(packed) as submission:
         arrays = {name for name in submission.namelist() if name.endswith(".zarray")}
-    made = tmp_path / "results/synth/challenge/cellmap_mini"
+    made = tmp_path / "results/phantom/challenge/cellmap_mini"
     with (made / "test_crop_manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert arrays == {f"crop{row['crop_name']}/{row['class_label']}/.zarray" for row in rows}

@@ -19,7 +19,7 @@ from connectomake.lock import free_dead_lock, sign_in
 from connectomake.provenance import code_of
 from connectomake.sources import locate
 
-WILDCARDS = dict.fromkeys([*CHAIN, *FORKS, "synth", "volume", "experiment"], "[^/]+") | dict.fromkeys(
+WILDCARDS = dict.fromkeys([*CHAIN, *FORKS, "phantom", "volume", "experiment"], "[^/]+") | dict.fromkeys(
     ["seed", "job", "jobs"], r"\d+"
 )
 WILDCARDS["part"] = "submission|validation"

@@ -19,7 +19,7 @@ def challenge_file(name, key):
     def of(wildcards):
         cfg = challenge_of(wildcards)
         if cfg.generate:
-            return f"{RESULTS}/synth/challenge/{wildcards.data}/{name}"
+            return f"{RESULTS}/phantom/challenge/{wildcards.data}/{name}"
         path = getattr(cfg, key)
         return path and str(Path(locate(path, folder_of(wildcards))))
 
@@ -106,7 +106,7 @@ def part_truth(wildcards):
     """Give where the labels of a part lie: in the tree, or, of crops to submit, with the generated challenge."""
     if wildcards.part == "validation":
         return tree_of(wildcards)
-    return f"{RESULTS}/synth/challenge/{wildcards.data}/truth.zarr"
+    return f"{RESULTS}/phantom/challenge/{wildcards.data}/truth.zarr"
 
 
 def scored_parts(variant):

@@ -1,7 +1,7 @@
 """Crops of the CellMap challenge: from its tree to volumes, and which of them are learnt from.
 
 in   the tree that config/data names, or one that is generated
-out  results/synth/challenge/{data}/                        a generated tree, its manifest and hidden truth
+out  results/phantom/challenge/{data}/                        a generated tree, its manifest and hidden truth
      results/ingest/{data}/{dataset.cropN}/volume.json      one volume for each crop, on the voxels that the network sees
      results/split/{data}/{split}/datasplit.csv             the crops to learn from, as the challenge's toolbox writes it
 """
@@ -10,8 +10,8 @@ out  results/synth/challenge/{data}/                        a generated tree, it
 rule make_challenge:
     """Generate datasets with annotated crops, crops to submit, a manifest, and the truth that is kept back."""
     output:
-        done=f"{RESULTS}/synth/challenge/{{data}}/challenge.json",
-        manifest=f"{RESULTS}/synth/challenge/{{data}}/test_crop_manifest.csv",
+        done=f"{RESULTS}/phantom/challenge/{{data}}/challenge.json",
+        manifest=f"{RESULTS}/phantom/challenge/{{data}}/test_crop_manifest.csv",
     log:
         f"{RESULTS}/log/make_challenge/{{data}}.log",
     wildcard_constraints:
@@ -25,7 +25,7 @@ rule make_challenge:
     params:
         cfg=challenge_settings,
         phantoms=challenge_phantoms,
-        code=code("synth"),
+        code=code("phantom"),
     message:
         "generating the challenge of {wildcards.data}"
     script:

@@ -28,7 +28,7 @@ def phantom_folder(wildcards):
     """Give the folder of the generated volume that the wildcards `data` and `volume` name."""
     source = source_of(wildcards)
     phantom = INDEX["data", wildcards.data].phantoms[source.phantom]
-    return f"{RESULTS}/synth/{phantom.id}/seed{source.seed}"
+    return f"{RESULTS}/phantom/{phantom.id}/seed{source.seed}"
 
 
 def segmented(variant):
@@ -71,7 +71,7 @@ def variants_of(experiment):
 def phantom_settings(wildcards):
     """Give the settings of a generated volume by its id."""
     phantoms = (phantom for variant in VARIANTS for phantom in variant.phantoms.values())
-    return next(p.settings.model_dump(mode="json") for p in phantoms if p.id == wildcards.synth)
+    return next(p.settings.model_dump(mode="json") for p in phantoms if p.id == wildcards.phantom)
 
 
 def ingest_files(wildcards):

@@ -16,7 +16,7 @@ def extent_of(data, volume):
     if source.crop is not None:
         return {}
     if source.phantom is not None:
-        made = variant.phantoms[source.phantom].settings.phantom
+        made = variant.phantoms[source.phantom].settings
         start, stop = source.box_zyx_vx or ((0, 0, 0), made.shape_zyx)
         sides = [min(b, n) - a for a, b, n in zip(start, stop, made.shape_zyx, strict=True)]
         return {"shape_zyx": sides, "voxel_size_zyx_nm": list(made.voxel_size_zyx_nm), "dtype": "uint8", "channels": 1}

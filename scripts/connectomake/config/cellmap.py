@@ -48,7 +48,7 @@ class GeneratedCrop(Section):
 class GeneratedDataset(Section):
     """One generated dataset: a phantom, and crops in it."""
 
-    phantom: str = Field("default", description="preset of config/synth/ that draws it")
+    phantom: str = Field("default", description="preset of config/phantom/ that draws it")
     seed: int = Field(0, ge=0, description="seed of the phantom")
     levels: PositiveInt = Field(3, description="levels of its pyramid, each half the one before")
     first_level: int = Field(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, cast
 from connectomake.config.cellmap import GENERATED_CLASSES, GeneratedDataset
 from connectomake.config.data import DataConfig
 from connectomake.config.explain import nearest
+from connectomake.config.phantom import PhantomConfig
 from connectomake.config.split import SplitConfig
 from connectomake.config.submit import SubmitConfig
-from connectomake.config.synth import PhantomConfig, SynthConfig
 from connectomake.config.train import TrainConfig
 from connectomake.errors import ConfigError
 
@@ -94,7 +94,7 @@ def check_challenge_is_submitted(variant: Variant) -> None:
 def check_challenge_can_be_made(variant: Variant) -> None:
     """Refuse generated datasets whose crops do not fit, before they are made; see `check_dataset`."""
     cfg = cast(DataConfig, variant.settings["data"]).cellmap
-    phantoms = {name: cast(SynthConfig, phantom.settings).phantom for name, phantom in variant.phantoms.items()}
+    phantoms = {name: cast(PhantomConfig, phantom.settings) for name, phantom in variant.phantoms.items()}
     for name, made in cfg.generate.items() if cfg is not None else ():
         check_dataset(name, made, phantoms)
 

@@ -16,9 +16,9 @@ from connectomake.config.decode import DecodeConfig
 from connectomake.config.expand import Variant
 from connectomake.config.explain import nearest
 from connectomake.config.measure import MeasureConfig
+from connectomake.config.phantom import PhantomConfig
 from connectomake.config.predict import TRAINED, PredictConfig
 from connectomake.config.split import SplitConfig
-from connectomake.config.synth import SynthConfig
 from connectomake.config.train import TrainConfig
 from connectomake.config.tune import VOXEL_CRITERIA, check_criterion
 from connectomake.errors import ConfigError
@@ -130,7 +130,7 @@ def check_phantoms_hold_patches(variant: Variant) -> None:
     """
     for name, volume in cast(DataConfig, variant.settings["data"]).volumes.items():
         if volume.phantom is not None:
-            phantom = cast(SynthConfig, variant.phantoms[volume.phantom].settings).phantom
+            phantom = cast(PhantomConfig, variant.phantoms[volume.phantom].settings)
             check_patch_fits(variant, name, phantom.shape_zyx)
 
 

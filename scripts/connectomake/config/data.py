@@ -55,7 +55,7 @@ class VolumeSource(Section):
         None,
         description="path of skeletons (.npz, .swc or a folder of them, NISB .pkl), or from_labels to trace them",
     )
-    phantom: str | None = Field(None, description="preset in config/synth/ of a volume to generate; instead of raw")
+    phantom: str | None = Field(None, description="preset in config/phantom/ of a volume to generate; instead of raw")
     seed: int = Field(0, ge=0, description="seed of the generated volume")
     box_zyx_vx: Annotated[tuple[PerAxisVx, PerAxisVx], AfterValidator(_check_box)] | None = Field(
         None,
@@ -98,7 +98,7 @@ class VolumeSource(Section):
     def _check_parts(self) -> Self:
         """Refuse combinations of keys that cannot mean anything."""
         if (self.raw is None) == (self.phantom is None):
-            raise ValueError("give exactly one of raw (a path) and phantom (a preset of config/synth/)")
+            raise ValueError("give exactly one of raw (a path) and phantom (a preset of config/phantom/)")
         if self.phantom is not None:
             for key in ("labels", "axes", "voxel_size_zyx_nm", "offset_zyx_nm"):
                 if getattr(self, key) is not None:
@@ -149,7 +149,7 @@ class DataConfig(Section):
 
     @property
     def phantoms(self) -> set[str]:
-        """The presets of config/synth/ that are generated for it."""
+        """The presets of config/phantom/ that are generated for it."""
         made = self.cellmap.generate.values() if self.cellmap is not None else ()
         return {v.phantom for v in self.volumes.values() if v.phantom} | {dataset.phantom for dataset in made}
 

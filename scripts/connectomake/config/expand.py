@@ -42,7 +42,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Phantom:
-    """A generated volume's settings, by the id that its results lie under: results/synth/<id>/seed<seed>/."""
+    """A generated volume's settings, by the id that its results lie under: results/phantom/<id>/seed<seed>/."""
 
     id: str
     settings: Section
@@ -61,9 +61,9 @@ class Variant:
     presets
         Stage -> name of its preset.
     settings
-        Stage -> checked settings; not of synth, see `phantoms`.
+        Stage -> checked settings; not of phantom, see `phantoms`.
     phantoms
-        Preset of synth -> its id and settings, for every phantom among the volumes.
+        Preset of phantom -> its id and settings, for every phantom among the volumes.
     ids
         Stage of the chain -> id; see `chain`. That of data ends with the ids of its phantoms where they differ from
         their presets (``phantom+demo@...``), that of train with augment's unless it is ``default`` (``gpu+sections``).
@@ -98,7 +98,7 @@ class Variant:
             "sweep": dict(self.point),
             "presets": dict(self.presets),
             "ids": dict(self.ids),
-            "synth": {name: phantom.settings.model_dump(mode="json") for name, phantom in self.phantoms.items()},
+            "phantom": {name: phantom.settings.model_dump(mode="json") for name, phantom in self.phantoms.items()},
             **{stage: settings.model_dump(mode="json") for stage, settings in self.settings.items()},
         }
 
@@ -127,7 +127,7 @@ class Expansion:
         self.source = source
         self.experiment = experiment
         self.presets = presets
-        self.names = {stage: getattr(experiment, stage) for stage in STAGES if stage != "synth"}
+        self.names = {stage: getattr(experiment, stage) for stage in STAGES if stage != "phantom"}
         self.own = self._changes("override")
         self.overrides = [*self.own, *overrides]
         self.sweeps = self._changes("sweep")
@@ -169,10 +169,10 @@ class Expansion:
         data = settings["data"] = self._fill(cast(DataConfig, settings["data"]))
         phantoms = {}
         for name in sorted(data.phantoms):
-            preset = self.presets.get("synth", name, f"config/data/{self.names['data']}.yaml: phantom")
+            preset = self.presets.get("phantom", name, f"config/data/{self.names['data']}.yaml: phantom")
             if preset.sweep:
                 raise ConfigError(
-                    f"config/synth/{name}.yaml: a phantom cannot sweep", hint="sweep synth.KEY in the experiment"
+                    f"config/phantom/{name}.yaml: a phantom cannot sweep", hint="sweep phantom.KEY in the experiment"
                 )
             phantom, phantom_id = self._settle(preset, point)
             phantoms[name] = Phantom(phantom_id, phantom)
@@ -226,8 +226,8 @@ class Expansion:
     def _check_presets(self, sweep: Change) -> None:
         """Refuse to sweep presets where the experiment names one, and values that name no plain preset."""
         where = f"{sweep.source}: sweep of {sweep.stage!r}"
-        if sweep.stage in ("data", "synth"):
-            hint = "write one experiment for each" if sweep.stage == "data" else "sweep synth.KEY"
+        if sweep.stage in ("data", "phantom"):
+            hint = "write one experiment for each" if sweep.stage == "data" else "sweep phantom.KEY"
             raise ConfigError(f"{where} compares results on different volumes", hint=hint)
         if self.names[sweep.stage] != "default":
             raise ConfigError(
@@ -278,7 +278,7 @@ def check_changes_are_read(changes: Iterable[Change], variants: Sequence[Variant
     data = " and ".join(dict.fromkeys(f"config/data/{variant.presets['data']}.yaml" for variant in variants))
     unread = {}
     if not any(variant.phantoms for variant in variants):
-        unread["synth"] = f"no volume of {data} is a phantom"
+        unread["phantom"] = f"no volume of {data} is a phantom"
     if not any(challenges):
         unread["submit"] = f"{data} has no crops of a challenge"
     if all(challenges):

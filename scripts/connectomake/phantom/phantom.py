@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 import cc3d
 import numpy as np
 
-from connectomake.config.synth import PhantomConfig
-from connectomake.synth.defects import spoil_sections
-from connectomake.synth.fields import Lattice, displace_slab, make_grain, make_lattice
-from connectomake.synth.neurites import Neurites, grow_neurites
-from connectomake.synth.organelles import CLASSES, paint_slab, place_organelles
-from connectomake.synth.rasterise import fill_slab, make_scene
-from connectomake.synth.texture import draw_shades, make_look, shade_slab
+from connectomake.config.phantom import PhantomConfig
+from connectomake.phantom.defects import spoil_sections
+from connectomake.phantom.fields import Lattice, displace_slab, make_grain, make_lattice
+from connectomake.phantom.neurites import Neurites, grow_neurites
+from connectomake.phantom.organelles import CLASSES, paint_slab, place_organelles
+from connectomake.phantom.rasterise import fill_slab, make_scene
+from connectomake.phantom.texture import draw_shades, make_look, shade_slab
 from connectomake.volumes.skeletons import Skeletons, save_skeletons
 from connectomake.volumes.store import write_store
 

@@ -15,11 +15,11 @@ from connectomake.cellmap.classes import INSTANCE_CLASSES, read_class_table
 from connectomake.cellmap.manifest import group_by_crop, read_manifest
 from connectomake.cellmap.tree import labels_group, list_crops, raw_group
 from connectomake.config.cellmap import GENERATED_CLASSES, CellmapConfig
-from connectomake.config.synth import PhantomConfig, SynthConfig
+from connectomake.config.phantom import PhantomConfig
 from connectomake.errors import ConfigError, DataError
+from connectomake.phantom.challenge.make import make_challenge
+from connectomake.phantom.phantom import make_phantom
 from connectomake.stage import bind_flags
-from connectomake.synth.challenge.make import make_challenge
-from connectomake.synth.phantom import make_phantom
 from make_challenge import Phantoms, main
 
 TINY = {
@@ -333,7 +333,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 def test_the_script_writes_the_same_bytes_on_two_threads_and_over_an_old_challenge(made: Path, tmp_path: Path) -> None:
-    presets = {name: {"phantom": phantom.model_dump(mode="json")} for name, phantom in PHANTOMS.items()}
+    presets = {name: phantom.model_dump(mode="json") for name, phantom in PHANTOMS.items()}
     (tmp_path / "cfg.yaml").write_text(json.dumps(CFG))
     (tmp_path / "phantoms.yaml").write_text(json.dumps(presets))
     out = tmp_path / "made"
@@ -347,8 +347,8 @@ def test_the_script_writes_the_same_bytes_on_two_threads_and_over_an_old_challen
 
 
 def test_settings_of_phantoms_are_read_as_the_rule_gives_them() -> None:
-    values = {"cubes": {"phantom": {"shape_zyx": [32, 32, 32]}}}
-    assert Phantoms.model_validate(values).root == {"cubes": SynthConfig.model_validate(values["cubes"])}
+    values = {"cubes": {"shape_zyx": [32, 32, 32]}}
+    assert Phantoms.model_validate(values).root == {"cubes": PhantomConfig.model_validate(values["cubes"])}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Settings of the synth stage: volumes that are made, not imaged.
+"""Settings of phantoms: volumes that are drawn by rules, with exact truth.
 
 Lengths are in nm, so one preset looks the same at every voxel size; lengths that belong to the pixels are in voxels.
 """
@@ -125,7 +125,7 @@ class PhantomConfig(Section):
 
     @model_validator(mode="after")
     def _check_resolution(self) -> PhantomConfig:
-        """Refuse neurites too thin for skeletons that are sure to lie in them (synth/neurites.py derives the bound)."""
+        """Refuse neurites too thin for skeletons that are sure to lie in them (neurites.py derives the bound)."""
         diagonal = sqrt(sum(size**2 for size in self.voxel_size_zyx_nm))
         least = (diagonal / 2 + self.neurites.roughness_nm) / 0.75
         thinnest = self.neurites.radius_range_nm[0]
@@ -141,11 +141,3 @@ class PhantomConfig(Section):
                 f"got {extent_nm:.0f} nm"
             )
         return self
-
-
-class SynthConfig(Section):
-    """Where generated volumes come from."""
-
-    phantom: PhantomConfig = Field(
-        default_factory=PhantomConfig, description="a volume drawn by rules, with exact truth"
-    )

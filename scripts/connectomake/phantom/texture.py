@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from connectomake.config.synth import ImageConfig
-from connectomake.synth.fields import TILE, Lattice, sample_lattice
-from connectomake.synth.randomness import scramble
+from connectomake.config.phantom import ImageConfig
+from connectomake.phantom.fields import TILE, Lattice, sample_lattice
+from connectomake.phantom.randomness import scramble
 
 _MASK = TILE - 1
 _MITOCHONDRION_GRAIN = 0.8  # grain of a mitochondrion's matrix over that of cytoplasm
@@ -58,7 +58,7 @@ def shade_slab(
     look, shades
         From `make_look` and `draw_shades`.
     lattice, grain
-        From `synth.fields`; every neurite sees another part of the tile of grain.
+        From `phantom.fields`; every neurite sees another part of the tile of grain.
     start, stop
         First plane and the one after the last.
     labels

@@ -15,7 +15,7 @@ import numpy as np
 
 from connectomake.config.cellmap import GENERATED_CLASSES
 from connectomake.geometry import Box, to_triple
-from connectomake.synth.organelles import MITOCHONDRION, VESICLE
+from connectomake.phantom.organelles import MITOCHONDRION, VESICLE
 
 UNKNOWN = 255
 MEMBRANE_NM = 12.0  # depth of a membrane on one side of it, but one voxel at least

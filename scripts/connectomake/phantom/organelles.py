@@ -1,7 +1,7 @@
 """Put mitochondria, vesicles and endoplasmic reticulum into neurites, and draw them.
 
 An organelle is a chain of balls inside the tube of one neurite. Tubes lie wholly in their own label
-(synth/neurites.py), and organelles are displaced together with the borders, so no organelle leaves its neurite.
+(phantom/neurites.py), and organelles are displaced together with the borders, so no organelle leaves its neurite.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from connectomake.config.synth import OrganelleConfig, PhantomConfig
-from connectomake.synth.neurites import Neurites
-from connectomake.synth.rasterise import Scene
+from connectomake.config.phantom import OrganelleConfig, PhantomConfig
+from connectomake.phantom.neurites import Neurites
+from connectomake.phantom.rasterise import Scene
 
 NONE, MITOCHONDRION, VESICLE = 0, 1, 2
 CLASSES = {"none": NONE, "mitochondrion": MITOCHONDRION, "vesicle": VESICLE}
@@ -199,7 +199,7 @@ def paint_slab(
     balls, scene
         Where organelles lie, and the sizes of voxels and membranes.
     places
-        (stop - start, Y, X, 3) float32 nm, from `synth.fields.displace_slab`.
+        (stop - start, Y, X, 3) float32 nm, from `phantom.fields.displace_slab`.
     look
         Grey value inside mitochondria, and half the range of their cristae.
     start, stop

@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from connectomake.config.synth import NeuriteConfig, PhantomConfig
+from connectomake.config.phantom import NeuriteConfig, PhantomConfig
 from connectomake.errors import DataError
-from connectomake.synth.randomness import draw_normal, draw_uniform
+from connectomake.phantom.randomness import draw_normal, draw_uniform
 
 STEP = (
     0.4  # distance from node to node, in radii; with SHRINK it keeps neighbours within half the smaller radius of both

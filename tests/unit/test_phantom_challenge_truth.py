@@ -14,10 +14,10 @@ from hypothesis.extra.numpy import arrays
 
 from connectomake.config.cellmap import CellmapConfig
 from connectomake.config.compose import read_preset
-from connectomake.config.synth import SynthConfig
+from connectomake.config.phantom import PhantomConfig
 from connectomake.geometry import Box
-from connectomake.synth.challenge.make import check_dataset
-from connectomake.synth.challenge.truth import IDS, UNKNOWN, Truth, find_truth, take_commonest
+from connectomake.phantom.challenge.make import check_dataset
+from connectomake.phantom.challenge.truth import IDS, UNKNOWN, Truth, find_truth, take_commonest
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -114,9 +114,9 @@ def test_the_miniature_challenge_has_what_makes_the_real_one_hard_to_read() -> N
     cfg = CellmapConfig.model_validate(read_preset(CONFIG / "data" / "cellmap_mini.yaml")["cellmap"])
     made = cfg.generate
     presets = {dataset.phantom for dataset in made.values()}
-    files = {name: SynthConfig.model_validate(read_preset(CONFIG / "synth" / f"{name}.yaml")) for name in presets}
+    files = {name: PhantomConfig.model_validate(read_preset(CONFIG / "phantom" / f"{name}.yaml")) for name in presets}
     for name, dataset in made.items():
-        check_dataset(name, dataset, {preset: synth.phantom for preset, synth in files.items()})
+        check_dataset(name, dataset, files)
     crops = [crop for dataset in made.values() for crop in dataset.crops.values()]
     assert {crop.label_scale for crop in crops} == {0.5, 1, 2}
     assert any(crop.unknown_share for crop in crops)

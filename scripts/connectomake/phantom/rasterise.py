@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from connectomake.config.synth import PhantomConfig
-from connectomake.synth.neurites import Neurites
+from connectomake.config.phantom import PhantomConfig
+from connectomake.phantom.neurites import Neurites
 
 _BLOCK = 16  # voxels of the smallest size along a block's side
 _PIECES = 4  # a block is cut into so many pieces along each axis
@@ -105,7 +105,7 @@ def fill_slab(
     scene
         From `make_scene`.
     places
-        (stop - start, Y, X, 3) float32 nm, from `synth.fields.displace_slab`.
+        (stop - start, Y, X, 3) float32 nm, from `phantom.fields.displace_slab`.
     start, stop
         First plane and the one after the last.
     labels
