@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.utils.data import default_collate
@@ -16,6 +17,16 @@ from connectomake.volumes.files import replacing
 
 if TYPE_CHECKING:
     from connectomake.train.module import Training
+
+HINT = "lower train.optimizer.learning_rate, set train.precision to float32, or look for broken values in raw"
+
+
+class Trained(Protocol):
+    """What is watched: a training that Lightning's trainer makes."""
+
+    @property
+    def trainer(self) -> Any:
+        """The trainer that makes its steps."""
 
 
 @dataclass
@@ -37,10 +48,13 @@ class Watch:
     ----------
     folder
         Where the batch is written that broke the training.
+    find_cause
+        Tells what is not finite, of a training, after so many steps, for this folder; None = `explain`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, find_cause: Callable[[Any, int, Path], ModelError] | None = None) -> None:
         self.folder = folder
+        self.find_cause: Callable[[Any, int, Path], ModelError] = find_cause or explain
         self._loss = torch.zeros(())
         self._asked: _Asked | None = None
 
@@ -48,7 +62,7 @@ class Watch:
         """Take in the loss of a batch; `first` of its step."""
         self._loss = loss if first else self._loss + loss
 
-    def check(self, module: Training, optimizer: torch.optim.Optimizer, norm: torch.Tensor) -> None:
+    def check(self, module: Trained, optimizer: torch.optim.Optimizer, norm: torch.Tensor) -> None:
         """Look at a step that is about to be made.
 
         Parameters
@@ -74,14 +88,14 @@ class Watch:
         step = module.trainer.global_step
         if not tells_late(bad.device):
             if bad:
-                raise explain(module, step, self.folder)
+                raise self.find_cause(module, step, self.folder)
             return
         if scaler is None:  # which leaves the weights alone by itself
             optimizer.found_inf = bad  # type: ignore[attr-defined]
         self.settle(module)
         self._asked = _Asked(step, *_fetch(bad))
 
-    def settle(self, module: Training) -> None:
+    def settle(self, module: Trained) -> None:
         """Wait for the answer about the last step that was looked at.
 
         Raises
@@ -95,7 +109,7 @@ class Watch:
         if asked.copied is not None:
             asked.copied.synchronize()
         if asked.bad:
-            raise explain(module, asked.step, self.folder)
+            raise self.find_cause(module, asked.step, self.folder)
 
 
 def tells_late(device: torch.device) -> bool:
@@ -176,13 +190,13 @@ def find_broken(module: Training, batch: dict[str, torch.Tensor]) -> str:
     return f"the gradient of {broken[0]}" if broken else ""
 
 
-def diverged(step: int, what: str) -> ModelError:
+def diverged(step: int, what: str, hint: str = HINT) -> ModelError:
     """Give the error for a training that cannot go on."""
     return ModelError(
         f"training diverged at step {step}",
         expected="finite numbers everywhere",
         got=f"not finite: {what}",
-        hint="lower train.optimizer.learning_rate, set train.precision to float32, or look for broken values in raw",
+        hint=hint,
     )
 
 

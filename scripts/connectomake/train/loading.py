@@ -14,16 +14,29 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, default_collate
 
-from connectomake.train.patches import Sample, TrainingPatches, ValidationPatches
+from connectomake.train.patches import Sample
 from connectomake.train.workers import Carried, Caught, explain_dead_workers, prepare_worker, share_cores
 
 Batch = dict[str, torch.Tensor]
 AHEAD = 2
+
+
+class Patches(Protocol):
+    """Patches by number: arrays by name."""
+
+    def __getitem__(self, number: int) -> dict[str, Any]: ...
+
+
+class CountedPatches(Patches, Protocol):
+    """So many of them."""
+
+    def __len__(self) -> int: ...
 
 
 class PatchData(pl.LightningDataModule):
@@ -45,8 +58,8 @@ class PatchData(pl.LightningDataModule):
 
     def __init__(
         self,
-        training: TrainingPatches,
-        validation: ValidationPatches,
+        training: Patches,
+        validation: CountedPatches,
         batch: int,
         steps: int,
         workers: int,
@@ -59,10 +72,10 @@ class PatchData(pl.LightningDataModule):
     def train_dataloader(self) -> Batches:
         """Give each step the patches that `numbers_of_step` says, in every run, however many processes there are."""
 
-        def numbers() -> Iterator[range]:
+        def numbers() -> Iterator[Sequence[int]]:
             rank, world = self._place()
             for step in range(self.trainer.global_step if self.trainer is not None else 0, self.steps):
-                yield from numbers_of_step(step, self.batch, self.accumulate, rank, world)
+                yield from self.numbers_of(step, rank, world)
 
         local_rank = self.trainer.local_rank if self.trainer is not None else 0
         local_world = self.trainer.num_devices if self.trainer is not None else 1
@@ -78,6 +91,10 @@ class PatchData(pl.LightningDataModule):
             return (mine[start : start + self.batch] for start in range(0, len(mine), self.batch))
 
         return Batches(self.validation, numbers)
+
+    def numbers_of(self, step: int, rank: int, world: int) -> Sequence[Sequence[int]]:
+        """Give the numbers of the patches that one of several processes takes in a step, batch by batch."""
+        return numbers_of_step(step, self.batch, self.accumulate, rank, world)
 
     def _place(self) -> tuple[int, int]:
         """Give the number of this process, and how many train together."""
@@ -119,7 +136,7 @@ class Batches:
 
     def __init__(
         self,
-        patches: TrainingPatches | ValidationPatches,
+        patches: Patches,
         numbers: Callable[[], Iterable[Sequence[int]]],
         workers: int = 0,
         cores: Sequence[int] = (),

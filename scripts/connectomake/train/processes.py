@@ -7,10 +7,10 @@ Only the first writes. Whatever decides how the training goes on is agreed upon,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,7 +22,6 @@ from pytorch_lightning.plugins.environments import (
 )
 from torch import nn
 
-from connectomake.config.train import TrainConfig
 from connectomake.errors import ConfigError, ConnectomakeError
 from connectomake.models.arithmetic import choose_device
 
@@ -30,6 +29,26 @@ T = TypeVar("T")
 
 # While the first segments validation volumes, or traces skeletons, the others wait.
 TIMEOUT = timedelta(hours=2)
+
+
+class Machine(Protocol):
+    """What a training's settings say of the processes that train together; see `TrainConfig`."""
+
+    @property
+    def device(self) -> str:
+        """``auto``, ``cpu`` or ``cuda``."""
+
+    @property
+    def devices(self) -> int:
+        """GPUs, or processes on a CPU, of each node."""
+
+    @property
+    def nodes(self) -> int:
+        """Nodes that train together."""
+
+    @property
+    def processes(self) -> int:
+        """Processes that train together."""
 
 
 def world() -> int:
@@ -43,7 +62,7 @@ def rank() -> int:
 
 
 @contextmanager
-def joined_processes(cfg: TrainConfig) -> Iterator[ClusterEnvironment]:
+def joined_processes(cfg: Machine) -> Iterator[ClusterEnvironment]:
     """Meet the other processes of a training, if it has any.
 
     Yields
@@ -80,7 +99,7 @@ def joined_processes(cfg: TrainConfig) -> Iterator[ClusterEnvironment]:
     dist.destroy_process_group()  # not after an error: others may wait for this process, which ends now
 
 
-def find_environment(cfg: TrainConfig) -> ClusterEnvironment:
+def find_environment(cfg: Machine) -> ClusterEnvironment:
     """Tell who started this process: torchrun, srun, or nobody who starts several.
 
     Told, not left to Lightning to guess: in a Slurm job it would take over signals and requeueing, which are the
@@ -153,6 +172,16 @@ def sum_in_place(values: torch.Tensor) -> torch.Tensor:
     if world() > 1:
         dist.all_reduce(values)
     return values
+
+
+def average_gradients(weights: Iterable[nn.Parameter]) -> None:
+    """Average the gradients of weights over the processes, all in one message; none is there, or in every process."""
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    if world() == 1 or not gradients:
+        return
+    message = sum_in_place(torch.cat([gradient.flatten() for gradient in gradients])).div_(world())
+    for gradient, part in zip(gradients, message.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def average_buffers(network: nn.Module) -> None:

@@ -9,13 +9,12 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from connectomake.config.train import TrainConfig
 from connectomake.errors import ConnectomakeError, ModelError
 from connectomake.models.checkpoint import load_tensors
 from connectomake.train.finite import diverged
@@ -32,6 +31,26 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 NOTHING, SAVE, TIME_UP = range(3)
 # Who sends SIGTERM sends SIGKILL soon after (Slurm's KillWait: 30 s). A state is written before whatever takes longer.
 GRACE_S = 20.0
+
+
+class Pace(Protocol):
+    """What a training's settings say of its states; see `TrainConfig`."""
+
+    @property
+    def max_minutes(self) -> float | None:
+        """End after so long (min); None = never."""
+
+    @property
+    def checkpoint_every_steps(self) -> int:
+        """Write a state every so often (steps)."""
+
+    @property
+    def checkpoint_every_min(self) -> float:
+        """And at least every so often (min)."""
+
+    @property
+    def validate_every_steps(self) -> int:
+        """Validate every so often (steps)."""
 
 
 class Interrupted(Exception):
@@ -86,7 +105,7 @@ class KeepState(pl.Callback):
         When the job ends.
     """
 
-    def __init__(self, folder: Path, cfg: TrainConfig, signals: Signals, limit: TimeLimit) -> None:
+    def __init__(self, folder: Path, cfg: Pace, signals: Signals, limit: TimeLimit) -> None:
         self.folder, self.max_minutes = folder, cfg.max_minutes
         self.every_steps, self.every_min = cfg.checkpoint_every_steps, cfg.checkpoint_every_min
         self.validate_every_steps = cfg.validate_every_steps
@@ -228,7 +247,7 @@ def no_progress(limit: TimeLimit) -> ConnectomakeError:
     return ConnectomakeError(
         "the job's time limit leaves no time for a single step of training",
         got=f"an end at {time.strftime('%F %T', time.localtime(limit.end_s))}",
-        hint="ask for more, as in --set-resources train_model:runtime=2880 (minutes), or validate less",
+        hint="ask for more, as in --set-resources train_model:runtime=2880 (the rule, minutes), or validate less",
     )
 
 

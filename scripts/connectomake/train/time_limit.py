@@ -16,7 +16,8 @@ from time import time as now
 log = logging.getLogger(__name__)
 
 MARGIN_S = 120.0  # to end processes, and for clocks that differ
-OWN_JOBS = "rule_train_"  # how Snakemake's Slurm plugin begins the comments of the jobs of training rules
+# How Snakemake's Slurm plugin begins the comments of the jobs of training rules.
+OWN_JOBS = ("rule_train_", "rule_autoencoder_")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -14,13 +14,16 @@ from pytorch_lightning.plugins.environments import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
-from connectomake.config.train import TrainConfig
 from connectomake.errors import ConfigError
 from connectomake.models.arithmetic import choose_device, choose_dtype
+from connectomake.train.processes import Machine
 
 # Warnings that nobody here can act on: Lightning 2.6 with torch 2.13, its wish for a worker per core, and for srun
-# wherever Slurm is installed.
-LIGHTNINGS_OWN = (".*LeafSpec.*", ".*does not have many workers.*", ".*`srun` command is available.*")
+# wherever Slurm is installed; that parts of a network are frozen.
+LIGHTNINGS_OWN = (
+    *(".*LeafSpec.*", ".*does not have many workers.*", ".*`srun` command is available.*"),
+    r".*module\(s\) in eval mode.*",
+)
 PRECISIONS: dict[torch.dtype, Any] = {
     torch.float32: "32-true",
     torch.bfloat16: "bf16-mixed",
@@ -28,7 +31,27 @@ PRECISIONS: dict[torch.dtype, Any] = {
 }
 
 
-def choose_arithmetic(cfg: TrainConfig, network: nn.Module) -> torch.dtype:
+class Course(Machine, Protocol):
+    """What a training's settings say of its steps; see `TrainConfig`."""
+
+    @property
+    def precision(self) -> str:
+        """What convolutions compute in."""
+
+    @property
+    def max_steps(self) -> int:
+        """Steps in all."""
+
+    @property
+    def accumulate(self) -> int:
+        """Batches of a step."""
+
+    @property
+    def validate_every_steps(self) -> int:
+        """Validate every so often (steps)."""
+
+
+def choose_arithmetic(cfg: Course, network: nn.Module) -> torch.dtype:
     """Choose what the network computes in, and set up the device for it.
 
     Raises
@@ -46,11 +69,12 @@ def choose_arithmetic(cfg: TrainConfig, network: nn.Module) -> torch.dtype:
 
 
 def make_trainer(
-    cfg: TrainConfig,
+    cfg: Course,
     dtype: torch.dtype,
     environment: ClusterEnvironment,
     validates: bool,
     callbacks: Sequence[pl.Callback],
+    strategy: DDPStrategy | None = None,
 ) -> pl.Trainer:
     """Make the trainer.
 
@@ -66,6 +90,8 @@ def make_trainer(
         Whether there is anything to validate on.
     callbacks
         In the order in which they are called.
+    strategy
+        How several processes train together; None = their gradients are averaged while they are being computed.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its tips and tables
     on_gpu = choose_device(cfg.device).type == "cuda"
@@ -73,7 +99,7 @@ def make_trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=cfg.devices,
         num_nodes=cfg.nodes,
-        strategy=_make_strategy() if cfg.processes > 1 else "auto",
+        strategy=strategy or _make_strategy() if cfg.processes > 1 else "auto",
         plugins=[environment],
         precision=PRECISIONS[dtype],
         max_steps=cfg.max_steps,
