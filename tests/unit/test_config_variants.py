@@ -12,6 +12,8 @@ from connectomake.config.stages import STAGES
 from connectomake.config.variants import index_variants, load_run
 from connectomake.errors import ConfigError
 
+STAGED = set(STAGES) - {"phantom", "synth"}  # phantoms are the data's, synth is not for each experiment
+
 FILES = {
     "data/tiny.yaml": "volumes:\n  one: {phantom: demo, role: train}\n  two: {phantom: demo, role: test, seed: 1}\n",
     "data/real.yaml": "volumes:\n  one: {raw: a.h5::raw, labels: a.h5::labels, role: train}\n",
@@ -77,7 +79,7 @@ def test_an_experiment_without_a_sweep_is_one_variant(load: Load) -> None:
     assert variant.chain("train") == "tiny/default/default"
     assert variant.chain("measure") == "tiny/default/default/default/default/default"
     assert variant.phantoms["demo"].id == "demo"
-    assert all(isinstance(variant.settings[stage], model) for stage, model in STAGES.items() if stage != "phantom")
+    assert all(isinstance(variant.settings[stage], model) for stage, model in STAGES.items() if stage in STAGED)
 
 
 def test_experiments_are_named_in_every_form(load: Load, root: Path) -> None:
@@ -266,6 +268,12 @@ def test_changes_that_nothing_reads_are_refused(refuse: Refuse) -> None:
 
 def test_data_without_a_volume_to_train_on_are_refused(refuse: Refuse) -> None:
     assert "expected a volume with role: train; got one: predict" in refuse(data="untrained")
+
+
+@pytest.mark.parametrize("role", ["train", "validate"])
+def test_volumes_that_are_learnt_from_need_labels(refuse: Refuse, role: str) -> None:
+    message = refuse(data="real", override={"data.volumes": {"two": {"raw": "b.h5::raw", "role": role}}})
+    assert f"config/data/real.yaml: volumes.two: a volume with role: {role} needs labels" in message
 
 
 def test_names_are_parts_of_paths(refuse: Refuse) -> None:

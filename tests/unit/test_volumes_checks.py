@@ -144,7 +144,6 @@ assert heavy & set(sys.modules) == {{"h5py"}}, heavy & set(sys.modules)
     [
         ({"role": "test"}, "exactly one of raw"),
         ({"role": "test", "raw": "a", "phantom": "b"}, "exactly one of raw"),
-        ({"role": "train", "raw": "a"}, "a volume to train on needs labels"),
         ({"role": "test", "raw": "a", "skeletons": "from_labels"}, "from_labels needs labels"),
         ({"role": "test", "phantom": "a", "labels": "b"}, "a phantom brings its own labels"),
         ({"role": "test", "raw": "a", "box_zyx_vx": [[0, 0, 0], [5, 0, 5]]}, "must end after it starts"),

@@ -15,6 +15,7 @@ from connectomake.config.data import DataConfig
 from connectomake.config.decode import DecodeConfig
 from connectomake.config.expand import Variant
 from connectomake.config.explain import nearest
+from connectomake.config.generated import generated_shape
 from connectomake.config.measure import MeasureConfig
 from connectomake.config.phantom import PhantomConfig
 from connectomake.config.predict import TRAINED, PredictConfig
@@ -85,6 +86,29 @@ def check_roles_suffice(variant: Variant) -> None:
         )
 
 
+def check_training_has_labels(variant: Variant) -> None:
+    """Refuse to train on a volume without labels, and a collection, which is for the synth stage alone.
+
+    Raises
+    ------
+    ConfigError
+        With the volume.
+    """
+    data = cast(DataConfig, variant.settings["data"])
+    where = f"config/data/{variant.presets['data']}.yaml"
+    if data.collection is not None:
+        raise ConfigError(
+            f"experiment {variant.experiment}: {where} has a collection, which only generators learn from",
+            hint="name a preset of config/synth in the experiment, as synth: default",
+        )
+    for name, volume in data.volumes.items():
+        if volume.role in ("train", "validate") and not volume.has_labels:
+            raise ConfigError(
+                f"{where}: volumes.{name}: a volume with role: {volume.role} needs labels",
+                hint="give their path, or set role to predict",
+            )
+
+
 def check_blocks_hold_patches(variant: Variant) -> None:
     """Refuse to draw blocks for validation that are smaller than what the network looks at.
 
@@ -132,6 +156,8 @@ def check_phantoms_hold_patches(variant: Variant) -> None:
         if volume.phantom is not None:
             phantom = cast(PhantomConfig, variant.phantoms[volume.phantom].settings)
             check_patch_fits(variant, name, phantom.shape_zyx)
+        if volume.generated is not None and variant.generator is not None:
+            check_patch_fits(variant, name, generated_shape(variant.generator, volume.generated))
 
 
 def check_patch_fits(variant: Variant, name: str, shape_zyx: Sequence[int]) -> None:
@@ -293,13 +319,15 @@ def check_turns_fit_windows(variant: Variant) -> None:
 
 def is_trained(variant: Variant) -> bool:
     """Tell whether a variant predicts with the network of its train stage, alone or among others."""
-    return TRAINED in cast(PredictConfig, variant.settings["predict"]).checkpoints
+    segments = "synth" not in variant.settings
+    return segments and TRAINED in cast(PredictConfig, variant.settings["predict"]).checkpoints
 
 
 CHECKS: tuple[Callable[[Variant], None], ...] = (
     check_names,
     *CHALLENGE_CHECKS,
     check_roles_are_fixed,
+    check_training_has_labels,
     check_roles_suffice,
     check_blocks_hold_patches,
     check_windows_fit_network,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from connectomake.config.cellmap import CellmapConfig
+from connectomake.config.collection import CollectionConfig, SyntheticConfig
 from connectomake.config.explain import nearest
 from connectomake.config.section import Section
 from connectomake.config.skeletons import SkeletonConfig
@@ -83,11 +84,14 @@ class VolumeSource(Section):
         description="crop of the CellMap challenge that it is, DATASET/cropN; raw and labels are then the Zarr groups "
         "of the dataset's images and of the crop. Filled in by `cellmap`",
     )
+    generated: str | None = Field(
+        None, description="volume that a generator makes, instead of raw: CLASS_N. Filled in by `synthetic`"
+    )
 
     @property
     def has_labels(self) -> bool:
         """Whether there are truth labels."""
-        return self.phantom is not None or self.labels is not None
+        return self.phantom is not None or self.generated is not None or self.labels is not None
 
     @property
     def has_skeletons(self) -> bool:
@@ -97,17 +101,14 @@ class VolumeSource(Section):
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
         """Refuse combinations of keys that cannot mean anything."""
-        if (self.raw is None) == (self.phantom is None):
+        if [self.raw, self.phantom, self.generated].count(None) != 2:
             raise ValueError("give exactly one of raw (a path) and phantom (a preset of config/phantom/)")
-        if self.phantom is not None:
+        if self.raw is None:
             for key in ("labels", "axes", "voxel_size_zyx_nm", "offset_zyx_nm"):
                 if getattr(self, key) is not None:
                     raise ValueError(f"a phantom brings its own {key}: remove that key")
-        elif self.labels is None:
-            if self.role == "train":
-                raise ValueError("a volume to train on needs labels: give their path, or set role to predict")
-            if self.skeletons == FROM_LABELS:
-                raise ValueError("skeletons: from_labels needs labels: give their path")
+        elif self.labels is None and self.skeletons == FROM_LABELS:
+            raise ValueError("skeletons: from_labels needs labels: give their path")
         return self
 
 
@@ -127,6 +128,12 @@ class DataConfig(Section):
     cellmap: CellmapConfig | None = Field(
         None,
         description="crops of the CellMap Segmentation Challenge, or of a generated one like it, instead of volumes",
+    )
+    collection: CollectionConfig | None = Field(
+        None, description="folders of files by class, for the synth stage, instead of volumes"
+    )
+    synthetic: SyntheticConfig | None = Field(
+        None, description="volumes of a generator to train on, beside the others; weighted by `mix`"
     )
     mix: dict[str, NonNegativeFloat] = Field(
         default_factory=dict,
@@ -155,9 +162,11 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _check_volumes(self) -> Self:
-        """Refuse data without a volume, and volumes beside those of a challenge."""
-        if self.cellmap is None and not self.volumes:
-            raise ValueError("give volumes, or cellmap")
+        """Refuse data without a volume, and volumes beside those of a challenge or a collection."""
+        if self.cellmap is None and self.collection is None and not self.volumes:
+            raise ValueError("give volumes, cellmap or collection")
+        if self.collection is not None and (self.volumes or self.cellmap is not None or self.synthetic is not None):
+            raise ValueError("collection stands alone: remove volumes, cellmap and synthetic")
         if self.cellmap is not None and any(volume.crop is None for volume in self.volumes.values()):
             raise ValueError("cellmap makes the volumes itself: remove volumes, or write a data config for each")
         return self
@@ -168,6 +177,8 @@ class DataConfig(Section):
         if not self.mix or not self.volumes:
             return self
         sources = {name: volume.source for name, volume in self.volumes.items() if volume.role == "train"}
+        if self.synthetic is not None:
+            sources.setdefault("synthetic", self.synthetic.source)
         for source in self.mix:
             if source not in sources.values():
                 raise ValueError(

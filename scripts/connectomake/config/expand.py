@@ -6,7 +6,7 @@ cost one reading of the training settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, product
 from pathlib import Path
@@ -16,15 +16,17 @@ from connectomake.config.compose import Preset, Presets, check_sweep, resolve
 from connectomake.config.crops import fill_crops
 from connectomake.config.data import DataConfig
 from connectomake.config.experiment import Experiment
+from connectomake.config.generated import fill_synthetic
 from connectomake.config.ids import join_names, name_point, name_settings
 from connectomake.config.keys import Change, check_named, read_values, split_key
 from connectomake.config.section import Section
 from connectomake.config.stages import STAGES
+from connectomake.config.synth import SynthConfig
 from connectomake.config.yaml_files import shorten
 from connectomake.errors import ConfigError
 
 CHAIN = ("data", "split", "train", "predict", "decode", "measure")
-FORKS = {"submit": "predict"}
+FORKS = {"submit": "predict", "synth": "split"}
 """Stages that follow another one beside the chain."""
 
 Point = tuple[tuple[Change, int], ...]
@@ -67,6 +69,9 @@ class Variant:
     ids
         Stage of the chain -> id; see `chain`. That of data ends with the ids of its phantoms where they differ from
         their presets (``phantom+demo@...``), that of train with augment's unless it is ``default`` (``gpu+sections``).
+        Of synth there is one only where the experiment names a preset.
+    generator
+        The experiment that makes volumes for its data; None where none are asked for.
     """
 
     experiment: str
@@ -76,6 +81,7 @@ class Variant:
     settings: Mapping[str, Section]
     phantoms: Mapping[str, Phantom]
     ids: Mapping[str, str] = field(repr=False)
+    generator: Variant | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -100,6 +106,7 @@ class Variant:
             "ids": dict(self.ids),
             "phantom": {name: phantom.settings.model_dump(mode="json") for name, phantom in self.phantoms.items()},
             **{stage: settings.model_dump(mode="json") for stage, settings in self.settings.items()},
+            **({"generator": self.generator.resolved()} if self.generator is not None else {}),
         }
 
 
@@ -121,21 +128,32 @@ class Expansion:
         The presets of the project.
     overrides
         Changes that come from outside the experiment and are stronger than its own.
+    find_generator
+        Gives the variant of an experiment that makes volumes for this one, by its name and the place that names it.
     """
 
-    def __init__(self, source: Source, experiment: Experiment, presets: Presets, overrides: Sequence[Change]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        experiment: Experiment,
+        presets: Presets,
+        overrides: Sequence[Change],
+        find_generator: Callable[[str, str], Variant],
+    ) -> None:
         self.source = source
         self.experiment = experiment
         self.presets = presets
-        self.names = {stage: getattr(experiment, stage) for stage in STAGES if stage != "phantom"}
+        self.find_generator = find_generator
+        named = {stage: getattr(experiment, stage) for stage in STAGES if stage != "phantom"}
+        self.names: dict[str, str] = {stage: name for stage, name in named.items() if name is not None}
         self.own = self._changes("override")
         self.overrides = [*self.own, *overrides]
         self.sweeps = self._changes("sweep")
         swept = {change.stage for change in self.sweeps if not change.keys}
-        named = [self._preset(*item) for item in self.names.items() if item[0] not in swept]
-        self.sweeps += [change for preset in named for change in self._sweep_of(preset)]
+        plain = [self._preset(*item) for item in self.names.items() if item[0] not in swept]
+        self.sweeps += [change for preset in plain for change in self._sweep_of(preset)]
         self._known: dict[Any, tuple[Section, str]] = {}
-        self._filled: dict[int, DataConfig] = {}  # by identity: `_known` keeps what was read
+        self._filled: dict[int, tuple[DataConfig, Variant | None]] = {}  # by identity: `_known` keeps what was read
 
     def variants(self) -> list[Variant]:
         """Compose every point of the sweep.
@@ -166,9 +184,21 @@ class Expansion:
         names: dict[str, str] = {}
         for stage, name in presets.items():
             settings[stage], names[stage] = self._settle(self._preset(stage, name), point)
-        data = settings["data"] = self._fill(cast(DataConfig, settings["data"]))
+        data, generator = self._fill(cast(DataConfig, settings["data"]))
+        settings["data"] = data
+        phantoms = self._settle_phantoms(data.phantoms | drawn_for(settings), point)
+        ids = {stage: names[stage] for stage in (*CHAIN, *FORKS) if stage in names}
+        own = [p.id for name, p in phantoms.items() if p.id != name]
+        ids["data"] = join_names(names["data"], [*own, *changed_ids(generator)])
+        ids["train"] = join_names(names["train"], [names["augment"]] if names["augment"] != "default" else [])
+        values = {change.dotted: change.values[index] for change, index in point}
+        description = self.experiment.description
+        return Variant(self.source.name, description, values, presets, settings, phantoms, ids, generator)
+
+    def _settle_phantoms(self, names: Iterable[str], point: Point) -> dict[str, Phantom]:
+        """Give ids and settings of phantoms by their presets."""
         phantoms = {}
-        for name in sorted(data.phantoms):
+        for name in sorted(names):
             preset = self.presets.get("phantom", name, f"config/data/{self.names['data']}.yaml: phantom")
             if preset.sweep:
                 raise ConfigError(
@@ -176,17 +206,17 @@ class Expansion:
                 )
             phantom, phantom_id = self._settle(preset, point)
             phantoms[name] = Phantom(phantom_id, phantom)
-        ids = {stage: names[stage] for stage in (*CHAIN, *FORKS)}
-        ids["data"] = join_names(names["data"], [p.id for name, p in phantoms.items() if p.id != name])
-        ids["train"] = join_names(names["train"], [names["augment"]] if names["augment"] != "default" else [])
-        values = {change.dotted: change.values[index] for change, index in point}
-        description = self.experiment.description
-        return Variant(self.source.name, description, values, presets, settings, phantoms, ids)
+        return phantoms
 
-    def _fill(self, data: DataConfig) -> DataConfig:
-        """Give data with the crops of their challenge, looked up once."""
+    def _fill(self, data: DataConfig) -> tuple[DataConfig, Variant | None]:
+        """Give data with the crops of their challenge and the volumes of their generator, looked up once."""
         if id(data) not in self._filled:
-            self._filled[id(data)] = fill_crops(data, f"config/data/{self.names['data']}.yaml")
+            where = f"config/data/{self.names['data']}.yaml"
+            filled, generator = fill_crops(data, where), None
+            if data.synthetic is not None:
+                generator = self.find_generator(data.synthetic.generator, f"{where}: synthetic.generator")
+                filled = fill_synthetic(filled, generator, where)
+            self._filled[id(data)] = filled, generator
         return self._filled[id(data)]
 
     def _preset(self, stage: str, name: str) -> Preset:
@@ -266,6 +296,20 @@ class Expansion:
                 )
 
 
+def drawn_for(settings: Mapping[str, Section]) -> set[str]:
+    """Give the presets of phantoms that a generator makes images for."""
+    synth = cast(SynthConfig | None, settings.get("synth"))
+    given = synth is not None and (synth.labels.kind, synth.labels.given) == ("conditional", "phantom")
+    return {synth.labels.phantom} if synth is not None and given else set()
+
+
+def changed_ids(generator: Variant | None) -> list[str]:
+    """Give the ids of a generator's stages that are not just their presets' names."""
+    if generator is None:
+        return []
+    return [generator.ids[stage] for stage in stages_to("synth") if generator.ids[stage] != generator.presets[stage]]
+
+
 def check_changes_are_read(changes: Iterable[Change], variants: Sequence[Variant]) -> None:
     """Refuse changes of stages that none of some variants goes through: they would change nothing.
 
@@ -277,6 +321,13 @@ def check_changes_are_read(changes: Iterable[Change], variants: Sequence[Variant
     challenges = [cast(DataConfig, variant.settings["data"]).cellmap is not None for variant in variants]
     data = " and ".join(dict.fromkeys(f"config/data/{variant.presets['data']}.yaml" for variant in variants))
     unread = {}
+    made = [variant for variant in variants if "synth" in variant.settings]
+    if not made:
+        unread["synth"] = "no experiment names a preset of synth"
+    elif len(made) == len(variants):
+        unread |= dict.fromkeys(
+            ("train", "augment", "predict", "decode", "measure"), "only volumes are made, see synth"
+        )
     if not any(variant.phantoms for variant in variants):
         unread["phantom"] = f"no volume of {data} is a phantom"
     if not any(challenges):

@@ -21,6 +21,10 @@ class Experiment(Section):
     decode: str = Field("default", description="preset of config/decode")
     measure: str = Field("default", description="preset of config/measure")
     submit: str = Field("default", description="preset of config/submit; read where the data are a challenge's")
+    synth: str | None = Field(
+        None,
+        description="preset of config/synth: the experiment makes volumes like those of its data, and segments none",
+    )
     description: str = Field("", description="what the experiment is for; shown in the report")
     override: dict[str, Any] = Field(
         default_factory=dict, description="single values that differ from the presets: stage.key -> value"
@@ -37,6 +41,10 @@ class RunConfig(Section):
         "phantom",
         description="experiments to run: a name of config/experiments, a path of such a file, a list of these, "
         "or whole experiments by name",
+    )
+    synthesise: str | list[str] = Field(
+        "synth_tiny",
+        description="experiments whose volumes `snakemake synthesise` makes where none of `experiments` makes any",
     )
     results: str = Field("results", description="folder that everything is written to")
     purge: str = Field("", description="stages whose results `snakemake purge` removes, as in predict,decode")

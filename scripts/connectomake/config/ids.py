@@ -131,9 +131,15 @@ def _say_item(item: Any) -> str:
 
 def _changes(before: Section, after: Section) -> Leaves:
     """Give what differs, as JSON text (to which 1, 1.0 and true are three things), of what is there after."""
-    old = dict(_leaves(before.model_dump(mode="json", exclude=set(before.effort)), ()))
-    new = dict(_leaves(after.model_dump(mode="json", exclude=set(after.effort)), ()))
+    old, new = dict(_leaves(_without_effort(before), ())), dict(_leaves(_without_effort(after), ()))
     return {keys: new.get(keys, _ABSENT) for keys in sorted({*old, *new}) if old.get(keys) != new.get(keys)}
+
+
+def _without_effort(settings: Section) -> dict[str, Any]:
+    """Give settings as plain values; what only says with what effort a result is made is left out, in each part."""
+    values = settings.model_dump(mode="json", exclude=set(settings.effort))
+    parts = {name: getattr(settings, name) for name in values}
+    return values | {name: _without_effort(part) for name, part in parts.items() if isinstance(part, Section)}
 
 
 def _leaves(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -10,7 +10,7 @@ from itertools import groupby
 
 from connectomake.config.expand import Variant
 
-STAGES_SHOWN = ("data", "train", "predict", "decode", "measure", "submit")
+STAGES_SHOWN = ("data", "train", "predict", "decode", "measure", "submit", "synth")
 MOST_NAMES = 6
 
 Chains = dict[str, dict[str, bool]]
@@ -50,7 +50,7 @@ def _find_chains(variants: Sequence[Variant], is_there: Callable[[str, Variant],
     chains: Chains = {}
     for stage in STAGES_SHOWN:
         asked: dict[str, bool | None] = {}
-        for variant in variants:
+        for variant in (v for v in variants if stage in v.ids):
             chain = variant.chain(stage)
             if chain not in asked:
                 asked[chain] = is_there(stage, variant)

@@ -11,6 +11,7 @@ from connectomake.config.predict import PredictConfig
 from connectomake.config.section import Section
 from connectomake.config.split import SplitConfig
 from connectomake.config.submit import SubmitConfig
+from connectomake.config.synth import SynthConfig
 from connectomake.config.train import TrainConfig
 
 STAGES: dict[str, type[Section]] = {
@@ -23,4 +24,5 @@ STAGES: dict[str, type[Section]] = {
     "decode": DecodeConfig,
     "measure": MeasureConfig,
     "submit": SubmitConfig,
+    "synth": SynthConfig,
 }

@@ -6,7 +6,7 @@ results lie under the chain of these ids: variants that differ in decoding alone
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from connectomake.config.expand import Expansion, Source, Variant, check_changes
 from connectomake.config.experiment import Experiment, RunConfig, experiment_file
 from connectomake.config.explain import Layer, explain
 from connectomake.config.keys import Change, parse_overrides, split_key
+from connectomake.config.synth_checks import SYNTH_CHECKS, check_makes_volumes
 from connectomake.config.yaml_files import read_yaml, shorten
 from connectomake.errors import ConfigError
 
@@ -59,24 +60,36 @@ def load_run(config: Mapping[str, Any], root: Path) -> list[Variant]:
         Anything in a config file that cannot be meant, in one line.
     """
     run = read_run(config)
-    presets = Presets(root)
-    overrides = [
-        Change(*split_key(key, f"{_CALL}: override"), (value,), f"{_CALL}: override")
-        for key, value in sorted(parse_overrides(run.override, f"{_CALL}: override").items())
-    ]
+    loader = _Loader(Presets(root), _read_overrides(run))
     variants: list[Variant] = []
-    for source in _experiments(run, presets):
+    for source in loader.find(run.experiments, "experiments"):
         if any(source.name == other.experiment for other in variants):
             raise ConfigError(
                 f"{source.shown}: a second experiment {source.name!r} in one run", hint="rename one of them"
             )
-        found = Expansion(source, _read_experiment(source), presets, overrides).variants()
-        for check in CHECKS:
-            for variant in found:
-                check(variant)
-        variants += found
-    check_changes_are_read(overrides, variants)
+        variants += loader.load(source)
+    # Those of synth may be meant for what `load_synthesis` gives.
+    check_changes_are_read([change for change in loader.overrides if change.stage != "synth"], variants)
     return variants
+
+
+def load_synthesis(config: Mapping[str, Any], root: Path, variants: Sequence[Variant]) -> list[Variant]:
+    """Give what `snakemake synthesise` runs: the variants that make volumes, or those of `synthesise` where none does.
+
+    Raises
+    ------
+    ConfigError
+        As `load_run`; or an experiment of `synthesise` makes no volumes.
+    """
+    made = [variant for variant in variants if "synth" in variant.settings]
+    run = read_run(config)
+    if not made:
+        loader = _Loader(Presets(root), _read_overrides(run))
+        made = [variant for source in loader.find(run.synthesise, "synthesise") for variant in loader.load(source)]
+        for variant in made:
+            check_makes_volumes(variant, f"{_CALL}: synthesise")
+    check_changes_are_read([change for change in _read_overrides(run) if change.stage == "synth"], made)
+    return made
 
 
 def index_variants(variants: Iterable[Variant]) -> dict[tuple[str, str], Variant]:
@@ -92,21 +105,77 @@ def index_variants(variants: Iterable[Variant]) -> dict[tuple[str, str], Variant
     return index
 
 
-def _experiments(run: RunConfig, presets: Presets) -> list[Source]:
-    """Find what the config names: names of files, paths of files, or whole experiments."""
-    named: Iterable[Any] = [run.experiments] if isinstance(run.experiments, str) else run.experiments
-    inline = run.experiments if isinstance(run.experiments, dict) else {}
-    sources = []
-    for name in named:
-        if inline.get(name) is not None:
-            sources.append(Source(name, inline[name], f"{_CALL}: experiments.{name}"))
-            continue
-        path = experiment_file(name, presets.root)
-        file, shown = (path, str(path)) if path else presets.find("experiments", name, f"{_CALL}: experiments")
-        sources.append(Source(file.stem, read_yaml(file, shown), shown, file))
-    if not sources:
-        raise ConfigError(f"{_CALL}: no experiment to run", hint="name one: --config experiments=phantom")
-    return sources
+def _read_overrides(run: RunConfig) -> list[Change]:
+    """Give the changes that a call of snakemake asks for in all experiments."""
+    where = f"{_CALL}: override"
+    return [
+        Change(*split_key(key, where), (value,), where)
+        for key, value in sorted(parse_overrides(run.override, where).items())
+    ]
+
+
+class _Loader:
+    """Loads experiments, and those that make volumes for them, each once.
+
+    Parameters
+    ----------
+    presets
+        The presets of the project.
+    overrides
+        Changes of all experiments.
+    """
+
+    def __init__(self, presets: Presets, overrides: Sequence[Change]) -> None:
+        self.presets, self.overrides = presets, overrides
+        self._generators: dict[str, Variant | None] = {}
+
+    def find(self, experiments: str | list[str] | dict[str, Any], key: str) -> list[Source]:
+        """Find what the config names: names of files, paths of files, or whole experiments."""
+        named: Iterable[Any] = [experiments] if isinstance(experiments, str) else experiments
+        inline = experiments if isinstance(experiments, dict) else {}
+        sources = []
+        for name in named:
+            if inline.get(name) is not None:
+                sources.append(Source(name, inline[name], f"{_CALL}: {key}.{name}"))
+                continue
+            path = experiment_file(name, self.presets.root)
+            file, shown = (path, str(path)) if path else self.presets.find("experiments", name, f"{_CALL}: {key}")
+            sources.append(Source(file.stem, read_yaml(file, shown), shown, file))
+        if not sources:
+            raise ConfigError(f"{_CALL}: no experiment to run", hint="name one: --config experiments=phantom")
+        return sources
+
+    def load(self, source: Source) -> list[Variant]:
+        """Give the checked variants of an experiment."""
+        experiment = _read_experiment(source)
+        found = Expansion(source, experiment, self.presets, self.overrides, self.find_generator).variants()
+        for check in CHECKS if experiment.synth is None else SYNTH_CHECKS:
+            for variant in found:
+                check(variant)
+        return found
+
+    def find_generator(self, name: str, asked_by: str) -> Variant:
+        """Give the one variant of an experiment that makes volumes for another.
+
+        Raises
+        ------
+        ConfigError
+            It makes no volumes, has a sweep, or needs volumes that it makes itself.
+        """
+        if name not in self._generators:
+            self._generators[name] = None
+            file, shown = self.presets.find("experiments", name, asked_by)
+            found = self.load(Source(name, read_yaml(file, shown), shown, file))
+            if len(found) > 1:
+                raise ConfigError(
+                    f"{asked_by}: {name} has a sweep", hint="write an experiment for the one that is meant"
+                )
+            check_makes_volumes(found[0], asked_by)
+            self._generators[name] = found[0]
+        generator = self._generators[name]
+        if generator is None:
+            raise ConfigError(f"{asked_by}: {name} needs volumes that it makes itself", hint="give it data of its own")
+        return generator
 
 
 def _read_experiment(source: Source) -> Experiment:

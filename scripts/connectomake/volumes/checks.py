@@ -45,7 +45,7 @@ def check_source(source: VolumeSource, folder: str, key: str, *, missing: str = 
     DataError
         Rank, type, shape, voxel size, position or box do not fit.
     """
-    if source.phantom is not None:
+    if source.raw is None:
         return None
     try:
         check_folder(folder, missing)
