@@ -1,6 +1,7 @@
 """Tell what a preset's network is: parts, parameters, outputs, sides, what a voxel sees; or which networks there are.
 
-By hand: `python scripts/describe_model.py --list`, or `--preset train/banis`, with `--json` as JSON.
+By hand: `python scripts/describe_model.py --list`, or `--preset train/banis`, with `--json` as JSON. Of a preset as
+`synth/paper_8x` the parameters of each part of the generator, for `--classes` classes.
 """
 
 from pathlib import Path
@@ -14,6 +15,7 @@ def main(
     preset: str = "",
     json: bool = False,
     in_channels: int = 1,
+    classes: int = 7,
     project: Path = Path(__file__).parents[1],
 ) -> None:
     """Describe the network of `preset`, a file under config/ of `project`, or list all architectures."""
@@ -21,7 +23,12 @@ def main(
     from connectomake.models.describe import describe
 
     if list == bool(preset):
-        raise ConfigError("describe_model takes --list or --preset train/NAME", hint="give one of them")
+        raise ConfigError("describe_model takes --list or --preset train/NAME or synth/NAME", hint="give one of them")
+    if preset.startswith("synth/"):
+        from connectomake.synth.describe import describe_synth
+
+        describe_synth(preset, project, classes=classes, as_json=json)
+        return
     describe(preset, project, in_channels=in_channels, as_json=json)
 
 
