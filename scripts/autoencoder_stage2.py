@@ -1,0 +1,37 @@
+"""Train the autoencoder's decoder on whole volumes, so that the seams of patches go; encoder and codebook stay.
+
+in   examples    examples.tsv
+     stage1      model.ckpt of autoencoder_stage1
+out  checkpoint  model.ckpt: the autoencoder, and everything that using it needs
+     metrics     metrics.csv: the course of the training
+Resumes from the last state in the run folder; ends with exit code 75 when it was asked to stop (SIGTERM, SIGUSR1), or
+when the time of its Slurm job is nearly up.
+With stage2.devices or stage2.nodes above 1, torchrun or srun starts it once for each process.
+"""
+
+import sys
+from pathlib import Path
+
+from connectomake.config.synth import SynthConfig
+from connectomake.stage import TRY_AGAIN, run
+
+
+def main(
+    *,
+    examples: Path,
+    stage1: Path,
+    checkpoint: Path,
+    metrics: Path,
+    run_folder: Path,
+    cfg: SynthConfig,
+    threads: int = 1,
+) -> None:
+    """Train, or go on training."""
+    from connectomake.synth.autoencoder_training import train_stage2
+
+    if not train_stage2(examples, stage1, checkpoint, metrics, run_folder, cfg, threads):
+        sys.exit(TRY_AGAIN)
+
+
+if __name__ == "__main__":
+    run(main)
