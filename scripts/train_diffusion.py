@@ -1,0 +1,39 @@
+"""Train the diffusion model of a generator on the latents of examples.
+
+in   examples     examples.tsv
+     autoencoder  model.ckpt of autoencoder_stage2
+     latents      the folder that encode_latents put latents in
+out  checkpoint   model.ckpt: the denoiser, and everything that using it needs
+     metrics      metrics.csv: the course of the training
+Resumes from the last state in the run folder; ends with exit code 75 when it was asked to stop (SIGTERM, SIGUSR1), or
+when the time of its Slurm job is nearly up.
+With diffusion.devices or diffusion.nodes above 1, torchrun or srun starts it once for each process.
+"""
+
+import sys
+from pathlib import Path
+
+from connectomake.config.synth import SynthConfig
+from connectomake.stage import TRY_AGAIN, run
+
+
+def main(
+    *,
+    examples: Path,
+    autoencoder: Path,
+    latents: Path,
+    checkpoint: Path,
+    metrics: Path,
+    run_folder: Path,
+    cfg: SynthConfig,
+    threads: int = 1,
+) -> None:
+    """Train, or go on training."""
+    from connectomake.synth.diffusion_training import train_diffusion
+
+    if not train_diffusion(examples, autoencoder, latents, checkpoint, metrics, run_folder, cfg, threads):
+        sys.exit(TRY_AGAIN)
+
+
+if __name__ == "__main__":
+    run(main)
