@@ -16,6 +16,7 @@ from connectomake.config.split import SplitConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import BlockGrid, Box, to_triple
 from connectomake.split.crop_roles import take_roles
+from connectomake.split.leaks import is_generated, refuse_leaks
 from connectomake.split.table import ROLES, SplitRow, check_shares, write_split
 from connectomake.volumes.files import read_json
 
@@ -52,8 +53,8 @@ def make_datasplit(
     Raises
     ------
     DataError
-        Nothing to train on, a volume without labels that needs them, a name twice, a volume too small to be divided, or
-        crops and `datasplit` that are not the same.
+        Nothing to train on, a name twice, a volume too small to be divided, crops and `datasplit` that are not the
+        same, or a generated volume whose generator has learnt from what is held out.
     ConfigError
         Volumes shall be divided although some have the role validate, or `datasplit` and the method do not go together.
     """
@@ -73,6 +74,7 @@ def make_datasplit(
     check_shares(rows, "the data config")
     if cfg.method in CUTS:
         rows = _divide(rows, cfg)
+    refuse_leaks(rows)
     for role in ROLES:
         boxes = [row.box for row in rows if row.role == role]
         log.info("%s: %d boxes, %s voxels", role, len(boxes), f"{sum(box.size for box in boxes):,}")
@@ -84,13 +86,9 @@ def _read_volume(path: Path) -> SplitRow:
     """Give the row of a whole volume."""
     told = read_json(path)
     try:
-        name, role, weight, shape, labels = (told[key] for key in ("name", "role", "weight", "shape_zyx", "labels"))
+        name, role, weight, shape = (told[key] for key in ("name", "role", "weight", "shape_zyx"))
     except KeyError as error:
         raise DataError(f"{path} lacks {error}", hint="ingest the volume again") from error
-    if role in ("train", "validate") and not labels:
-        raise DataError(
-            f"volume {name!r} has the role {role} and no labels", hint="give it labels, or the role predict"
-        )
     box = Box.of_shape(shape)
     if box.size == 0:
         raise DataError(f"volume {name!r} has no voxels", got=shape)
@@ -117,7 +115,10 @@ def _mix(row: SplitRow, data: DataConfig | None) -> SplitRow:
 
 
 def _divide(rows: Sequence[SplitRow], cfg: SplitConfig) -> list[SplitRow]:
-    """Keep a part of every train volume for validation; a volume of a source without a share is left alone."""
+    """Keep a part of every train volume for validation.
+
+    A volume of a source without a share is left alone, and a generated one: what is real is validated on.
+    """
     taken = [row.volume for row in rows if row.role == "validate"]
     if taken:
         raise ConfigError(
@@ -127,7 +128,7 @@ def _divide(rows: Sequence[SplitRow], cfg: SplitConfig) -> list[SplitRow]:
     rng = np.random.default_rng(cfg.seed)
     divided = []
     for row in rows:
-        if row.role != "train" or row.share == 0:
+        if row.role != "train" or row.share == 0 or is_generated(row):
             divided.append(row)
             continue
         train, validate = CUTS[cfg.method](row.box, cfg, rng)

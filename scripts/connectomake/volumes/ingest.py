@@ -25,6 +25,7 @@ from connectomake.volumes.checks import open_pair
 from connectomake.volumes.convert import LABELS, RAW, Kind, check_values, convert
 from connectomake.volumes.files import read_json, write_json
 from connectomake.volumes.formats.array import SPATIAL
+from connectomake.volumes.store import read_attributes
 from connectomake.volumes.volume import Readable, Volume, open_volume
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 LARGEST_LINKED_CHUNK_VX = 2**24
 SMALLEST_LINKED_SIDE_VX = 16
 RAW_STORE, LABELS_STORE = "raw.zarr", "labels.zarr"
+
+SEEN = "seen"
+"""Attribute of a generated volume: the boxes that its generator has learnt from, as `find_in_file` gives them."""
 
 
 def ingest_volume(
@@ -57,7 +61,8 @@ def ingest_volume(
     folder
         Where relative paths of `source` start.
     raw, labels
-        Stores of a generated volume, used instead of the paths in `source`.
+        Stores of a generated volume, used instead of the paths in `source`. What its generator has learnt from stands
+        in the attributes of the first, and in volume.json: see `connectomake.split.leaks`.
     threads
         Blocks read at a time; memory is up to 1 GiB for each.
 
@@ -74,6 +79,9 @@ def ingest_volume(
     entries = {"raw": _bring_in(images, RAW, volume_json.with_name(RAW_STORE), threads, generated), "labels": None}
     if objects is not None:
         entries["labels"] = _bring_in(objects, LABELS, volume_json.with_name(LABELS_STORE), threads, generated)
+    noted = read_attributes(raw) if raw is not None else {}
+    if SEEN in noted:
+        entries[SEEN] = noted[SEEN]
     write_json(volume_json, describe(source, name, folder, images, entries))
 
 
@@ -142,6 +150,21 @@ def find_source(volume_json: Path) -> tuple[str, str | None]:
     if source == RAW_STORE and said["raw"] is not None:
         return locate(said["raw"], said["folder"]), said["axes"]
     return _resolve(volume_json, source), said["axes"]
+
+
+def find_in_file(volume_json: Path, box: Box) -> tuple[str, Box]:
+    """Give the array that a box of an ingested volume was read from, and the box in that array's voxels.
+
+    Two volumes of one file, also of two data configs, are told apart or found to overlap by it. A crop whose images
+    were resampled counts as an array of its own.
+    """
+    description, (source, _) = read_json(volume_json), find_source(volume_json)
+    start_zyx, said = description["raw"]["box_zyx_vx"][0], description["settings"]
+    if description["raw"]["source"] == RAW_STORE:  # a copy, which begins where the box that was asked for does
+        start_zyx = (said["box_zyx_vx"] or [(0, 0, 0)])[0]
+        source += f"::{said['crop']}" if said["crop"] else ""
+    file, separator, name = source.partition("::")
+    return (file if is_remote(file) else os.path.realpath(file)) + separator + name, box.shift(start_zyx)
 
 
 def is_fast(volume: Volume) -> bool:
