@@ -8,6 +8,7 @@ Where results live ({data} {split} {train} {predict} {decode} {measure} are ids:
     results/decode/.../{decode}/{volume}/labels.zarr                  (Z, Y, X) uint32
     results/measure/.../{measure}/{volume}/metrics.json, errors.tsv   the numbers, the worst errors
     results/submit/.../{predict}/{submit}/submission.zip              labels for the CellMap challenge
+    results/synth/{data}/{split}/{synth}/volumes/                     volumes that a generator made after it learnt
     results/report/{experiment}/                                      table, figures, settings; report.html over all
     results/log/{rule}/...                                            the log of every job
 """
@@ -26,6 +27,7 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/inputs.smk"
 include: "workflow/rules/resources.smk"
+include: "workflow/rules/synth_inputs.smk"
 include: "workflow/rules/crop_inputs.smk"
 include: "workflow/rules/goals.smk"
 include: "workflow/rules/jobs.smk"
@@ -33,6 +35,8 @@ include: "workflow/rules/phantom.smk"
 include: "workflow/rules/ingest.smk"
 include: "workflow/rules/crops.smk"
 include: "workflow/rules/split.smk"
+include: "workflow/rules/synth.smk"
+include: "workflow/rules/generate.smk"
 include: "workflow/rules/autoconfig.smk"
 include: "workflow/rules/augment.smk"
 include: "workflow/rules/train.smk"

@@ -39,6 +39,7 @@ MAY_IMPORT = {
     | {"models", "losses", "targets", "augment", "split", "crops", "predict", "decode", "measure", "tune"},
     "autoconfig": DATA | {"models", "losses", "targets", "augment", "split", "train"},
     "predict": DATA | {"models", "pipeline"},
+    "synth": DATA | {"models", "losses", "train", "targets", "decode", "split", "phantom"},
     "view": DATA,
     "planning": DATA | {"models", "predict", "decode"},
     "tune": DATA | {"decode", "measure", "draw"},

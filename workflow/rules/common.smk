@@ -13,11 +13,11 @@ from connectomake.config.checks import check_patch_fits, is_trained
 from connectomake.config.data import FROM_LABELS
 from connectomake.config.expand import CHAIN, FORKS, stages_to
 from connectomake.config.predict import TRAINED
-from connectomake.config.variants import index_variants, load_run, read_run
+from connectomake.config.variants import index_variants, load_run, load_synthesis, read_run
 from connectomake.errors import ConnectomakeError
 from connectomake.lock import free_dead_lock, sign_in
 from connectomake.provenance import code_of
-from connectomake.sources import locate
+from connectomake.sources import is_remote, locate
 
 WILDCARDS = dict.fromkeys([*CHAIN, *FORKS, "phantom", "volume", "experiment"], "[^/]+") | dict.fromkeys(
     ["seed", "job", "jobs"], r"\d+"
@@ -31,10 +31,11 @@ def load_config(settings):
     """Compose and check all settings, and the headers of all files; an error is one line, and nothing runs."""
     try:
         run, variants = read_run(settings), load_run(settings, PROJECT)
+        made = load_synthesis(settings, PROJECT, variants)
         if workflow.is_main_process:
             for variant in variants:
                 check_volumes(variant)
-        return run, variants
+        return run, variants, made
     except ConnectomakeError as error:
         sys.exit(str(error))
 
@@ -92,9 +93,9 @@ def path_of(stage, file, variant, volume):
     return f"{RESULTS}/{stage}/{variant.chain(stage)}/{volume}/{file}"
 
 
-RUN, VARIANTS = load_config(config)
+RUN, VARIANTS, SYNTHESES = load_config(config)
 RESULTS = RUN.results.rstrip("/")
-INDEX = index_variants(VARIANTS)
+INDEX = index_variants([*VARIANTS, *SYNTHESES, *(v.generator for v in VARIANTS if v.generator)])
 EXPERIMENTS = list(dict.fromkeys(variant.experiment for variant in VARIANTS))
 
 

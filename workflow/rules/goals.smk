@@ -29,6 +29,7 @@ def report_of(*experiments):
     figures += [path for variant in shown for path in augmentations(variant)]
     figures += [path_of("predict", "check.png", v, volume) for v in shown for volume in segmented(v)]
     figures += [f"{RESULTS}/decode/{v.chain('decode')}/tune.png" for v in shown if v.settings["decode"].tune]
+    figures += [path for v in shown if is_synthesis(v) for path in synthesis_of(v)]
     figures += [
         f"{RESULTS}/report/slices/{v.chain('decode')}/{volume}/slices.png"
         for v in shown
@@ -98,6 +99,8 @@ def stage_files(stage, variant):
         return [path_of(stage, stores[stage], variant, volume) for volume in segmented(variant)]
     if stage == "data":
         return [f"{ingested}/{volume}/volume.json" for volume in variant.settings["data"].volumes]
+    if stage == "synth":
+        return synthesis_of(variant) if is_synthesis(variant) else []
     if stage == "train":
         return [f"{RESULTS}/train/{variant.chain('train')}/model.ckpt"] * is_trained(variant)
     if stage == "measure" and ours:

@@ -27,6 +27,7 @@ rule ingest_volume:
         source=lambda wildcards: source_of(wildcards).model_dump(mode="json"),
         name=lambda wildcards: wildcards.volume,
         folder=folder_of,
+        made=made_folder,
     message:
         "ingesting {wildcards.data}/{wildcards.volume}"
     script:

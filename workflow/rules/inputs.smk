@@ -1,7 +1,5 @@
 """Which files a rule reads, where that depends on the data config or on the experiment. No rules."""
 
-from connectomake.sources import is_remote
-
 
 def source_of(wildcards):
     """Give the source of the volume that the wildcards `data` and `volume` name."""
@@ -33,7 +31,7 @@ def phantom_folder(wildcards):
 
 def segmented(variant):
     """Give the volumes that are segmented: those not trained on, or all where there are no others."""
-    return variant.settings["data"].segmented
+    return [] if is_synthesis(variant) else variant.settings["data"].segmented
 
 
 def has_skeletons(variant, volume):
@@ -70,7 +68,7 @@ def variants_of(experiment):
 
 def phantom_settings(wildcards):
     """Give the settings of a generated volume by its id."""
-    phantoms = (phantom for variant in VARIANTS for phantom in variant.phantoms.values())
+    phantoms = (phantom for variant in INDEX.values() for phantom in variant.phantoms.values())
     return next(p.settings.model_dump(mode="json") for p in phantoms if p.id == wildcards.phantom)
 
 
@@ -83,6 +81,8 @@ def ingest_files(wildcards):
             "raw": f"{stores}/raw.zarr/zarr.json",
             "labels": f"{stores}/labels.zarr/zarr.json",
         }
+    if source.generated is not None:
+        return {"generated": generated_by(wildcards)}
     named = {"raw_file": source.raw, "labels_file": source.labels}
     files = {name: file_of(path, wildcards) for name, path in named.items() if path is not None}
     return {name: file for name, file in files.items() if not is_remote(file)}

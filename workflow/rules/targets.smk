@@ -22,6 +22,13 @@ rule evaluate:
     localrule: True
 
 
+rule synthesise:
+    """New volumes of the experiments that make some (by default `synth_tiny`), their numbers and pictures."""
+    input:
+        [path for variant in SYNTHESES for path in synthesis_of(variant)],
+    localrule: True
+
+
 rule submit:
     """A checked zip for the challenge, and the score that it would get on the crops kept back."""
     input:

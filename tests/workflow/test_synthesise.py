@@ -1,0 +1,80 @@
+"""The generator's branch at the smallest size: all of it runs, has nothing left to do, and does not depend on jobs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from connectomake.volumes.volume import open_volume
+
+pytestmark = pytest.mark.slow
+
+SMALL = {
+    "phantom.shape_zyx": [32, 32, 64],
+    "synth.labels.kind": "joint",
+    "synth.autoencoder.codes": 32,
+    "synth.stage1.max_steps": 4,
+    "synth.stage1.adversary_from_step": 2,
+    "synth.stage1.validate_every_steps": 4,
+    "synth.stage2.max_steps": 2,
+    "synth.stage2.validate_every_steps": 2,
+    "synth.latents.jobs": 2,
+    "synth.diffusion.max_steps": 4,
+    "synth.diffusion.validate_every_steps": 4,
+    "synth.generate.volumes": 2,
+    "synth.generate.steps": 4,
+    "synth.generate.formats": ["zarr", "nifti"],
+}
+PICTURES = ("synthesis.png", "reconstruction.png", "training.png")
+VOLUMES = ("thick_0", "thick_1", "thin_0", "thin_1")
+
+
+@pytest.fixture
+def small_synthesis(tmp_path: Path) -> Callable[[int], Path]:
+    """Give a function that writes a config for a number of jobs, which makes volumes into one folder of results."""
+
+    def write(jobs: int) -> Path:
+        override = SMALL | {"synth.generate.jobs": jobs}
+        config = {"experiments": "synth_tiny", "results": str(tmp_path / "results"), "override": override}
+        path = tmp_path / f"{jobs}_jobs.yaml"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    return write
+
+
+def read_volumes(made: Path) -> dict[str, np.ndarray]:
+    """Read the voxels of all volumes and of their labels."""
+    return {
+        f"{name}/{kind}": open_volume(made / f"volumes/{name}/{kind}.zarr").read()
+        for name in VOLUMES
+        for kind in ("raw", "labels")
+    }
+
+
+def test_synthesise_makes_everything_once_and_the_same_with_any_jobs(snakemake, small_synthesis, tmp_path):
+    told = snakemake("synthesise", "--configfile", small_synthesis(1))
+    assert told.returncode == 0, told.stderr
+    (table,) = (tmp_path / "results/synth").glob("*/*/*/metrics.tsv")
+    made = table.parent
+    for name in PICTURES:
+        assert (made / name).stat().st_size > 5000
+    assert json.loads((made / "metrics.json").read_text())
+    assert {path.name for path in (made / "volumes").glob("*/raw.nii.gz")} == {"raw.nii.gz"}
+    volumes = read_volumes(made)
+    assert volumes["thin_0/raw"].shape == (32, 32, 32)
+    assert volumes["thin_0/raw"].dtype == np.uint8
+    assert len({array.tobytes() for name, array in volumes.items() if name.endswith("raw")}) == len(VOLUMES)
+
+    again = snakemake("synthesise", "-n", "--configfile", small_synthesis(1))
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+    (made / "volumes").rename(made / "volumes_of_one_job")
+    markers = [str(made / f"volumes/{job}-of-2.json") for job in range(2)]
+    told = snakemake(*markers, "--configfile", small_synthesis(2))
+    assert told.returncode == 0, told.stderr
+    for name, array in read_volumes(made).items():
+        assert np.array_equal(array, volumes[name]), name

@@ -1,0 +1,145 @@
+"""Synth: volumes that a generator makes after it has learnt from volumes of training (3D MedDiffusion).
+
+in   split.tsv and the volumes that it names, or the files of a collection
+out  results/synth/{data}/{split}/{synth}/autoencoder2/model.ckpt, diffusion/model.ckpt
+     results/synth/{data}/{split}/{synth}/volumes/{class}_{n}/raw.zarr, labels.zarr    undeclared; markers beside them
+     results/synth/{data}/{split}/{synth}/metrics.tsv, synthesis.png, reconstruction.png, training.png
+cost the steps of the preset; `tiny` takes two minutes on a CPU, the paper's a week on eight GPUs
+"""
+
+
+rule list_examples:
+    """Choose the pieces of volumes to learn from and to measure by; everything that can be wrong with them is found here."""
+    input:
+        unpack(example_files),
+    output:
+        examples=f"{SYNTH}/examples.tsv",
+    log:
+        log_of("list_examples", "synth", volume=False),
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(120),
+    params:
+        cfg=synth_settings("list_examples"),
+        collection=collection_of,
+        folder=folder_of,
+    message:
+        "listing what {wildcards.synth} learns from"
+    script:
+        "../../scripts/list_examples.py"
+
+
+rule autoencoder_stage1:
+    """Train the autoencoder on patches, or go on from the last saved state."""
+    input:
+        examples=rules.list_examples.output.examples,
+    output:
+        checkpoint=f"{SYNTH}/autoencoder1/model.ckpt",
+        metrics=f"{SYNTH}/autoencoder1/metrics.csv",
+    log:
+        log_of("autoencoder_stage1", "synth", volume=False),
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=memory_to_fit("stage1"),
+        runtime=2880,
+        gpu=gpus_to_fit("stage1"),
+    params:
+        cfg=lambda wildcards: json.dumps(synth_settings("stage1")(wildcards)),
+        run_folder=f"{SYNTH}/autoencoder1/run",
+        start=starter("stage1"),
+        script=os.path.relpath(PROJECT / "scripts" / "autoencoder_stage1.py"),
+    message:
+        "training the autoencoder of {wildcards.synth}"
+    shell:
+        FIT
+
+
+rule autoencoder_stage2:
+    """Train its decoder on whole volumes; encoder and codebook stay as they are."""
+    input:
+        examples=rules.list_examples.output.examples,
+        stage1=rules.autoencoder_stage1.output.checkpoint,
+    output:
+        checkpoint=f"{SYNTH}/autoencoder2/model.ckpt",
+        metrics=f"{SYNTH}/autoencoder2/metrics.csv",
+    log:
+        log_of("autoencoder_stage2", "synth", volume=False),
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=memory_to_fit("stage2"),
+        runtime=2880,
+        gpu=gpus_to_fit("stage2"),
+    params:
+        cfg=lambda wildcards: json.dumps(synth_settings("stage2")(wildcards)),
+        run_folder=f"{SYNTH}/autoencoder2/run",
+        start=starter("stage2"),
+        script=os.path.relpath(PROJECT / "scripts" / "autoencoder_stage2.py"),
+    message:
+        "training the decoder of {wildcards.synth} on whole volumes"
+    shell:
+        f"{FIT} --stage1 {{input.stage1:q}}"
+
+
+rule encode_latents:
+    """Encode one share of the examples."""
+    input:
+        examples=rules.list_examples.output.examples,
+        autoencoder=rules.autoencoder_stage2.output.checkpoint,
+    output:
+        marker=f"{SYNTH}/latents/{{job}}-of-{{jobs}}.json",
+    log:
+        f"{folder('synth', volume=False, top='log/encode_latents')}/{{job}}-of-{{jobs}}.log",
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        mem_mb=per_attempt(16000),
+        runtime=per_attempt(240),
+        gpu=gpu_to_compute("latents"),
+    params:
+        cfg=synth_settings("encode_latents"),
+        device=lambda wildcards: INDEX["synth", wildcards.synth].settings["synth"].generate.device,
+        job=lambda wildcards: int(wildcards.job),
+        jobs=lambda wildcards: int(wildcards.jobs),
+        folder=f"{SYNTH}/latents",
+    message:
+        "encoding examples, job {wildcards.job} of {wildcards.jobs}"
+    script:
+        "../../scripts/encode_latents.py"
+
+
+rule train_diffusion:
+    """Train the denoiser on latents, or go on from the last saved state."""
+    input:
+        examples=rules.list_examples.output.examples,
+        autoencoder=rules.autoencoder_stage2.output.checkpoint,
+        latents=synth_markers("latents", "latents"),
+    output:
+        checkpoint=f"{SYNTH}/diffusion/model.ckpt",
+        metrics=f"{SYNTH}/diffusion/metrics.csv",
+    log:
+        log_of("train_diffusion", "synth", volume=False),
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=memory_to_fit("diffusion"),
+        runtime=2880,
+        gpu=gpus_to_fit("diffusion"),
+    params:
+        cfg=lambda wildcards: json.dumps(synth_settings("diffusion")(wildcards)),
+        run_folder=f"{SYNTH}/diffusion/run",
+        latents=f"{SYNTH}/latents",
+        start=starter("diffusion"),
+        script=os.path.relpath(PROJECT / "scripts" / "train_diffusion.py"),
+    message:
+        "training the diffusion model of {wildcards.synth}"
+    shell:
+        f"{FIT} --autoencoder {{input.autoencoder:q}} --latents {{params.latents:q}}"
