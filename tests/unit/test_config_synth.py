@@ -116,6 +116,17 @@ def test_a_changed_generator_is_part_of_the_data_id(load: Load) -> None:
     assert variant.resolved()["generator"]["synth"]["generate"]["seed"] == 5
 
 
+def test_an_id_with_all_that_changed_is_no_longer_than_the_name_of_a_file(load: Load) -> None:
+    override = {"phantom.shape_zyx": [64, 64, 64], "phantom.image.noise": 3, "synth.generate.seed": 5}
+    (variant,), (other,) = (
+        load(data="mixed", override=override | {f"synth.{part}.max_steps": 7 for part in ("stage1", last)})
+        for last in ("stage2", "diffusion")
+    )
+    assert len(variant.ids["data"]) < 160
+    assert variant.ids["data"].startswith("mixed+")
+    assert variant.ids["data"] != other.ids["data"]
+
+
 def test_shares_are_swept_and_share_one_generator(load: Load) -> None:
     mixes = [{"real": 1, "synthetic": 0}, {"real": 1, "synthetic": 1}]
     variants = load(data="mixed", sweep={"data.mix": mixes})

@@ -1,27 +1,28 @@
-"""The generator's branch at the smallest size: all of it runs, has nothing left to do, and does not depend on jobs."""
+"""The generator at the smallest size: it runs, has nothing left to do, and its volumes become training data."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
+from connectomake.split.table import read_split
 from connectomake.volumes.volume import open_volume
 
 pytestmark = pytest.mark.slow
 
 SMALL = {
     "phantom.shape_zyx": [32, 32, 64],
-    "synth.labels.kind": "joint",
+    "synth.labels.kind": "conditional",
     "synth.autoencoder.codes": 32,
     "synth.stage1.max_steps": 4,
     "synth.stage1.adversary_from_step": 2,
     "synth.stage1.validate_every_steps": 4,
     "synth.stage2.max_steps": 2,
     "synth.stage2.validate_every_steps": 2,
-    "synth.latents.jobs": 2,
     "synth.diffusion.max_steps": 4,
     "synth.diffusion.validate_every_steps": 4,
     "synth.generate.volumes": 2,
@@ -30,15 +31,23 @@ SMALL = {
 }
 PICTURES = ("synthesis.png", "reconstruction.png", "training.png")
 VOLUMES = ("thick_0", "thick_1", "thin_0", "thin_1")
+MIXED = {
+    "data": "tissues",
+    "override": {
+        "data.synthetic": {"generator": "synth_tiny", "classes": ["thin"], "volumes": 1},
+        "train.patch_zyx_vx": [32, 32, 32],
+        "train.model.stem_factor": 1,
+    },
+}
 
 
 @pytest.fixture
-def small_synthesis(tmp_path: Path) -> Callable[[int], Path]:
-    """Give a function that writes a config for a number of jobs, which makes volumes into one folder of results."""
+def small_synthesis(tmp_path: Path) -> Callable[..., Path]:
+    """Give a function that writes a config for a number of jobs, all into one folder of results."""
 
-    def write(jobs: int) -> Path:
+    def write(jobs: int, experiments: Any = "synth_tiny") -> Path:
         override = SMALL | {"synth.generate.jobs": jobs}
-        config = {"experiments": "synth_tiny", "results": str(tmp_path / "results"), "override": override}
+        config = {"experiments": experiments, "results": str(tmp_path / "results"), "override": override}
         path = tmp_path / f"{jobs}_jobs.yaml"
         path.write_text(yaml.safe_dump(config))
         return path
@@ -55,7 +64,7 @@ def read_volumes(made: Path) -> dict[str, np.ndarray]:
     }
 
 
-def test_synthesise_makes_everything_once_and_the_same_with_any_jobs(snakemake, small_synthesis, tmp_path):
+def test_volumes_are_made_once_the_same_with_any_jobs_and_can_be_trained_on(snakemake, small_synthesis, tmp_path):
     told = snakemake("synthesise", "--configfile", small_synthesis(1))
     assert told.returncode == 0, told.stderr
     (table,) = (tmp_path / "results/synth").glob("*/*/*/metrics.tsv")
@@ -78,3 +87,9 @@ def test_synthesise_makes_everything_once_and_the_same_with_any_jobs(snakemake, 
     assert told.returncode == 0, told.stderr
     for name, array in read_volumes(made).items():
         assert np.array_equal(array, volumes[name]), name
+
+    told = snakemake("--until", "make_datasplit", "--configfile", small_synthesis(2, {"mixed": MIXED}))
+    assert told.returncode == 0, told.stderr
+    assert "generate " not in told.stdout + told.stderr  # they are there
+    rows = [read_split(path) for path in (tmp_path / "results/split").glob("*/*/split.tsv")]
+    assert [row.role for table in rows for row in table if row.volume == "thin_0"] == ["train"]

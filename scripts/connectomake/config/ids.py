@@ -69,12 +69,15 @@ def name_settings(preset: Preset, settings: Section) -> str:
 def join_names(name: str, parts: Sequence[str]) -> str:
     """Write ids of settings that have no results of their own into the id of the stage that they are part of.
 
+    Where they are too long for the name of a file, a hash of them is written instead.
+
     Examples
     --------
     >>> join_names("gpu@seed=1", ["sections"])
     'gpu@seed=1+sections'
     """
-    return "+".join([name, *sorted(parts)])
+    joined = "+".join([name, *sorted(parts)])
+    return joined if len(joined) <= 2 * LONGEST else f"{name}+{hashlib.sha256(joined.encode()).hexdigest()[:10]}"
 
 
 def name_point(point: Mapping[str, Any]) -> str:
