@@ -31,6 +31,7 @@ from pydantic import BaseModel, ValidationError
 
 from connectomake.config.explain import Layer, explain
 from connectomake.errors import ConfigError, ConnectomakeError
+from connectomake.gpus import take_gpus
 from connectomake.log import setup_logging
 from connectomake.provenance import kernel_cache, write_provenance
 
@@ -81,6 +82,8 @@ def run(main: Callable[..., int | None]) -> None:
         setup_logging(call.log_file)
     except ConnectomakeError as error:
         sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+    if job is not None:
+        take_gpus(job.resources.get("gpu", 0))
     _execute(main, call)
 
 

@@ -39,15 +39,17 @@ def cluster() -> Iterator[OneNode]:
 def check_out(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Give a function that makes a folder which holds the project by links: with results, locks and runs of its own.
 
-    Beside the project it holds `small.yaml`: the experiment `phantom` at the size of the workflow's other tests.
+    Beside the project it holds `small.yaml`: the experiment `phantom` at the size of the workflow's other tests; keys
+    of `train` may be changed.
     """
     small = runpy.run_path(str(project / "tests/workflow/conftest.py"))["SMALL"] | {"predict.overlap": 0.5}
 
-    def make() -> Path:
+    def make(**train: object) -> Path:
         folder = tmp_path_factory.mktemp("checkout")
         for name in ("Snakefile", "config", "envs", "profiles", "scripts", "workflow"):
             (folder / name).symlink_to(project / name)
-        config = {"experiments": "phantom", "override": small}
+        override = small | {f"train.{key}": value for key, value in train.items()}
+        config = {"experiments": "phantom", "override": override}
         (folder / "small.yaml").write_text(yaml.safe_dump(config))
         return folder
 
@@ -58,6 +60,7 @@ class Run:
     """Snakemake at work, and what it says."""
 
     def __init__(self, folder: Path, *arguments: str | Path) -> None:
+        self.folder = folder
         self.said = folder / f"said{len(list(folder.glob('said*')))}.txt"
         environment = {n: v for n, v in os.environ.items() if not n.startswith(("PYTEST", "PYTHONWARNINGS"))}
         with self.said.open("w") as said:

@@ -111,14 +111,21 @@ class OneNode:
             (SETTINGS / name).unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def jobs(self) -> dict[str, tuple[str, str]]:
-        """Give the state and the rule of each job, by its number; finished jobs too."""
-        lines = slurm("squeue", "--states=all", "--noheader", "--format=%i|%T|%k").splitlines()
-        return {number: (state, rule) for number, state, rule in (line.split("|", 2) for line in lines)}
+    def state(self, job: str) -> str:
+        """Give the state of a job, also of one that has ended."""
+        return slurm("squeue", "--states=all", "--noheader", "--format=%T", f"--jobs={job}")
 
-    def running(self, rule: str) -> list[str]:
-        """Give the numbers of a rule's running jobs."""
-        return [number for number, (state, of) in self.jobs().items() if state == "RUNNING" and f"rule_{rule}" in of]
+    def running(self, folder: Path) -> list[str]:
+        """Give the numbers of the running jobs of Snakemake in a folder."""
+        return [number for number, _ in _jobs("RUNNING", folder)]
+
+    def cancel(self, folder: Path, *options: str) -> None:
+        """Cancel the running jobs of Snakemake in a folder, or do to them what the options say."""
+        slurm("scancel", "--quiet", *options, *self.running(folder))  # quiet of those that have just ended
+
+    def jobs_of(self, rule: str, folder: Path) -> list[str]:
+        """Give the numbers of a rule's jobs that Snakemake has submitted in a folder, also of those that have ended."""
+        return [number for number, of in _jobs("all", folder) if of.startswith(f"rule_{rule}_")]
 
     def _pid(self, name: str) -> int | None:
         """Give the number of a daemon's process, if it is still the daemon."""
@@ -134,3 +141,10 @@ class OneNode:
             if time.monotonic() > deadline:
                 raise RuntimeError((self.folder / "slurmctld.log").read_text()[-2000:])
             time.sleep(0.1)
+
+
+def _jobs(states: str, folder: Path) -> list[tuple[str, str]]:
+    """Give number and rule of the jobs in some states that were submitted from a folder."""
+    lines = slurm("squeue", f"--states={states}", "--noheader", "--format=%i|%k|%Z").splitlines()
+    jobs = (line.split("|", 2) for line in lines)
+    return [(number, rule) for number, rule, where in jobs if Path(where) == folder]

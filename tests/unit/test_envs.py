@@ -85,7 +85,7 @@ def test_an_environment_is_used_and_explains_itself(env: Path) -> None:
 def test_every_job_has_an_environment_that_exists() -> None:
     for name, text in rules().items():
         if re.search(r"^    (script|shell|run):", text, re.MULTILINE):
-            assert re.search(r"^    conda:\n +(ENVIRONMENT|measuring_environment|\"\.\./)", text, re.MULTILINE), name
+            assert re.search(r"^    conda:\n +(ENVIRONMENT|\"\.\./)", text, re.MULTILINE), name
     for file in RULES:
         for path in re.findall(r'"(\.\./\.\./envs/[^"]+)"', file.read_text()):
             assert (file.parent / path).is_file()
@@ -99,17 +99,18 @@ def test_environments_differ_where_they_must(env: str, apart: set[str]) -> None:
     assert {name for name, version in theirs.items() if ours.get(name, version) != version} == apart
 
 
-def test_what_containerize_writes_makes_both_environments_of_the_demo(tmp_path: Path) -> None:
+@pytest.mark.parametrize("targets", [[], ["segment"]], ids=["everything", "segment"])
+def test_what_containerize_writes_makes_every_environment(tmp_path: Path, targets: list[str]) -> None:
     conda = tmp_path / "conda"  # Snakemake asks it what it is; nothing is installed
     conda.write_text(CONDA)
     conda.chmod(0o755)
     config = ["--config", f"results={tmp_path}/results"]
-    told = snakemake("--containerize", "dockerfile", *config, path=tmp_path)
+    told = snakemake(*targets, "--containerize", "dockerfile", *config, path=tmp_path)
     steps = [line for line in told.stdout.splitlines() if line and not line.startswith("#")]
     assert steps[0].startswith("FROM condaforge/miniforge3")
     copied = {step.split()[1] for step in steps if step.startswith("COPY ")}
-    assert copied == {"envs/connectomake.yaml", "envs/cellmap.yaml"}
-    assert sum("conda env create --prefix" in step for step in steps) == 2
+    assert copied == {f"envs/{env.name}" for env in ENVS}
+    assert sum("conda env create --prefix" in step for step in steps) == len(ENVS)
 
 
 def test_only_training_on_nodes_is_slurms_own() -> None:

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "draw": DATA,
     "purge": BASE,
     "lock": BASE,
+    "gpus": {"errors", "log"},
     "cluster": {"errors", "log", "config", "lock"},
     "models": DATA,
     "losses": DATA | {"models"},
@@ -44,7 +45,7 @@ MAY_IMPORT = {
     "planning": DATA | {"models", "predict", "decode"},
     "tune": DATA | {"decode", "measure", "draw"},
     "provenance": DATA,
-    "stage": DATA | {"provenance"},
+    "stage": DATA | {"provenance", "gpus"},
 }
 WITHOUT_TORCH = ("decode", "tune", "measure", "view", "draw", "split", "phantom", "volumes", "config", "purge")
 WITHOUT_TORCH += ("cellmap", "crops", "submit", "cluster")

@@ -32,6 +32,7 @@ def job(**changes):
         "input": Named(raw="a.json", many=["b", "c"]),
         "output": Named(labels="out/labels.zarr/zarr.json"),
         "params": Named(cfg={"threshold": 0.7}, code="123"),
+        "resources": Named(),
         "threads": 3,
         "log": ["x.log"],
     }

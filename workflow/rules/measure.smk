@@ -24,8 +24,10 @@ rule measure_segmentation:
         errors=f"{folder('measure')}/errors.tsv",
     log:
         log_of("measure_segmentation", "measure"),
+    wildcard_constraints:
+        measure=ids_where("measure", lambda cfg: cfg.backend == "own"),
     conda:
-        measuring_environment
+        ENVIRONMENT
     threads: 4
     resources:
         mem_mb=lambda wildcards, threads, attempt: measuring_memory_mb(wildcards, threads) * attempt,
@@ -37,6 +39,15 @@ rule measure_segmentation:
         "measuring {wildcards.volume} with {wildcards.decode}"
     script:
         "../../scripts/measure_segmentation.py"
+
+
+use rule measure_segmentation as measure_by_funlib with:
+    log:
+        log_of("measure_by_funlib", "measure"),
+    wildcard_constraints:
+        measure=ids_where("measure", lambda cfg: cfg.backend != "own"),
+    conda:
+        "../../envs/funlib.yaml"
 
 
 rule compare_variants:

@@ -46,9 +46,3 @@ def predicting_minutes(wildcards, input, attempt):
     """Give the time that a job's share takes at most; more in each further attempt."""
     needs = needs_of(input.plan, os.path.getmtime(input.plan))
     return attempt * ceil(needs["start_minutes"] + needs["most_minutes"] / int(wildcards.jobs))
-
-
-def measuring_environment(wildcards):
-    """Give the environment to measure in: funlib.evaluate, the second opinion, has its own."""
-    own = settings("measure")(wildcards)["backend"] == "own"
-    return ENVIRONMENT if own else "../../envs/funlib.yaml"
