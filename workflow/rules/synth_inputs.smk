@@ -24,6 +24,7 @@ TOLD = {
     "metrics": (*LOOKS, "stage2", "generate", "diffusion", "metrics"),
 }
 NOT_TOLD = {"latents": {"jobs"}, "generate": {"jobs"}}
+LATER = {"labels": {"decoder", "min_size_vx", "given", "phantom", "warp_nm"}}  # read where volumes are made
 
 
 def synth_settings(part):
@@ -31,9 +32,10 @@ def synth_settings(part):
 
     def of(wildcards):
         told = INDEX["synth", wildcards.synth].settings["synth"]
-        values = told.model_dump(mode="json", include=set(TOLD[part]), exclude=NOT_TOLD)
-        # All steps go with any number of them; how volumes are made is not the training's affair.
-        return values if "generate" in values else values | {"generate": {"sampler": "ddpm"}}
+        if "generate" in TOLD[part]:
+            return told.model_dump(mode="json", include=set(TOLD[part]), exclude=NOT_TOLD)
+        values = told.model_dump(mode="json", include=set(TOLD[part]), exclude=NOT_TOLD | LATER)
+        return values | {"generate": {"sampler": "ddpm"}}  # which goes with any number of steps
 
     return of
 
