@@ -41,6 +41,30 @@ MIXED = {
 }
 
 
+# Python runs this first in every process; what it cannot reach, it writes down, should somebody catch the error.
+NO_NETWORK = """
+import socket
+
+def refuse(self, address):
+    if self.family == socket.AF_UNIX:
+        return connect(self, address)
+    open({asked!r}, "a").write(repr(address))
+    raise OSError("no network in this test")
+
+connect, socket.socket.connect = socket.socket.connect, refuse
+"""
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Take the network away from all processes that the test starts; gives the file that exists if one wanted it."""
+    asked = tmp_path / "asked_for_the_network"
+    (tmp_path / "without_network").mkdir()
+    (tmp_path / "without_network/sitecustomize.py").write_text(NO_NETWORK.format(asked=str(asked)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "without_network"))
+    return asked
+
+
 @pytest.fixture
 def small_synthesis(tmp_path: Path) -> Callable[..., Path]:
     """Give a function that writes a config for a number of jobs, all into one folder of results."""
@@ -64,11 +88,14 @@ def read_volumes(made: Path) -> dict[str, np.ndarray]:
     }
 
 
-def test_volumes_are_made_once_the_same_with_any_jobs_and_can_be_trained_on(snakemake, small_synthesis, tmp_path):
+def test_volumes_are_made_once_the_same_with_any_jobs_and_can_be_trained_on(
+    snakemake, small_synthesis, asked, tmp_path
+):
     told = snakemake("synthesise", "--configfile", small_synthesis(1))
     assert told.returncode == 0, told.stderr
     (table,) = (tmp_path / "results/synth").glob("*/*/*/metrics.tsv")
     made = table.parent
+    assert not asked.exists(), asked.read_text()
     for name in PICTURES:
         assert (made / name).stat().st_size > 5000
     assert json.loads((made / "metrics.json").read_text())
