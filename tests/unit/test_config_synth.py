@@ -278,6 +278,8 @@ def test_synthesise_makes_what_is_chosen_and_else_its_own(root: Path) -> None:
     assert [v.experiment for v in load_synthesis(config, root, load_run(config, root))] == ["made"]
     config = {"experiments": ["segmented", "plain"], "synthesise": "made"}
     assert [v.experiment for v in load_synthesis(config, root, load_run(config, root))] == ["plain"]
+    config = {"experiments": {"mixed": {"data": "mixed"}, "segmented": None}, "synthesise": "plain"}
+    assert [v.experiment for v in load_synthesis(config, root, load_run(config, root))] == ["made"]
     config = {"experiments": ["segmented"], "synthesise": "segmented"}
     with pytest.raises(ConfigError, match=r"config\.yaml or --config: synthesise: the experiment segmented makes no"):
         load_synthesis(config, root, load_run(config, root))

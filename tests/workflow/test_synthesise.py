@@ -120,3 +120,6 @@ def test_volumes_are_made_once_the_same_with_any_jobs_and_can_be_trained_on(
     assert "generate " not in told.stdout + told.stderr  # they are there
     rows = [read_split(path) for path in (tmp_path / "results/split").glob("*/*/split.tsv")]
     assert [row.role for table in rows for row in table if row.volume == "thin_0"] == ["train"]
+    told = snakemake("plan", "--configfile", small_synthesis(2, {"mixed": MIXED}))
+    assert told.returncode == 0, told.stderr
+    assert "preset" in (tmp_path / "results/report/plan.tsv").read_text()

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from connectomake.config.generated import generated_shape
 from connectomake.config.jobs import AUTO, count_jobs
 
 STORES = {"predict": "affinities.zarr", "decode": "labels.zarr"}
@@ -20,6 +21,11 @@ def extent_of(data, volume):
         start, stop = source.box_zyx_vx or ((0, 0, 0), made.shape_zyx)
         sides = [min(b, n) - a for a, b, n in zip(start, stop, made.shape_zyx, strict=True)]
         return {"shape_zyx": sides, "voxel_size_zyx_nm": list(made.voxel_size_zyx_nm), "dtype": "uint8", "channels": 1}
+    if source.generated is not None:  # as what it was learnt from, in a shape of its own
+        learnt = variant.generator.settings["data"].volumes
+        example = next(name for name, volume in learnt.items() if volume.role == "train")
+        shape_zyx = list(generated_shape(variant.generator, source.generated))
+        return extent_of(variant.generator.ids["data"], example) | {"shape_zyx": shape_zyx}
     from connectomake.volumes.checks import open_pair  # slow, and needed for files alone
 
     images, _ = open_pair(source, variant.settings["data"].folder)

@@ -4,8 +4,11 @@ from types import SimpleNamespace
 
 
 def planned_work():
-    """Give every variant with its settings, the size of its volumes, and the jobs that they are divided among."""
-    return {"variants": [planned_variant(variant) for variant in VARIANTS]}
+    """Give every variant that segments, with its settings, the size of its volumes, and the jobs they are divided among.
+
+    What a generator takes is not planned: its steps are what its preset says.
+    """
+    return {"variants": [planned_variant(variant) for variant in VARIANTS if not is_synthesis(variant)]}
 
 
 def planned_variant(variant):
@@ -15,7 +18,7 @@ def planned_variant(variant):
     places = {name: SimpleNamespace(**variant.ids, volume=name) for name in volumes}
     return {
         "name": variant.name,
-        "chains": {stage: variant.chain(stage) for stage in [*CHAIN, *FORKS]},
+        "chains": {stage: variant.chain(stage) for stage in [*CHAIN, "submit"]},
         "is_trained": is_trained(variant),
         "is_challenge": is_challenge(variant),
         "segmented": volumes,

@@ -44,7 +44,7 @@ class RunConfig(Section):
     )
     synthesise: str | list[str] = Field(
         "synth_tiny",
-        description="experiments whose volumes `snakemake synthesise` makes where none of `experiments` makes any",
+        description="experiments whose volumes `snakemake synthesise` makes where `experiments` need none",
     )
     results: str = Field("results", description="folder that everything is written to")
     purge: str = Field("", description="stages whose results `snakemake purge` removes, as in predict,decode")

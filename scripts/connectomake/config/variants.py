@@ -74,15 +74,18 @@ def load_run(config: Mapping[str, Any], root: Path) -> list[Variant]:
 
 
 def load_synthesis(config: Mapping[str, Any], root: Path, variants: Sequence[Variant]) -> list[Variant]:
-    """Give what `snakemake synthesise` runs: the variants that make volumes, or those of `synthesise` where none does.
+    """Give what `snakemake synthesise` runs: the variants that make volumes, and those that make some for others.
+
+    Where there are none, those of `synthesise`.
 
     Raises
     ------
     ConfigError
         As `load_run`; or an experiment of `synthesise` makes no volumes.
     """
-    made = [variant for variant in variants if "synth" in variant.settings]
     run = read_run(config)
+    makers = [variant if "synth" in variant.settings else variant.generator for variant in variants]
+    made = list({maker.chain("synth"): maker for maker in makers if maker is not None}.values())
     if not made:
         loader = _Loader(Presets(root), _read_overrides(run))
         made = [variant for source in loader.find(run.synthesise, "synthesise") for variant in loader.load(source)]
