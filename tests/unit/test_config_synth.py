@@ -280,6 +280,9 @@ def test_synthesise_makes_what_is_chosen_and_else_its_own(root: Path) -> None:
     assert [v.experiment for v in load_synthesis(config, root, load_run(config, root))] == ["plain"]
     config = {"experiments": {"mixed": {"data": "mixed"}, "segmented": None}, "synthesise": "plain"}
     assert [v.experiment for v in load_synthesis(config, root, load_run(config, root))] == ["made"]
+    config = {"experiments": ["segmented"], "synthesise": "made", "override": {"data.volumes.thick.seed": 5}}
+    (made,) = load_synthesis(config, root, load_run(config, root))
+    assert made.ids["data"] == "two"  # that volume is one of the chosen experiment
     config = {"experiments": ["segmented"], "synthesise": "segmented"}
     with pytest.raises(ConfigError, match=r"config\.yaml or --config: synthesise: the experiment segmented makes no"):
         load_synthesis(config, root, load_run(config, root))

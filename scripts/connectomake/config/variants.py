@@ -67,7 +67,7 @@ def load_run(config: Mapping[str, Any], root: Path) -> list[Variant]:
             raise ConfigError(
                 f"{source.shown}: a second experiment {source.name!r} in one run", hint="rename one of them"
             )
-        variants += loader.load(source)
+        variants += loader.load(source, loader.overrides)
     # Those of synth may be meant for what `load_synthesis` gives.
     check_changes_are_read([change for change in loader.overrides if change.stage != "synth"], variants)
     return variants
@@ -88,7 +88,8 @@ def load_synthesis(config: Mapping[str, Any], root: Path, variants: Sequence[Var
     made = list({maker.chain("synth"): maker for maker in makers if maker is not None}.values())
     if not made:
         loader = _Loader(Presets(root), _read_overrides(run))
-        made = [variant for source in loader.find(run.synthesise, "synthesise") for variant in loader.load(source)]
+        sources = loader.find(run.synthesise, "synthesise")
+        made = [variant for source in sources for variant in loader.load(source, loader.overrides_of_makers)]
         for variant in made:
             check_makes_volumes(variant, f"{_CALL}: synthesise")
     check_changes_are_read([change for change in _read_overrides(run) if change.stage == "synth"], made)
@@ -130,6 +131,8 @@ class _Loader:
 
     def __init__(self, presets: Presets, overrides: Sequence[Change]) -> None:
         self.presets, self.overrides = presets, overrides
+        # Other keys are meant for the experiments that were chosen: their volumes have other names.
+        self.overrides_of_makers = [change for change in overrides if change.stage in ("synth", "phantom")]
         self._generators: dict[str, Variant | None] = {}
 
     def find(self, experiments: str | list[str] | dict[str, Any], key: str) -> list[Source]:
@@ -148,10 +151,10 @@ class _Loader:
             raise ConfigError(f"{_CALL}: no experiment to run", hint="name one: --config experiments=phantom")
         return sources
 
-    def load(self, source: Source) -> list[Variant]:
+    def load(self, source: Source, overrides: Sequence[Change]) -> list[Variant]:
         """Give the checked variants of an experiment."""
         experiment = _read_experiment(source)
-        found = Expansion(source, experiment, self.presets, self.overrides, self.find_generator).variants()
+        found = Expansion(source, experiment, self.presets, overrides, self.find_generator).variants()
         for check in CHECKS if experiment.synth is None else SYNTH_CHECKS:
             for variant in found:
                 check(variant)
@@ -168,7 +171,7 @@ class _Loader:
         if name not in self._generators:
             self._generators[name] = None
             file, shown = self.presets.find("experiments", name, asked_by)
-            found = self.load(Source(name, read_yaml(file, shown), shown, file))
+            found = self.load(Source(name, read_yaml(file, shown), shown, file), self.overrides_of_makers)
             if len(found) > 1:
                 raise ConfigError(
                     f"{asked_by}: {name} has a sweep", hint="write an experiment for the one that is meant"
