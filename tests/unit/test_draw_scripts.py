@@ -156,7 +156,10 @@ def test_captions_are_valid(caption, experiments):
     jinja2 = pytest.importorskip("jinja2", reason="comes with snakemake")
     docutils = pytest.importorskip("docutils.core", reason="comes with snakemake")
 
-    job = {"config": {"experiments": experiments}, "wildcards": {"volume": "bars", "experiment": "phantom"}}
+    job = {
+        "config": {"experiments": experiments},
+        "wildcards": {"volume": "bars", "experiment": "phantom", "synth": "tiny"},
+    }
     text = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string((CAPTIONS / caption).read_text())
     parts = docutils.publish_parts(
         text.render(snakemake=job), writer="html", settings_overrides={"report_level": 1, "halt_level": 2}

@@ -123,4 +123,4 @@ def test_the_miniature_challenge_has_what_makes_the_real_one_hard_to_read() -> N
     assert any("mito" in crop.not_annotated for crop in crops)
     assert all(any(crop.test for crop in dataset.crops.values()) for dataset in made.values())
     assert any(dataset.first_level for dataset in made.values())
-    assert any(len(set(files[dataset.phantom].phantom.voxel_size_zyx_nm)) > 1 for dataset in made.values())
+    assert any(len(set(files[dataset.phantom].voxel_size_zyx_nm)) > 1 for dataset in made.values())
