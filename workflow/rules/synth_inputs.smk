@@ -126,7 +126,10 @@ def generated_by(wildcards):
 def synthesis_of(variant):
     """Give what a variant that makes volumes ends in: their numbers and pictures."""
     own = f"{RESULTS}/synth/{variant.chain('synth')}"
-    return [f"{own}/{name}" for name in ("metrics.tsv", "synthesis.png", "reconstruction.png", "training.png")]
+    return [
+        f"{own}/{name}"
+        for name in ("metrics.tsv", "metrics.html", "synthesis.png", "reconstruction.png", "training.png")
+    ]
 
 
 def is_synthesis(variant):
