@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from connectomake.config.channels import Channel, name_offset
@@ -150,6 +150,8 @@ def test_is_the_loop_over_voxels_bit_by_bit(cfg, offsets, others, merge, data):
 @settings(max_examples=40, deadline=None)
 @given(configs, offsets, others, st.sampled_from(["mean", "min", "max"]), st.data())
 def test_a_network_that_depends_on_orientation_no_longer_does(cfg, offsets, others, merge, data):
+    # A network that holds an edge and its opposite says two things of it; each is turned into its own kind.
+    assume(not {tuple(-step for step in offset) for offset in offsets} & set(offsets))
     window, channels = cube(data.draw, cfg), make_channels(offsets, others)
     symmetries, network = list_symmetries(cfg, window), make_network(channels, window)
     merged = OverSymmetries(channels, symmetries, merge)
