@@ -20,7 +20,6 @@ from pytorch_lightning.plugins.environments import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
-from connectomake.blocks import SETTINGS_FILE, fix_settings
 from connectomake.config.synth import FitConfig
 from connectomake.errors import ConfigError, ModelError
 from connectomake.models.arithmetic import choose_device, keep_freed_memory
@@ -29,15 +28,13 @@ from connectomake.train.finite import Watch, diverged
 from connectomake.train.history import History, Progress
 from connectomake.train.loading import Batches, PatchData
 from connectomake.train.processes import first_does, gather, joined_processes, rank, world
-from connectomake.train.states import Interrupted, KeepState, Signals, TimeUp, find_newest_state, list_states
+from connectomake.train.states import STATES, KeepState, Signals, claim_folder, find_newest_state
 from connectomake.train.time_limit import find_limit
-from connectomake.train.trainer import PRECISIONS, choose_arithmetic, make_trainer, quiet_lightning
-from connectomake.train.workers import explain_dead_workers
+from connectomake.train.trainer import PRECISIONS, choose_arithmetic, make_trainer, train_on
 from connectomake.volumes.files import replacing
 
 log = logging.getLogger(__name__)
 
-STATES = "states"
 # They change how long a training takes or where it ends, but no step of it.
 FREE = frozenset(
     {"max_minutes", "device", "precision", "workers", "memory_gb", "checkpoint_every_steps", "checkpoint_every_min"}
@@ -199,7 +196,7 @@ def fit(
     ConfigError
         A step needs more memory than the GPU has.
     """
-    first_does(lambda: _claim(run_folder, settings))
+    first_does(lambda: claim_folder(run_folder, settings))
     state = first_does(lambda: find_newest_state(run_folder / STATES))
     with Signals() as signals:
         limit = first_does(find_limit)
@@ -209,20 +206,13 @@ def fit(
         history = History(run_folder, keep, name_columns(module))
         trainer = _make_trainer(module, environment, len(data.validation) > 0, [history, Progress(), keep])
         try:
-            with quiet_lightning(), explain_dead_workers():
-                trainer.fit(module, datamodule=data, ckpt_path=state, weights_only=True)
-        except Interrupted as stop:
-            log.warning("interrupted by %s; the same command goes on from there", stop)
-            if isinstance(stop, TimeUp):
-                first_does(limit.requeue)
-            return False
+            return train_on(trainer, module, data, state, limit)
         except torch.OutOfMemoryError as error:
             raise ConfigError(
                 f"the GPU's memory does not suffice for a step with batch {module.cfg.batch}",
                 got=str(error).split(". ")[0],
                 hint="lower batch, patch_zyx_vx or crop_zyx_vx, or set precision to bfloat16",
             ) from error
-    return True
 
 
 def finish(run_folder: Path, metrics: Path, save: Callable[[], object]) -> None:
@@ -262,13 +252,6 @@ def name_broken_loss(module: Learner, step: int, folder: Path) -> ModelError:
     everywhere = [found for found in gather(terms) if found]
     what = everywhere[0][0] if everywhere else "the gradient"
     return diverged(step + 1, f"{what}; see {folder}/metrics.csv", HINT)
-
-
-def _claim(run_folder: Path, settings: dict[str, Any]) -> None:
-    """Record the settings in the run folder, or check that a training begun there had the same."""
-    if not list_states(run_folder / STATES):  # an attempt that came to nothing binds nobody
-        (run_folder / SETTINGS_FILE).unlink(missing_ok=True)
-    fix_settings(run_folder, settings, results=run_folder)
 
 
 def _is_finished(module: Learner, state: Path, keep: KeepState) -> bool:

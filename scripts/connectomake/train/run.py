@@ -7,14 +7,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import ClusterEnvironment
 from torch import nn
 
-from connectomake.blocks import SETTINGS_FILE, fix_settings
 from connectomake.config.augment import AugmentConfig
 from connectomake.config.channels import Channel
 from connectomake.config.train import TrainConfig
@@ -35,16 +33,15 @@ from connectomake.train.patches import TrainingPatches, ValidationPatches, check
 from connectomake.train.processes import first_does, joined_processes, rank
 from connectomake.train.segmentation_score import SegmentationScore, read_skeletons
 from connectomake.train.selection import Selection
-from connectomake.train.states import Interrupted, KeepState, Signals, TimeUp, find_newest_state, list_states
+from connectomake.train.states import STATES, KeepState, Signals, claim_folder, find_newest_state
 from connectomake.train.time_limit import find_limit
-from connectomake.train.trainer import PRECISIONS, choose_arithmetic, make_trainer, quiet_lightning
+from connectomake.train.trainer import PRECISIONS, choose_arithmetic, make_trainer, train_on
 from connectomake.train.volumes import LabelledBox, open_boxes
-from connectomake.train.workers import explain_dead_workers
 from connectomake.volumes.files import replacing
 
 log = logging.getLogger(__name__)
 
-STATES, BEST = "states", "best"
+BEST = "best"
 
 
 def train_model(
@@ -124,7 +121,7 @@ def _train(
         cfg.batch, cfg.max_steps, cfg.workers, cfg.accumulate,
     )  # fmt: skip
     meta = describe_training(cfg, augment, rows, boxes[0], targets.channels, normalisation)
-    first_does(lambda: _claim(run_folder, settings_of(rows, cfg, augment)))
+    first_does(lambda: claim_folder(run_folder, settings_of(rows, cfg, augment)))
     state = first_does(lambda: find_newest_state(run_folder / STATES))
     network, dtype = _build(cfg, boxes[0].channels, targets.channels, fresh=state is None)
     segment = _prepare_segmentation(rows, validation, cfg, normalisation, targets.channels)
@@ -146,13 +143,6 @@ def _train(
 def _shorten(cfg: TrainConfig) -> TrainConfig:
     """Give the settings of a trial: one step and one validation."""
     return cfg.model_copy(update={"max_steps": 1, "validate_every_steps": 1, "patience": None})
-
-
-def _claim(run_folder: Path, settings: dict[str, Any]) -> None:
-    """Record the settings in the run folder, or check that a training begun there had the same."""
-    if not list_states(run_folder / STATES):  # an attempt that came to nothing binds nobody
-        (run_folder / SETTINGS_FILE).unlink(missing_ok=True)
-    fix_settings(run_folder, settings, results=run_folder)
 
 
 def _fit(
@@ -178,15 +168,7 @@ def _fit(
             log.info("training goes on from %s", state)
         history = History(run_folder, keep, name_columns(module.cfg, module.loss_names))
         trainer = make(len(data.validation) > 0, [selection, history, Progress(), keep])
-        try:
-            with quiet_lightning(), explain_dead_workers():
-                trainer.fit(module, datamodule=data, ckpt_path=state, weights_only=True)
-        except Interrupted as stop:
-            log.warning("interrupted by %s; the same command goes on from there", stop)
-            if isinstance(stop, TimeUp):
-                first_does(limit.requeue)
-            return False
-    return True
+        return train_on(trainer, module, data, state, limit)
 
 
 def _build(

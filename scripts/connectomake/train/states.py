@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from connectomake.blocks import SETTINGS_FILE, fix_settings
 from connectomake.errors import ConnectomakeError, ModelError
 from connectomake.models.checkpoint import load_tensors
 from connectomake.train.finite import diverged
@@ -23,6 +24,9 @@ from connectomake.train.time_limit import TimeLimit
 from connectomake.volumes.files import replacing
 
 log = logging.getLogger(__name__)
+
+STATES = "states"
+"""The folder of the states, in that of a training."""
 
 KEPT = 2
 NAME = re.compile(r"step(\d{9})\.state")
@@ -223,6 +227,19 @@ class KeepState(pl.Callback):
         # Nobody goes on, or ends and has the others ended, before the file has its name.
         self.save_s = largest(time.monotonic() - began, trainer.lightning_module.device)
         self.saved_step, self._saved = trainer.global_step, self.seconds
+
+
+def claim_folder(run_folder: Path, settings: dict[str, Any]) -> None:
+    """Record the settings in the folder of a training, or check that one begun there had the same.
+
+    Raises
+    ------
+    ResumeMismatchError
+        It had others.
+    """
+    if not list_states(run_folder / STATES):  # an attempt that came to nothing binds nobody
+        (run_folder / SETTINGS_FILE).unlink(missing_ok=True)
+    fix_settings(run_folder, settings, results=run_folder)
 
 
 def list_states(folder: Path) -> list[Path]:

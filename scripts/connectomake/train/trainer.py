@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -16,7 +17,12 @@ from torch import nn
 
 from connectomake.errors import ConfigError
 from connectomake.models.arithmetic import choose_device, choose_dtype
-from connectomake.train.processes import Machine
+from connectomake.train.processes import Machine, first_does
+from connectomake.train.states import Interrupted, TimeUp
+from connectomake.train.time_limit import TimeLimit
+from connectomake.train.workers import explain_dead_workers
+
+log = logging.getLogger(__name__)
 
 # Warnings that nobody here can act on: Lightning 2.6 with torch 2.13, its wish for a worker per core, and for srun
 # wherever Slurm is installed; that parts of a network are frozen.
@@ -116,6 +122,36 @@ def make_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def train_on(
+    trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, state: Path | None, limit: TimeLimit
+) -> bool:
+    """Train from a state, or from the beginning, to the end.
+
+    Parameters
+    ----------
+    trainer, module, data
+        The training.
+    state
+        The file to go on from; None = begin.
+    limit
+        When the job ends: it is queued again if that is why the training stops.
+
+    Returns
+    -------
+    bool
+        Whether the end was reached; False where a signal or the time limit came before.
+    """
+    try:
+        with quiet_lightning(), explain_dead_workers():
+            trainer.fit(module, datamodule=data, ckpt_path=state, weights_only=True)
+    except Interrupted as stop:
+        log.warning("interrupted by %s; the same command goes on from there", stop)
+        if isinstance(stop, TimeUp):
+            first_does(limit.requeue)
+        return False
+    return True
 
 
 @contextmanager
