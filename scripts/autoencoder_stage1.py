@@ -5,7 +5,7 @@ out  checkpoint  model.ckpt: the autoencoder, and everything that using it needs
      metrics     metrics.csv: the course of the training
 Resumes from the last state in the run folder; ends with exit code 75 when it was asked to stop (SIGTERM, SIGUSR1), or
 when the time of its Slurm job is nearly up.
-With stage1.devices or stage1.nodes above 1, torchrun or srun starts it once for each process.
+With stage1.devices above 1, torchrun starts it once for each process.
 """
 
 import sys

@@ -7,7 +7,7 @@ out  checkpoint   model.ckpt: the denoiser, and everything that using it needs
      metrics      metrics.csv: the course of the training
 Resumes from the last state in the run folder; ends with exit code 75 when it was asked to stop (SIGTERM, SIGUSR1), or
 when the time of its Slurm job is nearly up.
-With diffusion.devices or diffusion.nodes above 1, torchrun or srun starts it once for each process.
+With diffusion.devices above 1, torchrun starts it once for each process.
 """
 
 import sys

@@ -17,7 +17,7 @@ rule generate:
     resources:
         mem_mb=per_attempt(16000),
         runtime=per_attempt(720),
-        gpu=gpu_to_compute("generate"),
+        gpu=gpu_to_compute,
     params:
         cfg=synth_settings("generate"),
         phantom=given_phantom,
@@ -50,7 +50,7 @@ rule generation_metrics:
     resources:
         mem_mb=per_attempt(16000),
         runtime=per_attempt(240),
-        gpu=gpu_to_compute("metrics"),
+        gpu=gpu_to_compute,
     params:
         cfg=synth_settings("metrics"),
         folder=f"{SYNTH}/volumes",

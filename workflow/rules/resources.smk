@@ -3,6 +3,8 @@
 import json
 from math import ceil
 
+# SIGUSR1 asks a training to stop, as SIGTERM does; torchrun has to pass it on.
+SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 SNAKEMAKE_MB = 300  # a job on a cluster has two processes of Snakemake beside its own
 
 

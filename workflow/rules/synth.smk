@@ -102,10 +102,10 @@ rule encode_latents:
     resources:
         mem_mb=per_attempt(16000),
         runtime=per_attempt(240),
-        gpu=gpu_to_compute("latents"),
+        gpu=gpu_to_compute,
     params:
         cfg=synth_settings("encode_latents"),
-        device=lambda wildcards: INDEX["synth", wildcards.synth].settings["synth"].generate.device,
+        device=lambda wildcards: part_of("generate", wildcards).device,
         job=lambda wildcards: int(wildcards.job),
         jobs=lambda wildcards: int(wildcards.jobs),
         folder=f"{SYNTH}/latents",

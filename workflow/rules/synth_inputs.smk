@@ -40,35 +40,35 @@ def synth_settings(part):
     return of
 
 
-def fit_of(part, wildcards):
-    """Give the settings of one of the trainings of synth."""
+def part_of(part, wildcards):
+    """Give the settings of a part of synth, such as one of its trainings."""
     return getattr(INDEX["synth", wildcards.synth].settings["synth"], part)
 
 
 def gpus_to_fit(part):
     """Ask for the GPUs of one of the trainings of synth."""
-    return lambda wildcards: fit_of(part, wildcards).devices * (fit_of(part, wildcards).device != "cpu")
+    return lambda wildcards: part_of(part, wildcards).devices * (part_of(part, wildcards).device != "cpu")
 
 
 def memory_to_fit(part):
     """Ask for the memory of one of the trainings of synth."""
-    return lambda wildcards, attempt: 16000 * attempt * fit_of(part, wildcards).devices
+    return lambda wildcards, attempt: 16000 * attempt * part_of(part, wildcards).devices
 
 
 def starter(part):
     """Give what starts one of the trainings of synth: Python, or torchrun where several processes train together."""
 
     def of(wildcards):
-        devices = fit_of(part, wildcards).devices
-        together = f"torchrun --nproc-per-node {devices} --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
+        devices = part_of(part, wildcards).devices
+        together = f"torchrun --nproc-per-node {devices} --signals-to-handle {SIGNALS}"
         return f"{together} --standalone --" if devices > 1 else "python"
 
     return of
 
 
-def gpu_to_compute(part):
-    """Ask for a GPU where a stage without training computes on one."""
-    return lambda wildcards: int(INDEX["synth", wildcards.synth].settings["synth"].generate.device != "cpu")
+def gpu_to_compute(wildcards):
+    """Ask for a GPU where the parts of synth that do not train compute on one."""
+    return int(part_of("generate", wildcards).device != "cpu")
 
 
 def example_files(wildcards):
@@ -88,7 +88,7 @@ def synth_markers(part, folder_name):
     """Name what the n jobs of a part of synth write when they are done."""
 
     def of(wildcards):
-        jobs = getattr(INDEX["synth", wildcards.synth].settings["synth"], part).jobs
+        jobs = part_of(part, wildcards).jobs
         return [f"{SYNTH}/{folder_name}/{job}-of-{jobs}.json".format(**wildcards) for job in range(jobs)]
 
     return of

@@ -19,8 +19,7 @@ WRITE_SETTINGS = (
     "printf %s {params.cfg:q} > {params.run_folder:q}/train.yaml && "
     "printf %s {params.augment:q} > {params.run_folder:q}/augment.yaml && "
 )
-# SIGUSR1 asks to stop, as SIGTERM does; torchrun has to pass it on.
-TORCHRUN = "torchrun --nproc-per-node {params.devices} --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
+TORCHRUN = f"torchrun --nproc-per-node {{params.devices}} --signals-to-handle {SIGNALS}"
 SRUN = (
     "{resources.mpi} --nodes {resources.nodes} --ntasks {resources.tasks} --kill-on-bad-exit=1 "
     "--cpus-per-task {threads} {params.gpus}"

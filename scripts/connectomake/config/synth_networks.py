@@ -98,7 +98,7 @@ class DenoiserConfig(Section):
     @property
     def divisor(self) -> int:
         """What each side of the latents must be a multiple of: sub-volumes, and what the U-Net halves."""
-        return max(self.subvolume, 2**self.halvings) if self.subvolume else 2**self.halvings
+        return max(self.subvolume, 2**self.halvings)
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:

@@ -23,7 +23,7 @@ from connectomake.volumes.volume import Volume, open_volume
 
 log = logging.getLogger(__name__)
 
-ROLE_OF = {"train": "learn", "validate": "hold", "test": "hold"}
+ROLE_OF: dict[str, Role] = {"train": "learn", "validate": "hold", "test": "hold"}
 CLASS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")  # it becomes part of the names of files
 SAME_VOXEL_SIZE = 0.05
 
@@ -119,7 +119,7 @@ def _of_split(cfg: SynthConfig, rows: Sequence[SplitRow]) -> list[Region]:
         Region(
             row.volume,
             classes[row.volume],
-            "learn" if ROLE_OF[row.role] == "learn" else "hold",
+            ROLE_OF[row.role],
             row.volume_json,
             row.box,
             volumes[row.volume_json],
