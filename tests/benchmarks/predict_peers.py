@@ -9,9 +9,10 @@ import torch
 
 from connectomake.config.predict import PredictConfig
 from connectomake.geometry import BlockGrid
-from connectomake.models.arithmetic import choose_dtype, choose_memory_format, keep_freed_memory
+from connectomake.models.arithmetic import choose_memory_format, keep_freed_memory
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, load_checkpoint, save_checkpoint
 from connectomake.models.registry import build_model
+from connectomake.precision.choose import guess_dtype
 from connectomake.predict.job import predict_blocks
 from connectomake.predict.plan import plan_prediction, write_plan
 from connectomake.predict.windows import WindowGrid, blending_weights
@@ -88,7 +89,7 @@ def load_network(folder, precision):
     """Give the network as it predicts, its type and its layout."""
     network, _ = load_checkpoint(Path(folder) / "model.ckpt")
     layout = choose_memory_format(network)
-    return network.to(memory_format=layout), choose_dtype(precision, CPU, network), layout
+    return network.to(memory_format=layout), guess_dtype(precision, CPU, network), layout
 
 
 def run_bare(folder, window_zyx, count, threads, keep_memory=False, precision="auto"):

@@ -10,8 +10,7 @@ from torch import nn
 
 from connectomake.errors import ConfigError, ConnectomakeError, ModelError
 from connectomake.geometry import BlockGrid, Box
-from connectomake.models import arithmetic
-from connectomake.models.arithmetic import choose_device, choose_dtype, choose_memory_format
+from connectomake.models.arithmetic import choose_device, choose_memory_format
 from connectomake.pipeline import run_overlapped
 from connectomake.predict import evaluate
 from connectomake.predict.evaluate import Ensemble, Predictor
@@ -203,19 +202,6 @@ def test_infinite_logits_are_certain_answers():
     raw = make_raw(WINDOW)
     expected = np.where(raw > 100, 255, 0)[[0, 0, 0]]
     np.testing.assert_array_equal(predict_whole(recorder, raw, make_recipe()), expected)
-
-
-def test_auto_precision_suits_cpu_and_network(tmp_path, monkeypatch):
-    flags = tmp_path / "cpuinfo"
-    monkeypatch.setattr(arithmetic, "CPU_FLAGS", flags)
-    dense, depthwise = make_network(), make_network(groups=4)
-    assert choose_dtype("auto", CPU, dense) == torch.float32
-    flags.write_text("flags : fpu avx512f avx512_bf16 amx_tile\n")
-    assert choose_dtype("auto", CPU, dense) == torch.bfloat16
-    assert choose_dtype("auto", CPU, depthwise) == torch.float32
-    flags.write_text("flags : fpu avx2\n")
-    assert choose_dtype("auto", CPU, dense) == torch.float32
-    assert choose_dtype("float16", CPU, dense) == torch.float16
 
 
 def test_layout_suits_the_network():

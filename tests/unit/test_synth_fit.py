@@ -7,6 +7,7 @@ from torch import nn
 
 from connectomake.config.synth import FitConfig, Stage1Config
 from connectomake.errors import ConfigError, ModelError, ResumeMismatchError
+from connectomake.precision import choose
 from connectomake.synth.fit import Learner, StepData, finish, fit, fixed_settings, processes_of
 from connectomake.train.states import list_states
 
@@ -21,10 +22,13 @@ class Guess(Learner):
         return torch.optim.Adam(self.network.parameters(), lr=self.cfg.learning_rate, fused=True)
 
     def training_step(self, batch, batch_idx):
-        noise = torch.randn_like(batch["value"]) / 10
-        loss = (self.network(torch.ones_like(batch["value"])) - batch["value"] - noise).square().mean()
+        (loss,) = self.losses_of(batch)
         self.trained["loss"] = loss.detach()
         return loss
+
+    def losses_of(self, batch):
+        noise = torch.randn_like(batch["value"]) / 10
+        return [(self.network(torch.ones_like(batch["value"])) - batch["value"] - noise).square().mean()]
 
     def on_before_optimizer_step(self, optimizer):
         self.look_at(self.trained["loss"], optimizer)
@@ -98,6 +102,28 @@ def test_a_gradient_that_is_not_finite_is_told_from_a_loss(tmp_path):
     module.network.weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(ModelError, match="not finite: the gradient"):
         train(tmp_path, settings(), module=module)
+
+
+def test_a_step_that_is_finite_when_computed_again_is_the_computers_fault(tmp_path, monkeypatch):
+    whole, broken = Guess.training_step, [False, False, True]
+    monkeypatch.setattr(
+        Guess, "training_step", lambda self, *args: whole(self, *args) * (float("nan") if broken.pop(0) else 1)
+    )
+    with pytest.raises(ModelError, match=r"step 3 was computed wrongly.*32-true on cpu.*memory of this computer"):
+        train(tmp_path, settings())
+
+
+def test_bfloat16_that_a_cpu_computes_wrongly_is_refused_before_the_first_step(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(choose, "find_fault", lambda cpu, dtype, operations: asked.append(operations) or "the output")
+    with pytest.raises(ConfigError, match=r"precision: bfloat16 gives wrong numbers on this CPU .*got the output"):
+        train(tmp_path, settings(precision="bfloat16"))
+    (operations,) = asked
+    assert [(operation["op"], operation["learns"]) for operation in operations] == [
+        ("aten.addmm.default", True),
+        ("aten.addmm.default", False),
+    ]
+    assert not list_states(tmp_path / "run/states")
 
 
 def test_a_gpu_leaves_all_weights_alone_where_a_step_is_not_finite(tmp_path, monkeypatch):

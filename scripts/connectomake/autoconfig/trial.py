@@ -27,6 +27,10 @@ from connectomake.geometry import Triple, to_triple
 from connectomake.losses import Losses
 from connectomake.models import build_model
 from connectomake.models.arithmetic import DTYPES, choose_device, keep_freed_memory
+from connectomake.precision.choose import explain_float32
+from connectomake.precision.cpu import describe_cpu
+from connectomake.precision.operations import list_training_operations
+from connectomake.precision.proof import find_fault
 from connectomake.split.table import read_split
 from connectomake.targets.combinations import Combinations
 from connectomake.targets.registry import Targets
@@ -82,7 +86,9 @@ class Trainer:
 
     def describe(self) -> dict[str, Any]:
         """Say what there is: GPUs with free and total bytes; precisions, those with the larger range first."""
-        gpus, precisions = [], ["float32", "bfloat16"]
+        gpus, precisions = [], ["float32"]
+        if self.device.type == "cpu" and not explain_float32("train", describe_cpu(), self.network):
+            precisions.append("bfloat16")
         if self.device.type == "cuda":
             count = torch.cuda.device_count()
             gpus = [[torch.cuda.get_device_name(i), *torch.cuda.mem_get_info(i)] for i in range(count)]
@@ -93,6 +99,11 @@ class Trainer:
 
     def measure(self, patch_zyx: Sequence[int], batch: int, precision: str) -> dict[str, Any]:
         """Make steps for about a second, two at least; give seconds of one, and the peak of memory in bytes."""
+        if self.device.type == "cpu" and precision != "float32":
+            shape = (batch, self.boxes[0].channels, *patch_zyx)
+            wrong = find_fault(describe_cpu(), DTYPES[precision], list_training_operations(self.network, shape))
+            if wrong:
+                return {"failed": "arithmetic"}
         self._forget_peak()
         try:
             step = self._prepare(to_triple(patch_zyx), batch, DTYPES[precision])

@@ -39,7 +39,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Tried:
-    """A trial: seconds of a step and the peak of memory, or why it `failed` ("memory", "time")."""
+    """A trial: seconds of a step and the peak of memory, or why it `failed` ("memory", "time", "arithmetic")."""
 
     size: Size
     precision: str
@@ -48,7 +48,7 @@ class Tried:
     failed: str = ""
 
     def __str__(self) -> str:
-        short = {"memory": "does not fit", "time": "no time left to try"}
+        short = {"memory": "does not fit", "time": "no time left to try", "arithmetic": "wrong numbers on this CPU"}
         result = short.get(self.failed) or f"{self.seconds:.3g} s a batch, {self.peak_bytes / 1e9:.2f} GB"
         return f"{self.size} in {self.precision}: {result}"
 

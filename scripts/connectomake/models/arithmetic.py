@@ -1,18 +1,14 @@
-"""Choose device, precision and memory layout for a network: what is fastest, without changing what it says."""
+"""Choose device and memory layout for a network: what is fastest, without changing what it says."""
 
 from __future__ import annotations
 
 import ctypes
-import re
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from connectomake.errors import ConfigError
 
-CPU_FLAGS = Path("/proc/cpuinfo")
-CPU_BFLOAT16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 KEPT_BYTES = 2**29  # tensors up to this size are made in memory that the process keeps
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -30,28 +26,6 @@ def choose_device(device: str) -> torch.device:
     if device == "cuda" and not found:
         raise ConfigError("no GPU for device: cuda", hint="use device: auto, or ask the cluster for a GPU")
     return torch.device("cuda" if device != "cpu" and found else "cpu")
-
-
-def choose_dtype(precision: str, device: torch.device, network: nn.Module) -> torch.dtype:
-    """Give the type that convolutions compute in.
-
-    ``auto`` on a GPU is bfloat16 (float16 before Ampere). On a CPU it is bfloat16 if the CPU has instructions for it
-    (three times as fast as float32 in a U-Net with AMX) and the network has no depthwise convolutions (MedNeXt;
-    there, bfloat16 takes 1.1 to 1.5 times as long), else float32.
-
-    Parameters
-    ----------
-    precision
-        ``auto``, ``float32``, ``bfloat16`` or ``float16``.
-    device, network
-        What will run, and where.
-    """
-    if precision != "auto":
-        return DTYPES[precision]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    fast = CPU_FLAGS.exists() and CPU_BFLOAT16.search(CPU_FLAGS.read_text()) and not has_grouped_convolutions(network)
-    return torch.bfloat16 if fast else torch.float32
 
 
 def choose_memory_format(network: nn.Module) -> torch.memory_format:

@@ -14,7 +14,8 @@ from torch import nn
 
 from connectomake.config.tta import TtaConfig
 from connectomake.errors import ConnectomakeError, ModelError
-from connectomake.models.arithmetic import choose_dtype, choose_memory_format
+from connectomake.models.arithmetic import choose_memory_format
+from connectomake.precision.choose import choose_for_prediction
 from connectomake.predict.recipe import Recipe
 from connectomake.predict.symmetries import OverSymmetries, list_symmetries
 
@@ -201,10 +202,11 @@ def build_ensemble(
     recipes: Sequence[Recipe],
     *,
     device: torch.device,
+    in_channels: int,
+    window_zyx: Sequence[int],
     precision: str = "auto",
     compile: str = "no",
     tta: TtaConfig | None = None,
-    window_zyx: Sequence[int] = (),
     edge_convention: str = "source",
 ) -> Ensemble:
     """Put networks and what happens around them together.
@@ -215,12 +217,12 @@ def build_ensemble(
         One each, or several.
     device
         Where the networks are.
+    in_channels, window_zyx
+        The windows that will be predicted.
     precision, compile
-        See `choose_dtype` and `Predictor`.
+        See `choose_for_prediction` and `Predictor`.
     tta
         Test-time augmentation; none by default.
-    window_zyx
-        The windows that will be predicted, for test-time augmentation.
     edge_convention
         At which end of its edge an affinity is stored, for test-time augmentation.
     """
@@ -231,7 +233,13 @@ def build_ensemble(
         over = OverSymmetries(first.outputs, symmetries, tta.merge, first.channels, edge_convention)
         given = [replace(recipe, channels=over.needed) for recipe in recipes]
     members = [
-        Predictor(network, recipe, device=device, dtype=choose_dtype(precision, device, network), compile=compile)
+        Predictor(
+            network,
+            recipe,
+            device=device,
+            dtype=choose_for_prediction(precision, device, network, (1, in_channels, *window_zyx)),
+            compile=compile,
+        )
         for network, recipe in zip(networks, given, strict=True)
     ]
     return Ensemble(members, recipes[0], over)

@@ -151,6 +151,7 @@ def load_ensemble(plan: Plan, plan_json: Path, checkpoints: Sequence[Path], devi
         [member.network.to(device) for member in members],
         plan.recipes,
         device=device,
+        in_channels=members[0].meta.in_channels,
         precision=plan.settings["precision"],
         compile=plan.settings["compile"],
         tta=TtaConfig.model_validate(plan.settings["tta"]),

@@ -14,7 +14,8 @@ from connectomake.blocks import SETTINGS_FILE, Ledger
 from connectomake.config.jobs import AUTO
 from connectomake.config.predict import PredictConfig
 from connectomake.geometry import BlockGrid, Triple, to_triple
-from connectomake.models.arithmetic import DTYPES, choose_dtype
+from connectomake.models.arithmetic import DTYPES
+from connectomake.precision.choose import guess_dtype
 from connectomake.predict.estimate import Task, estimate_needs, log_needs
 from connectomake.predict.members import Member
 from connectomake.predict.network_cost import measure_network
@@ -37,7 +38,7 @@ def describe_task(
     one: then its memory suffices all the same.
     """
     device = "cpu" if cfg.device == "cpu" or (cfg.device == "auto" and not torch.cuda.is_available()) else "cuda"
-    dtypes = [_choose_dtype(cfg.precision, device, member) for member in members]
+    dtypes = [guess_dtype(cfg.precision, torch.device(device), member.network) for member in members]
     return Task(
         windows=windows,
         box=region.box,
@@ -81,10 +82,3 @@ def find_needs(task: Task, region: Region, blocks: BlockGrid, cfg: PredictConfig
     if needs["mem_mb"] > 1000 * cfg.memory_gb:
         log.warning("that is more than predict.memory_gb: %g; blocks that were begun stay as they are", cfg.memory_gb)
     return needs
-
-
-def _choose_dtype(precision: str, device: str, member: Member) -> torch.dtype:
-    """Give the type that a network computes in; on a GPU that is not here, that of common ones."""
-    if precision == "auto" and device == "cuda" and not torch.cuda.is_available():
-        return torch.bfloat16
-    return choose_dtype(precision, torch.device(device), member.network)

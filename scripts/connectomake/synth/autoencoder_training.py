@@ -107,6 +107,11 @@ class AutoencoderTraining(Learner):
             losses[1] = self._loss_of_discriminator(real, made.detach())
         self._step(losses)
 
+    def losses_of(self, batch: Batch) -> list[torch.Tensor]:
+        """Return the losses of the autoencoder, against the discriminator too, and of the discriminator."""
+        made, loss = self._loss_of_autoencoder(batch["volume"], adversary=True)
+        return [loss, self._loss_of_discriminator(batch["volume"], made.detach())]
+
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Average what the discriminator's norms have seen."""
         average_buffers(self.discriminator)

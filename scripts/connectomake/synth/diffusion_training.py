@@ -63,12 +63,16 @@ class DiffusionTraining(Learner):
         return torch.optim.Adam(self.network.parameters(), lr=rate, betas=betas, fused=True)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """Compute the loss of a batch, of whose classes some are hidden."""
-        hidden = torch.rand(len(batch["class"])) < self.settings.label_dropout
-        y = batch["class"].masked_fill(hidden.to(self.device), self.classes)
-        loss = self._loss(self.network, batch, y, torch.default_generator)
+        """Compute the loss of a batch."""
+        (loss,) = self.losses_of(batch)
         self.trained = {"loss": loss.detach()}
         return loss
+
+    def losses_of(self, batch: Batch) -> list[torch.Tensor]:
+        """Return the loss of a batch, of whose classes some are hidden."""
+        hidden = torch.rand(len(batch["class"])) < self.settings.label_dropout
+        y = batch["class"].masked_fill(hidden.to(self.device), self.classes)
+        return [self._loss(self.network, batch, y, torch.default_generator)]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Look whether the step is finite."""

@@ -10,6 +10,8 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,15 @@ import torch
 from pytorch_lightning.plugins.environments import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
+from torch.utils.data import default_collate
 
 from connectomake.config.synth import FitConfig
 from connectomake.errors import ConfigError, ModelError
 from connectomake.models.arithmetic import choose_device, keep_freed_memory
 from connectomake.models.checkpoint import load_tensors
-from connectomake.train.finite import Watch, diverged
+from connectomake.precision.choose import choose_proven
+from connectomake.precision.operations import Operation, record, unite
+from connectomake.train.finite import Watch, diverged, miscalculated
 from connectomake.train.history import History, Progress
 from connectomake.train.loading import Batches, PatchData
 from connectomake.train.processes import first_does, gather, joined_processes, rank, world
@@ -40,6 +45,7 @@ FREE = frozenset(
     {"max_minutes", "device", "precision", "workers", "memory_gb", "checkpoint_every_steps", "checkpoint_every_min"}
 )
 HINT = "lower learning_rate, set precision to float32, or let the discriminator begin later"
+FIRST_STEPS = 16  # that are looked through for shapes of examples
 _DRAWN = 1  # part of the seed: what a network draws
 
 
@@ -69,6 +75,7 @@ class Learner(pl.LightningModule):
         super().__init__()
         self.network, self.cfg, self.scores = network, cfg, scores
         self.watch = Watch(folder, name_broken_loss)
+        self.batch: Any = None  # the last one
         self.trained: dict[str, torch.Tensor] = {name: torch.zeros(()) for name in losses}
         self.validated: dict[str, float] = {}
         self.validated_channels: dict[str, float] = {}
@@ -87,8 +94,34 @@ class Learner(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed what is drawn in this step."""
+        self.batch = batch
+        self._seed()
+
+    def is_finite_again(self) -> bool:
+        """Compute the last batch anew, and tell whether its losses and gradients are finite this time."""
+        self._seed()
+        self.zero_grad()
+        with self.trainer.precision_plugin.forward_context():
+            losses = self.losses_of(self.batch)
+        for loss in losses:
+            loss.backward()
+        gradients = [weight.grad for weight in self.parameters() if weight.grad is not None]
+        self.zero_grad()
+        return all(bool(torch.isfinite(value).all()) for value in (*losses, *gradients))
+
+    def _seed(self) -> None:
         numbers = (self.cfg.seed, _DRAWN, self.trainer.global_step * world() + rank())
         torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
+
+    def losses_of(self, batch: Any) -> list[torch.Tensor]:
+        """Return every loss that a step may learn from, each with the graph of what it teaches.
+
+        Parameters
+        ----------
+        batch
+            Of a step.
+        """
+        raise NotImplementedError
 
     def look_at(self, loss: torch.Tensor, *optimizers: torch.optim.Optimizer) -> None:
         """Look whether a step that is about to be made is finite; its gradients are there.
@@ -204,7 +237,7 @@ def fit(
         if state is not None and _is_finished(module, state, keep):
             return True
         history = History(run_folder, keep, name_columns(module))
-        trainer = _make_trainer(module, environment, len(data.validation) > 0, [history, Progress(), keep])
+        trainer = _make_trainer(module, data, environment, [history, Progress(), keep])
         try:
             return train_on(trainer, module, data, state, limit)
         except torch.OutOfMemoryError as error:
@@ -246,7 +279,12 @@ def name_columns(module: Learner) -> list[str]:
 
 
 def name_broken_loss(module: Learner, step: int, folder: Path) -> ModelError:
-    """Give the error for a step that is not finite: which loss, or else that it is a gradient."""
+    """Give the error for a step that is not finite: which loss, or else that it is a gradient.
+
+    On a CPU the step is computed again first, for a computer that computes wrongly; a GPU is at another batch by now.
+    """
+    if all(gather(module.device.type == "cpu" and module.batch is not None and module.is_finite_again())):
+        return miscalculated(step + 1, module)
     broken = [name for name, value in module.trained.items() if not bool(torch.isfinite(value))]
     terms = [f"the loss {name}" for name in broken if name != "loss"] or ["the loss"] * bool(broken)
     everywhere = [found for found in gather(terms) if found]
@@ -265,11 +303,40 @@ def _is_finished(module: Learner, state: Path, keep: KeepState) -> bool:
     return True
 
 
+def list_operations(module: Learner, data: StepData) -> list[Operation]:
+    """List what a training computes, by one step of each shape and one validation in float32, of a copy.
+
+    Parameters
+    ----------
+    module
+        The training, not begun; stays as it is.
+    data
+        What it learns from.
+    """
+    copy = deepcopy(module)
+    batches: dict[str, Any] = {}
+    for step in range(min(FIRST_STEPS, module.cfg.max_steps)):
+        for numbers in data.numbers_of(step, 0, 1):
+            batch = default_collate([data.training[number] for number in numbers])
+            batches.setdefault(str({name: value.shape for name, value in batch.items()}), batch)
+    found = [record(partial(copy.losses_of, batch)) for batch in batches.values()]
+    if len(data.validation):
+        copy.eval()
+        copy.on_validation_epoch_start()
+        with torch.no_grad():
+            found.append(record(lambda: copy.validation_step(default_collate([data.validation[0]]), 0)))
+    return unite(found)
+
+
 def _make_trainer(
-    module: Learner, environment: ClusterEnvironment, validates: bool, callbacks: Sequence[pl.Callback]
+    module: Learner, data: StepData, environment: ClusterEnvironment, callbacks: Sequence[pl.Callback]
 ) -> pl.Trainer:
     """Make the trainer; see `make_trainer`."""
-    dtype = choose_arithmetic(module.cfg, module.network)
+    validates = len(data.validation) > 0
+    dtype = choose_arithmetic(
+        module.cfg,
+        lambda precision, device: choose_proven("precision", precision, device, lambda: list_operations(module, data)),
+    )
     if not validates:
         log.warning("no example is held out: nothing will tell whether the networks only learn by heart")
     log.info("%s parameters, %s", f"{sum(p.numel() for p in module.network.parameters()):,}", PRECISIONS[dtype])

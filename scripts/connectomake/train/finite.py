@@ -159,7 +159,7 @@ def explain(module: Training, step: int, folder: Path) -> ModelError:
             found = f"{what}, in patches {numbers} of {', '.join(sorted(set(volumes)))}; the batch is saved in {file}"
             break
     everywhere = [text for text in gather(found) if text]
-    return diverged(step + 1, everywhere[0] if everywhere else "something that was finite when it was computed again")
+    return diverged(step + 1, everywhere[0]) if everywhere else miscalculated(step + 1, module)
 
 
 def find_broken(module: Training, batch: dict[str, torch.Tensor]) -> str:
@@ -197,6 +197,33 @@ def diverged(step: int, what: str, hint: str = HINT) -> ModelError:
         expected="finite numbers everywhere",
         got=f"not finite: {what}",
         hint=hint,
+    )
+
+
+def miscalculated(step: int, module: Trained) -> ModelError:
+    """Return the error for a step that was not finite, and was when it was computed again from the same numbers.
+
+    Weights, batch and random numbers were the same, so nothing that a recipe says can be the reason.
+
+    Parameters
+    ----------
+    step
+        Its number, from 1.
+    module
+        The training.
+    """
+    precision, device = str(module.trainer.precision), module.trainer.strategy.root_device.type
+    exact = precision.startswith("32")
+    advice = (
+        "if it happens again, test the memory of this computer, or take another"
+        if exact
+        else "if it happens again, set precision: float32 in the preset, which goes on from there too"
+    )
+    return ModelError(
+        f"step {step} was computed wrongly: not finite at first, finite when the same numbers were computed again",
+        got=f"{precision} on {device}, torch {torch.__version__}",
+        hint="the learning rate is not to blame; suspect the arithmetic of this computer or its memory. Run the same "
+        f"command again: it goes on from the last state; {advice}",
     )
 
 

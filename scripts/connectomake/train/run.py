@@ -21,6 +21,7 @@ from connectomake.models import build_model
 from connectomake.models.arithmetic import choose_device, keep_freed_memory
 from connectomake.models.checkpoint import load_tensors
 from connectomake.models.initial_weights import load_initial_weights
+from connectomake.precision.choose import choose_for_training
 from connectomake.split.table import SplitRow, read_split
 from connectomake.targets.registry import Targets
 from connectomake.train.description import describe_training, save_network, settings_of
@@ -123,7 +124,9 @@ def _train(
     meta = describe_training(cfg, augment, rows, boxes[0], targets.channels, normalisation)
     first_does(lambda: claim_folder(run_folder, settings_of(rows, cfg, augment)))
     state = first_does(lambda: find_newest_state(run_folder / STATES))
-    network, dtype = _build(cfg, boxes[0].channels, targets.channels, fresh=state is None)
+    network = _build(cfg, boxes[0].channels, targets.channels, fresh=state is None)
+    dtype = choose_arithmetic(cfg, _choose(network, cfg, boxes[0].channels, len(data.validation)))
+    log.info("computing in %s", PRECISIONS[dtype])
     segment = _prepare_segmentation(rows, validation, cfg, normalisation, targets.channels)
     module = Training(network, cfg, targets.channels, dtype != torch.float16, Watch(run_folder), segment)
     selection = Selection(cfg, run_folder / BEST, partial(save_network, meta=meta))
@@ -171,18 +174,24 @@ def _fit(
         return train_on(trainer, module, data, state, limit)
 
 
-def _build(
-    cfg: TrainConfig, in_channels: int, channels: Sequence[Channel], fresh: bool
-) -> tuple[nn.Module, torch.dtype]:
-    """Build the network with the weights that the seed gives, or those asked for, and choose its arithmetic."""
+def _build(cfg: TrainConfig, in_channels: int, channels: Sequence[Channel], fresh: bool) -> nn.Module:
+    """Build the network with the weights that the seed gives, or those asked for."""
     torch.manual_seed(cfg.seed)
     network = build_model(cfg.model, in_channels, len(channels), [channel.target for channel in channels])
     if fresh and cfg.initial_weights is not None:
         load_initial_weights(network, cfg.initial_weights)
-    dtype = choose_arithmetic(cfg, network)
     count = sum(p.numel() for p in network.parameters())
-    log.info("%s: %s parameters, %s", cfg.model.architecture, f"{count:,}", PRECISIONS[dtype])
-    return network, dtype
+    log.info("%s: %s parameters", cfg.model.architecture, f"{count:,}")
+    return network
+
+
+def _choose(
+    network: nn.Module, cfg: TrainConfig, in_channels: int, validated: int
+) -> Callable[[str, torch.device], torch.dtype]:
+    """Return what chooses the arithmetic of a training that validates on so many patches."""
+    shape = (cfg.batch, in_channels, *cfg.patch_zyx_vx)
+    seen = {1, cfg.batch, validated % cfg.batch} - {0}
+    return lambda precision, device: choose_for_training(precision, device, network, shape, seen)
 
 
 def _prepare_segmentation(

@@ -31,7 +31,7 @@ from connectomake.measure.dense_metrics import dense_metrics
 from connectomake.measure.nodes import clip_skeletons
 from connectomake.measure.skeleton_metrics import skeleton_metrics
 from connectomake.measure.skeletonize.volume import skeletonize_labels
-from connectomake.models.arithmetic import choose_dtype
+from connectomake.precision.choose import choose_for_prediction
 from connectomake.predict.evaluate import Ensemble, Predictor
 from connectomake.predict.recipe import Recipe
 from connectomake.predict.sliding import SlidingWindow
@@ -172,8 +172,12 @@ class SegmentationScore:
         """Give the (3, Z, Y, X) uint8 affinities to the nearest voxels, of sigmoid(0.2 x) as in BANIS."""
         device = next(network.parameters()).device
         grid = WindowGrid(truth.part.shape_zyx, to_triple(self.cfg.patch_zyx_vx), OVERLAP)
+        # What a CPU learns rightly in, it may not predict in: its layout of memory is another.
+        precision = "auto" if device.type == "cpu" else self.cfg.precision
+        shape = (1, truth.box.channels, *grid.window_zyx)
         recipe = Recipe(truth.normalisation.mean, truth.normalisation.std, self.order, "scaled_sigmoid")
-        member = Predictor(network, recipe, device=device, dtype=choose_dtype(self.cfg.precision, device, network))
+        dtype = choose_for_prediction(precision, device, network, shape)
+        member = Predictor(network, recipe, device=device, dtype=dtype)
         sliding = SlidingWindow(Ensemble([member]), grid, batch=self.cfg.batch if device.type == "cuda" else 1)
         whole = Box.of_shape(truth.part.shape_zyx)
         hull = grid.hull(whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,11 +13,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy
-from torch import nn
 
 from connectomake.errors import ConfigError
-from connectomake.models.arithmetic import choose_device, choose_dtype
-from connectomake.train.processes import Machine, first_does
+from connectomake.models.arithmetic import choose_device
+from connectomake.train.processes import Machine, first_does, gather, world
 from connectomake.train.states import Interrupted, TimeUp
 from connectomake.train.time_limit import TimeLimit
 from connectomake.train.workers import explain_dead_workers
@@ -57,21 +56,40 @@ class Course(Machine, Protocol):
         """Validate every so often (steps)."""
 
 
-def choose_arithmetic(cfg: Course, network: nn.Module) -> torch.dtype:
-    """Choose what the network computes in, and set up the device for it.
+def choose_arithmetic(cfg: Course, choose: Callable[[str, torch.device], torch.dtype]) -> torch.dtype:
+    """Choose what the network computes in, the same in all processes, and set up the device for it.
+
+    Parameters
+    ----------
+    cfg
+        Settings.
+    choose
+        Returns the type for a precision and a device, such as `choose_for_training`. The first process asks it before
+        the others do, which then find its answer kept; where the CPUs of several nodes differ, float32 is what all can.
 
     Raises
     ------
     ConfigError
-        The device cannot compute in that.
+        The device of a process cannot compute in that.
     """
     device = choose_device(cfg.device)
-    dtype = choose_dtype(cfg.precision, device, network)
-    if dtype == torch.float16 and device.type == "cpu":
-        raise ConfigError("train.precision float16 needs a GPU", hint="use auto, bfloat16 or float32")
+    if world() > 1:
+        first_does(lambda: choose(cfg.precision, device))
+    try:
+        answer: torch.dtype | ConfigError = choose(cfg.precision, device)
+    except ConfigError as error:
+        answer = error
+    dtypes = []
+    for found in gather(answer):
+        if isinstance(found, ConfigError):
+            raise found
+        dtypes.append(found)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
-    return dtype
+    if len(set(dtypes)) > 1:
+        log.info("computing in float32: not all nodes compute rightly in fewer bits")
+        return torch.float32
+    return dtypes[0]
 
 
 def make_trainer(
