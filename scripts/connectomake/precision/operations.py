@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from connectomake.models.arithmetic import choose_memory_format
@@ -114,13 +113,13 @@ def unite(lists: Iterable[Iterable[Operation]]) -> list[Operation]:
 
 def _record(network: nn.Module, make: Callable[[], torch.Tensor]) -> list[Operation]:
     """Record what a copy of a network computes: on tensors that hold shapes only, or where that fails with values."""
-    copy = deepcopy(network)  # even shapes alone would count in the statistics of batch norms
+    copy = deepcopy(network)
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), Recorder() as recorder:
-            copy(make())
+        with Recorder() as recorder:
+            copy.to("meta")(make().to("meta"))
     except Exception as error:  # whatever a stranger's network raises
         log.debug("the network does not run without values (%s)", str(error).partition("\n")[0])
-        return record(lambda: copy(make().zero_()))
+        return record(lambda: deepcopy(network)(make().zero_()))
     return recorder.operations
 
 
