@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pinned_packages import read_pins
 
 ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
@@ -93,8 +94,7 @@ def test_every_job_has_an_environment_that_exists() -> None:
 
 @pytest.mark.parametrize(("env", "apart"), [("connectomake", set()), ("funlib", set()), ("cellmap", {"zarr"})])
 def test_environments_differ_where_they_must(env: str, apart: set[str]) -> None:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    ours = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    ours = read_pins(ROOT / "requirements.txt")
     theirs = dict(package.split("==") for package in packages(env) if "==" in package)
     assert {name for name, version in theirs.items() if ours.get(name, version) != version} == apart
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pinned_packages import read_pins
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,7 +23,7 @@ def test_a_command_of_the_readme_plans(snakemake, line):
 
 def test_the_two_lines_stand_at_the_top_and_in_ci():
     lines = (
-        "pip install -r requirements.txt && snakemake --cores all",
+        "pip install -r requirements-torch.txt && pip install -r requirements.lock && snakemake --cores all",
         "pip install -r requirements-dev.txt && pytest",
     )
     for line in lines:
@@ -54,6 +55,6 @@ def test_the_losses_of_the_readme_are_those_of_a_training():
 
 
 def test_conda_and_pip_install_the_same_versions():
-    pip = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
+    pip = [f"{name}=={version}" for name, version in read_pins(ROOT / "requirements.txt").items()]
     conda = yaml.safe_load((ROOT / "envs/connectomake.yaml").read_text())["dependencies"][-1]["pip"]
     assert conda == pip
