@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from connectomake.models.arithmetic import choose_memory_format
@@ -115,8 +116,8 @@ def _record(network: nn.Module, make: Callable[[], torch.Tensor]) -> list[Operat
     """Record what a copy of a network computes: on tensors that hold shapes only, or where that fails with values."""
     copy = deepcopy(network)
     try:
-        with Recorder() as recorder:
-            copy.to("meta")(make().to("meta"))
+        with FakeTensorMode(allow_non_fake_inputs=True), Recorder() as recorder:
+            copy(make())
     except Exception as error:  # whatever a stranger's network raises
         log.debug("the network does not run without values (%s)", str(error).partition("\n")[0])
         return record(lambda: deepcopy(network)(make().zero_()))
