@@ -33,11 +33,8 @@ from connectomake.precision.operations import list_training_operations
 from connectomake.precision.proof import find_fault
 from connectomake.split.table import read_split
 from connectomake.targets.combinations import Combinations
-from connectomake.targets.registry import Targets
 from connectomake.train.averages import move_average
-from connectomake.train.normalisation import find_normalisation
 from connectomake.train.optimizer import make_optimizer
-from connectomake.train.patches import TrainingPatches
 from connectomake.train.volumes import LabelledBox, open_boxes
 
 LONG_ENOUGH_S = 1.0
@@ -150,6 +147,11 @@ class Trainer:
 
     def load(self, augment: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Make training patches for some time, one after another, after a first one; give how many a second."""
+        # Steps need no kernels: numba is loaded, and has to be there, only where patches are made.
+        from connectomake.targets.registry import Targets
+        from connectomake.train.normalisation import find_normalisation
+        from connectomake.train.patches import TrainingPatches
+
         cfg, box = self.cfg, self.boxes[0]
         targets = Targets(cfg.targets, box.voxel_size_zyx_nm, box.combinations)
         normalisation = find_normalisation(self.boxes, cfg)

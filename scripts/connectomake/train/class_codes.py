@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from connectomake.config.data import UNKNOWN
 from connectomake.config.explain import nearest
 from connectomake.config.targets import TargetsConfig
-from connectomake.crops.codes import Codes, read_codes
 from connectomake.errors import ConfigError, DataError
 from connectomake.split.table import SplitRow
 from connectomake.targets.combinations import Combinations
 from connectomake.volumes.files import read_json
+
+if TYPE_CHECKING:
+    from connectomake.crops.codes import Codes
 
 LEARNT = ("train", "validate")
 
@@ -59,6 +62,8 @@ def number_codes(rows: Sequence[SplitRow], targets: TargetsConfig | None) -> Num
     DataError
         Classes by name are learnt from volumes that have none, or something else from volumes that have.
     """
+    from connectomake.crops.codes import read_codes  # its kernels are for those alone who train on crops
+
     named = targets.classes.named if targets is not None and targets.classes is not None else ()
     names = {row.volume_json: row.volume for row in rows if row.role in LEARNT and row.share != 0}
     found = {path: read_codes(path) if "codes" in read_json(path) else None for path in names}

@@ -14,14 +14,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, default_collate
 
-from connectomake.train.patches import Sample
 from connectomake.train.workers import Carried, Caught, explain_dead_workers, prepare_worker, share_cores
+
+if TYPE_CHECKING:
+    from connectomake.train.patches import Sample  # whose kernels only those need who make patches
 
 Batch = dict[str, torch.Tensor]
 AHEAD = 2
