@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gpu_report import Report, describe_machine
@@ -19,6 +20,14 @@ def report(request: pytest.FixtureRequest) -> Report:
     found = request.config.stash.setdefault(REPORT, Report())
     found.machine = describe_machine()
     return found
+
+
+@pytest.fixture(scope="session")
+def scale() -> Any:
+    """Give the sizes of the checks on a GPU."""
+    from gpu_scale import Scale
+
+    return Scale()
 
 
 @pytest.fixture(autouse=True)

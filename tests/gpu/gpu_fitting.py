@@ -19,7 +19,7 @@ TOO_MANY = 8192  # patches at once, which no GPU holds
 class Fitted:
     """What trials chose, what they said of a batch that is too large, and whether they went on after it."""
 
-    gpu: str
+    name: str
     patch_zyx: Triple
     batch: int
     precision: str

@@ -264,18 +264,19 @@ def compare_loader(cfg: TrainConfig, patches: Any, folder: Path, warmup: int) ->
 
 
 @contextmanager
-def group_of_one(device: torch.device, folder: Path) -> Iterator[None]:
+def group_of_one(device: torch.device, folder: Path) -> Iterator[str]:
     """Open a group of processes with this one alone, by nccl on a GPU and by gloo on a CPU, as a training does."""
     on_gpu = device.type == "cuda"
+    backend = "nccl" if on_gpu else "gloo"
     dist.init_process_group(
-        "nccl" if on_gpu else "gloo",
+        backend,
         init_method=f"file://{folder / 'group'}",
         rank=0,
         world_size=1,
         device_id=device if on_gpu else None,
     )
     try:
-        yield
+        yield backend
     finally:
         dist.destroy_process_group()
 

@@ -2,7 +2,8 @@
 
 CONNECTOMAKE_GPU_JSON=numbers.json writes the numbers that are shown in the end to a file as well. Nothing is read from
 the network, and nothing but torch (2.11 or later) and tests/gpu/requirements.txt is needed; where numba is not
-installed, the loader is checked with patches that numpy makes, and the table says so.
+installed, the loader is checked with patches that numpy makes, and the table says so. tests/unit/test_gpu_checks.py
+calls the same functions on a CPU, at a scale of its own.
 
 Expected on a GPU such as an H100, in seconds; none of it was measured yet:
 
@@ -10,7 +11,7 @@ Expected on a GPU such as an H100, in seconds; none of it was measured yet:
     loader                60   three trainings of some seconds to 20 s
     nccl                  15
     not-finite watch      15
-    prediction            75   256^3 and 512^3, each in blocks, bare, and by MONAI
+    prediction            75   256^3 and 512^3, each in one block, in several, bare, and by MONAI
     out of memory         15
     autoconfig            60   its trials end after 50 s, and its process takes some to start
     torch.compile         90   the compiler takes most of it
@@ -18,9 +19,7 @@ Expected on a GPU such as an H100, in seconds; none of it was measured yet:
 """
 
 import math
-import os
 import time
-from pathlib import Path
 
 import gpu_generator as generator
 import gpu_prediction as prediction
@@ -30,72 +29,66 @@ import pytest
 import torch
 from gpu_fitting import fit_to_device
 
-# Warnings are shown, and break nothing off: minutes of a GPU are worth more than a silence of other packages.
+# Warnings are shown, and break nothing off: minutes of a GPU are worth more than the silence of other packages.
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
 
-PATCH = (128, 128, 128)
-MOST_WORKERS = 14
-SLOWER_BY_LOADER = 1.05
-BLOCKS_TO_BARE = 0.95
+ROUNDING, LEARNING = 0.01, 0.1  # by how much losses may differ: those of equal weights, and those of later steps
 
 
-def banis(**changes):
-    return training.banis(**{"device": "cuda", "patch_zyx_vx": PATCH, "batch": 2, "precision": "bfloat16"} | changes)
+def banis(scale, **changes):
+    common = {"device": scale.device, "precision": scale.precisions[1], "max_steps": scale.steps}
+    return training.banis(**common | scale.train | changes)
 
 
-@pytest.fixture
-def task():
-    """Predict as config/predict does on a GPU, by the network of BANIS."""
-    return prediction.Task(banis().model, torch.device("cuda", 0), "auto", PATCH, batch=4)
+def predict_task(scale):
+    model = banis(scale).model
+    return prediction.Task(model, scale.where, "auto", scale.patch_zyx, scale.windows_at_once)
 
 
-def test_half_precisions_train_as_float32_does(report, tmp_path):
-    """MedNeXt-S: what the first step says follows from rounding alone; later ones only have to learn as much."""
-    runs = {}
-    for precision in ("float32", "bfloat16", "float16"):
-        cfg = banis(precision=precision, max_steps=16)
-        runs[precision] = run = training.train(cfg, training.CubePatches(cfg), tmp_path, warmup=6)
-        said = {
-            "first": training.differ(run, runs["float32"], slice(0, 1)),
-            "last": training.differ(run, runs["float32"], slice(-4, None)),
-        }
-        report.add("training steps", precision, **run.numbers, skipped=run.skipped, **said)
-    for precision, run in runs.items():
-        assert all(map(math.isfinite, run.losses)), precision
-        assert training.differ(run, runs["float32"], slice(0, 1)) < 0.01, precision
-        assert training.differ(run, runs["float32"], slice(-4, None)) < 0.1, precision
-        assert np.mean(run.losses[-4:]) < 0.95 * run.losses[0], precision
-        assert run.skipped <= 4, precision
+def test_half_precisions_train_as_float32_does(report, scale, tmp_path):
+    """Of one step on equal weights, losses differ by rounding alone; later ones only have to show as much learnt."""
+    runs = []
+    for precision in scale.precisions:
+        cfg = banis(scale, precision=precision)
+        runs.append(training.train(cfg, training.CubePatches(cfg), tmp_path, warmup=scale.warmup))
+        first, last = (training.differ(runs[-1], runs[0], steps) for steps in (slice(0, 1), slice(-4, None)))
+        said = {"skipped_steps": runs[-1].skipped, "first_loss_differs": first, "last_losses_differ": last}
+        report.add("training steps", precision, **runs[-1].numbers, **said)
+    for run in runs:
+        assert all(map(math.isfinite, run.losses))
+        assert training.differ(run, runs[0], slice(0, 1)) < ROUNDING
+        assert training.differ(run, runs[0], slice(-4, None)) < LEARNING
+        assert np.mean(run.losses[-4:]) < 0.95 * run.losses[0]
+        assert run.skipped <= 4
 
 
-def test_the_loader_keeps_up_with_the_gpu(report, tmp_path):
-    """Patches with all augmentations of BANIS, by worker processes, against random tensors that lie on the GPU."""
-    workers = max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) - 2))
-    # Longer than what the workers may have made ahead: two batches each.
-    cfg = banis(workers=workers, max_steps=10 + 3 * workers, memory_gb=4)
+def test_the_loader_keeps_up(report, scale, tmp_path):
+    """Patches with all augmentations of BANIS, by worker processes, against random tensors that lie on the device."""
+    # More batches than the workers can have made ahead: two each.
+    cfg = banis(scale, workers=scale.workers, max_steps=scale.warmup + 3 * scale.workers, memory_gb=4)
     patches, kind = training.make_patches(cfg, "banis")
-    found = training.compare_loader(cfg, patches, tmp_path, warmup=10)
+    found = training.compare_loader(cfg, patches, tmp_path, scale.warmup)
     report.add("loader", kind, **found)
-    assert found["ratio"] <= SLOWER_BY_LOADER
+    assert found["ratio"] <= scale.slower_by_loader
 
 
-def test_one_process_trains_by_nccl_as_it_does_alone(report, tmp_path):
-    plain = banis(max_steps=4, precision="float32")
-    patches, device = training.CubePatches(plain), torch.device("cuda", 0)
+def test_one_process_trains_in_a_group_as_it_does_alone(report, scale, tmp_path):
+    plain = banis(scale, max_steps=4, precision="float32")
+    patches = training.CubePatches(plain)
     alone = training.train(plain, patches, tmp_path)
-    with training.group_of_one(device, tmp_path):
-        told = training.exchange(device)
+    with training.group_of_one(scale.where, tmp_path) as backend:
+        told = training.exchange(scale.where)
         joined = training.train(training.banis(training.Joined, **plain.model_dump()), patches, tmp_path)
-    report.add("nccl", "one process", **joined.numbers, alone_step_s=alone.step_s)
+    report.add("group of one", backend, **joined.numbers, alone_step_s=alone.step_s)
     assert told == training.EXCHANGED
     np.testing.assert_allclose(joined.losses, alone.losses, rtol=5e-3)
 
 
-def test_a_step_that_is_not_finite_stops_the_training_a_step_later(report, tmp_path):
-    cfg = banis(max_steps=8, batch=1, patch_zyx_vx=(64, 64, 64))
+def test_a_step_that_is_not_finite_stops_the_training_a_step_later(report, scale, tmp_path):
+    cfg = banis(scale, max_steps=8, batch=1)
     error, changed = training.break_off(cfg, 4, tmp_path)
-    ahead = training.looks_without_waiting(torch.device("cuda", 0))
-    report.add("not-finite watch", "broken patch", error=error.split(":")[0], looks_without_waiting=ahead)
+    ahead = training.looks_without_waiting(scale.where)
+    report.add("not-finite watch", "a broken patch", error=error.split(";")[0], looks_without_waiting=ahead)
     assert "training diverged at step 5;" in error
     assert "the input (raw), in patches [4] of cubes" in error
     assert changed == [True, True, True, False]
@@ -103,71 +96,74 @@ def test_a_step_that_is_not_finite_stops_the_training_a_step_later(report, tmp_p
     assert ahead
 
 
-@pytest.mark.parametrize(("side", "block"), [(256, 128), (512, 256)])
-def test_blocks_are_as_fast_as_the_bare_network_and_say_what_monai_says(report, task, side, block):
+@pytest.mark.parametrize("number", [0, 1], ids=["small", "large"])
+def test_blocks_are_as_fast_as_the_bare_network_and_say_what_monai_says(report, scale, number):
+    (side, block), task = scale.volumes[number], predict_task(scale)
     raw, ensemble = prediction.make_raw(side), task.ensemble()
     prediction.warm_up(task, ensemble)
     whole = prediction.predict_in_blocks(task, ensemble, raw, side)
     blocks = prediction.predict_in_blocks(task, ensemble, raw, block)
     bare, monai = prediction.predict_bare(task, side), prediction.predict_by_monai(task, raw)
-    case = f"{side}^3, {task.batch} x {PATCH[0]}^3 at once"
     same, peer = prediction.compare(blocks, whole), prediction.compare(whole, monai)
-    report.add("prediction", f"{case}: one block", **whole.numbers, of_bare=whole.rate / bare.rate)
-    report.add("prediction", f"{case}: blocks of {block}^3", **blocks.numbers, of_bare=blocks.rate / bare.rate, **same)
-    report.add("prediction", f"{case}: bare network", **bare.numbers)
-    report.add("prediction", f"{case}: MONAI", **monai.numbers, of_bare=monai.rate / bare.rate, **peer)
+    case = f"prediction, {side}^3"
+    report.add(case, "one block", **whole.numbers, window_to_bare=whole.window_s / bare.window_s)
+    report.add(case, f"blocks of {block}^3", **blocks.numbers, window_to_bare=blocks.window_s / bare.window_s, **same)
+    report.add(case, "bare network", **bare.numbers)
+    report.add(case, "MONAI", **monai.numbers, window_to_bare=monai.window_s / bare.window_s, **peer)
     assert np.ptp(whole.values) > 0
     assert same["largest_difference"] <= 1
     assert peer["largest_difference"] <= 1
-    if side > 256:  # a smaller volume is over before what is done once counts little
-        assert bare.window_s >= BLOCKS_TO_BARE * whole.window_s
-        assert bare.window_s >= BLOCKS_TO_BARE * blocks.window_s
-        assert monai.seconds >= BLOCKS_TO_BARE * whole.seconds
+    if number:  # a smaller volume is over before what is done once for each counts little
+        assert bare.window_s >= scale.blocks_to_bare * whole.window_s
+        assert bare.window_s >= scale.blocks_to_bare * blocks.window_s
+        assert monai.seconds >= scale.blocks_to_bare * whole.seconds
 
 
-def test_want_of_memory_halves_the_batch(report, task):
-    found, expected, left = prediction.predict_with_too_many(task, prediction.make_raw(192), 16)
+def test_want_of_memory_halves_the_batch(report, scale):
+    task, side = predict_task(scale), scale.patch_zyx[0] * 3 // 2
+    found, expected, left = prediction.predict_with_too_many(task, prediction.make_raw(side), scale.too_many)
     said = prediction.compare(found, expected)
-    report.add("out of memory", "16 windows at once", windows_in_the_end=left, **found.numbers, **said)
-    assert 1 <= left < 16
+    report.add("out of memory", f"{scale.too_many} windows", windows_in_the_end=left, **found.numbers, **said)
+    assert 1 <= left < scale.too_many
     assert said["largest_difference"] <= 1
 
 
-def test_a_preset_is_fitted_to_the_gpu(report):
-    """The trials of autoconfig: a patch and a batch that fit, in a half precision, and the sizes that do not."""
-    cfg = banis(batch=8, precision="auto")
-    found = fit_to_device(cfg, budget_s=50.0)
-    report.add("autoconfig", found.gpu, **found.numbers)
-    assert found.patch_zyx == PATCH
-    assert found.batch >= 1
-    assert found.precision in ("bfloat16", "float16")
-    assert found.too_large == "memory"
+def test_a_preset_is_fitted_by_trials(report, scale):
+    """Autoconfig finds a patch, a batch and a precision that fit, and goes on after one that does not."""
+    found = fit_to_device(banis(scale, batch=4, precision="auto"), scale.fit_s)
+    report.add("autoconfig", found.name, **found.numbers)
+    assert found.patch_zyx == scale.patch_zyx
+    assert found.step_s > 0
     assert found.goes_on
+    if scale.device == "cuda":
+        assert found.precision in ("bfloat16", "float16")
+        assert found.too_large == "memory"
 
 
-def test_a_compiled_network_trains_and_predicts_the_same(report, task, tmp_path):
-    cfg = banis(max_steps=20)
-    patches = training.CubePatches(cfg)
-    eager = training.train(cfg, patches, tmp_path, warmup=6)
-    compiled = training.train(banis(max_steps=20, compile=True), patches, tmp_path, warmup=6)
-    differs = training.differ(compiled, eager, slice(-4, None))
-    report.add("torch.compile", "training, eager", **eager.numbers)
-    report.add("torch.compile", "training, compiled", **compiled.numbers, last=differs)
+def test_a_compiled_network_trains_and_predicts_the_same(report, scale, tmp_path):
+    runs = []
+    for compiles in (False, True):
+        cfg = banis(scale, compile=compiles)
+        runs.append(training.train(cfg, training.CubePatches(cfg), tmp_path, warmup=scale.warmup))
+    differs = training.differ(runs[1], runs[0], slice(-4, None))
+    report.add("torch.compile, training", "eager", **runs[0].numbers)
+    report.add("torch.compile, training", "compiled", **runs[1].numbers, last_losses_differ=differs)
+    assert differs < LEARNING
     torch._dynamo.reset()
-    raw, plain, fast = prediction.make_raw(256), task.ensemble(), task.ensemble(compile="default")
-    prediction.warm_up(task, plain)
+    task, side = predict_task(scale), scale.volumes[0][0]
+    raw, plain, fast = prediction.make_raw(side), task.ensemble(), task.ensemble(compile="default")
     start_s = prediction.warm_up(task, fast)
-    expected, found = (prediction.predict_in_blocks(task, ensemble, raw, 256) for ensemble in (plain, fast))
+    prediction.warm_up(task, plain)
+    expected, found = (prediction.predict_in_blocks(task, ensemble, raw, side) for ensemble in (plain, fast))
     same = prediction.compare(found, expected)
-    report.add("torch.compile", "prediction, eager", **expected.numbers)
-    report.add("torch.compile", "prediction, compiled", **found.numbers, start_s=start_s, **same)
-    assert differs < 0.1
+    report.add("torch.compile, prediction", "eager", **expected.numbers)
+    report.add("torch.compile, prediction", "compiled", start_s=start_s, **found.numbers, **same)
     assert same["largest_difference"] <= 2
 
 
-def test_a_minute_of_em_small(report, tmp_path: Path):
+def test_a_minute_of_em_small(report, scale, tmp_path):
     started = time.perf_counter()
-    cfg = generator.em_small("cuda", minutes=1 / 3)
+    cfg = generator.em_small(scale.device, scale.minutes, scale.fit, **scale.generator)
     made = generator.run_generator(cfg, tmp_path)
     for stage, numbers in made.numbers.items():
         report.add("generator em_small", stage, **numbers)
