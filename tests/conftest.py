@@ -33,6 +33,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         config.option.dist = "loadfile"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Show warnings on a GPU's node, whose versions are its own; elsewhere they are errors."""
+    if asks_for_gpu(config):
+        config.addinivalue_line("filterwarnings", "default")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out benchmarks that nobody names; and what -m gpu leaves out, whose imports a GPU's node may lack."""
     if collection_path.parent != TESTS or collection_path.name == "gpu":

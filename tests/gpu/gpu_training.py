@@ -6,10 +6,13 @@ wants the loader, and says why where it cannot be had.
 
 import gc
 import math
+import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
@@ -319,6 +322,12 @@ def break_off(cfg: TrainConfig, broken: int, folder: Path) -> tuple[str, list[bo
         changed = [not torch.equal(a, b) for a, b in zip(weights.after, weights.after[1:], strict=False)]
         return str(error), changed
     raise AssertionError("the training went on with an infinite loss")
+
+
+def list_lacking_compilers() -> list[str]:
+    """Name what torch.compile needs on a GPU and does not find."""
+    has_c = any(shutil.which(name) for name in ("gcc", "clang", "cc")) or "CC" in os.environ
+    return ["Triton"] * (find_spec("triton") is None) + ["a C compiler"] * (not has_c)
 
 
 def looks_without_waiting(device: torch.device) -> bool:

@@ -29,10 +29,12 @@ import pytest
 import torch
 from gpu_fitting import fit_to_device
 
-# Warnings are shown, and break nothing off: minutes of a GPU are worth more than the silence of other packages.
-pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
+pytestmark = pytest.mark.gpu
 
 ROUNDING, LEARNING = 0.01, 0.1  # by how much losses may differ: those of equal weights, and those of later steps
+# By how many of 255 levels values may differ: of the same windows at once, of others, for which a library may choose
+# another algorithm, and of a compiled network, which rounds in other places.
+SAME, OTHERS, COMPILED = 1, 2, 4
 
 
 def banis(scale, **changes):
@@ -111,8 +113,8 @@ def test_blocks_are_as_fast_as_the_bare_network_and_say_what_monai_says(report, 
     report.add(case, "bare network", **bare.numbers)
     report.add(case, "MONAI", **monai.numbers, window_to_bare=monai.window_s / bare.window_s, **peer)
     assert np.ptp(whole.values) > 0
-    assert same["largest_difference"] <= 1
-    assert peer["largest_difference"] <= 1
+    assert same["largest_difference"] <= SAME
+    assert peer["largest_difference"] <= OTHERS
     if number:  # a smaller volume is over before what is done once for each counts little
         assert bare.window_s >= scale.blocks_to_bare * whole.window_s
         assert bare.window_s >= scale.blocks_to_bare * blocks.window_s
@@ -125,7 +127,7 @@ def test_want_of_memory_halves_the_batch(report, scale):
     said = prediction.compare(found, expected)
     report.add("out of memory", f"{scale.too_many} windows", windows_in_the_end=left, **found.numbers, **said)
     assert 1 <= left < scale.too_many
-    assert said["largest_difference"] <= 1
+    assert said["largest_difference"] <= OTHERS
 
 
 def test_a_preset_is_fitted_by_trials(report, scale):
@@ -141,6 +143,10 @@ def test_a_preset_is_fitted_by_trials(report, scale):
 
 
 def test_a_compiled_network_trains_and_predicts_the_same(report, scale, tmp_path):
+    lacking = training.list_lacking_compilers() if scale.device == "cuda" else []
+    if lacking:
+        report.add("torch.compile", "left out", lacking=", ".join(lacking))
+        pytest.skip(f"torch.compile needs {' and '.join(lacking)}")
     runs = []
     for compiles in (False, True):
         cfg = banis(scale, compile=compiles)
@@ -158,7 +164,7 @@ def test_a_compiled_network_trains_and_predicts_the_same(report, scale, tmp_path
     same = prediction.compare(found, expected)
     report.add("torch.compile, prediction", "eager", **expected.numbers)
     report.add("torch.compile, prediction", "compiled", start_s=start_s, **found.numbers, **same)
-    assert same["largest_difference"] <= 2
+    assert same["largest_difference"] <= COMPILED
 
 
 def test_a_minute_of_em_small(report, scale, tmp_path):

@@ -143,6 +143,15 @@ def test_compiled(report, tmp_path, monkeypatch):
     assert report.rows[1]["last_losses_differ"] < 1e-3
 
 
+def test_compilers_that_are_not_there_are_named(report, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    monkeypatch.setattr(training.shutil, "which", lambda name: None)
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(pytest.skip.Exception, match=r"torch\.compile needs Triton and a C compiler"):
+        test_gpu.test_a_compiled_network_trains_and_predicts_the_same(report, replace(SMALL, device="cuda"), tmp_path)
+    assert report.rows[0]["lacking"] == "Triton, a C compiler"
+
+
 def test_generator(report, tmp_path, monkeypatch):
     """Without TensorBoard, which the package's own tests have."""
     monkeypatch.setattr(generator, "find_spec", lambda name: None)
