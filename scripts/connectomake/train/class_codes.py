@@ -62,11 +62,9 @@ def number_codes(rows: Sequence[SplitRow], targets: TargetsConfig | None) -> Num
     DataError
         Classes by name are learnt from volumes that have none, or something else from volumes that have.
     """
-    from connectomake.crops.codes import read_codes  # its kernels are for those alone who train on crops
-
     named = targets.classes.named if targets is not None and targets.classes is not None else ()
     names = {row.volume_json: row.volume for row in rows if row.role in LEARNT and row.share != 0}
-    found = {path: read_codes(path) if "codes" in read_json(path) else None for path in names}
+    found = {path: _read_codes(path) for path in names}
     for path, codes in found.items():
         if codes is not None:
             _check_targets(names[path], targets, named)
@@ -83,6 +81,15 @@ def number_codes(rows: Sequence[SplitRow], targets: TargetsConfig | None) -> Num
     combinations = Combinations.of(named, np.concatenate(list(states.values())))
     numbers = {path: np.append(np.int32(UNKNOWN), combinations.number(own)) for path, own in states.items()}
     return Numbering(combinations, numbers)
+
+
+def _read_codes(volume_json: Path) -> Codes | None:
+    """Read what the labels of a volume mean; None where they are no classes by name."""
+    if "codes" not in read_json(volume_json):
+        return None
+    from connectomake.crops.codes import read_codes  # whose kernels only those need who train on crops
+
+    return read_codes(volume_json)
 
 
 def _choose(codes: Codes, named: Sequence[str]) -> np.ndarray:
