@@ -80,8 +80,9 @@ def test_one_process_trains_in_a_group_as_it_does_alone(report, scale, tmp_path)
     alone = training.train(plain, patches, tmp_path)
     with training.group_of_one(scale.where, tmp_path) as backend:
         told = training.exchange(scale.where)
+        report.add("group of one", backend, **told)
         joined = training.train(training.banis(training.Joined, **plain.model_dump()), patches, tmp_path)
-    report.add("group of one", backend, **joined.numbers, alone_step_s=alone.step_s)
+    report.add("group of one", f"{backend}, training", **joined.numbers, alone_step_s=alone.step_s)
     assert told == training.EXCHANGED
     np.testing.assert_allclose(joined.losses, alone.losses, rtol=5e-3)
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -85,7 +87,7 @@ def test_loader(report, tmp_path):
 
 def test_group_of_one(report, tmp_path):
     test_gpu.test_one_process_trains_in_a_group_as_it_does_alone(report, SMALL, tmp_path)
-    assert cases(report) == ["gloo"]
+    assert cases(report) == ["gloo", "gloo, training"]
 
 
 def test_watch(report, tmp_path, play_cuda):
@@ -159,6 +161,28 @@ def test_generator(report, tmp_path, monkeypatch):
     assert cases(report) == ["stage1", "stage2", "latents", "diffusion", "generate", "all"]
     assert report.rows[3]["steps"] == 20
     assert not list(tmp_path.glob("**/tensorboard"))
+
+
+def test_a_gpus_node_needs_few_packages_and_collects_few_tests(project):
+    """Neither kernels nor the workflow's packages nor pytest's plugins are there; trials of autoconfig begin, too."""
+    lacking = ("numba", "fastremap", "cc3d", "kimimaro", "snakemake", "neuroglancer", "hypothesis", "xdist")
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({lacking}))
+import pytest
+code = pytest.main(["-m", "gpu", "--collect-only", "-q"])
+from connectomake.autoconfig.trial import Trainer
+Trainer({{"device": "cpu"}}, None, 0.9, 1)
+sys.exit(code)
+"""
+    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(project / "scripts")}
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, env=os.environ | alone, capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+    found = [line for line in said.stdout.splitlines() if "::" in line]
+    assert len(found) >= 10
+    assert {line.split("::")[0] for line in found} == {"tests/gpu/test_gpu.py"}
 
 
 def test_made_up_patches_are_affinities_that_can_be_learnt():
