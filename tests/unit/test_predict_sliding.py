@@ -141,13 +141,14 @@ def test_bfloat16_is_close():
 class Recorder(nn.Module):
     """Says what it was given; runs out of memory above some batch."""
 
-    def __init__(self, most=99, answer=None):
+    def __init__(self, most=99, answer=None, error=None):
         super().__init__()
         self.most, self.answer, self.sizes = most, answer, []
+        self.error = error or torch.OutOfMemoryError("no room")
 
     def forward(self, x):
         if len(x) > self.most:
-            raise torch.OutOfMemoryError("no room")
+            raise self.error
         self.sizes.append(len(x))
         return self.answer(x) if self.answer else torch.cat([x, -x, x], 1)
 
@@ -161,14 +162,21 @@ def test_batches_are_of_one_shape():
     assert recorder.sizes == [4, 4]
 
 
-def test_out_of_memory_halves_the_batch_and_goes_on(caplog):
-    raw, recorder = make_raw((8, 12, 64)), Recorder(most=2)
+@pytest.mark.parametrize("error", [None, RuntimeError("FIND was unable to find an engine to execute this computation")])
+def test_out_of_memory_halves_the_batch_and_goes_on(caplog, error):
+    raw, recorder = make_raw((8, 12, 64)), Recorder(most=2, error=error)
     one = predict_whole(Recorder(), raw, make_recipe())
     np.testing.assert_array_equal(predict_whole(recorder, raw, make_recipe(), batch=8), one)
     assert set(recorder.sizes) == {2}
     assert [r.message for r in caplog.records] == [
         f"the GPU's memory does not suffice; going on with {n} windows at once (predict.batch)" for n in (4, 2)
     ]
+
+
+def test_another_error_is_raised_at_once():
+    recorder = Recorder(most=2, error=RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="do not match"):
+        predict_whole(recorder, make_raw((8, 12, 64)), make_recipe(), batch=8)
 
 
 def test_out_of_memory_at_one_window_is_raised():

@@ -26,7 +26,7 @@ from connectomake.errors import ConnectomakeError
 from connectomake.geometry import Triple, to_triple
 from connectomake.losses import Losses
 from connectomake.models import build_model
-from connectomake.models.arithmetic import DTYPES, choose_device, keep_freed_memory
+from connectomake.models.arithmetic import DTYPES, choose_device, is_want_of_memory, keep_freed_memory
 from connectomake.precision.choose import explain_float32
 from connectomake.precision.cpu import describe_cpu
 from connectomake.precision.operations import list_training_operations
@@ -40,7 +40,6 @@ from connectomake.train.volumes import LabelledBox, open_boxes
 LONG_ENOUGH_S = 1.0
 MOST_STEPS = 10
 MADE_UP_NM = (10.0, 10.0, 10.0)
-WANT_OF_MEMORY = ("memory", "ALLOC_FAILED")  # in what torch and cuDNN say
 LARGER_VX = 64  # how much made-up volumes are larger than a patch
 OBJECT_VX = 16  # side of the objects in made-up labels
 
@@ -110,8 +109,8 @@ class Trainer:
                 started = time.perf_counter()
                 step()
                 seconds.append(time.perf_counter() - started)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not any(word in str(error) for word in WANT_OF_MEMORY):
+        except (MemoryError, RuntimeError) as error:
+            if not is_want_of_memory(error):
                 raise
             self.optimizer.zero_grad()
             if self.device.type == "cuda":

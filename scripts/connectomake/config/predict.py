@@ -79,8 +79,9 @@ class PredictConfig(Section):
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="of the network's arithmetic; auto = bfloat16 where the GPU or CPU is built for it, else float16 "
-        "(GPU) or float32 (CPU); name one where jobs run on different machines",
+        description="of the network's arithmetic; auto = bfloat16 on a GPU built for it, else float16; on a CPU "
+        "bfloat16 where it is built for that and a check proves it right, else float32; name one where jobs run on "
+        "different machines",
     )
     dtype: Literal["uint8", "float16"] = Field(
         "uint8",

@@ -167,7 +167,10 @@ class FitConfig(Section):
     batch: PositiveInt = Field(4, description="examples of a step, in each process")
     learning_rate: PositiveFloat = Field(1e-3, description="of Adam, constant")
     betas: tuple[Decay, Decay] = Field((0.9, 0.999), description="memory of the first and second moment")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="what convolutions compute in")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="what convolutions compute in; bfloat16 on a CPU is refused where a check proves it wrong",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train; auto = a GPU if there is one")
     devices: PositiveInt = Field(1, description="GPUs, or processes on a CPU, of one node that train together")
     workers: NonNegativeInt = Field(0, description="processes that read examples; 0 = the training itself")

@@ -103,8 +103,8 @@ class TrainConfig(Section):
     nodes: PositiveInt = Field(1, description="nodes that train together (nodes)")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="of the network's arithmetic; auto = bfloat16 where the GPU or CPU is built for it, else float16 "
-        "(GPU) or float32 (CPU)",
+        description="of the network's arithmetic; auto = bfloat16 on a GPU built for it, else float16; on a CPU "
+        "bfloat16 with AMX where a check proves it right, else float32",
     )
     compile: bool = Field(
         False, description="compile the network first (torch.compile): minutes at the start, faster steps on a GPU"

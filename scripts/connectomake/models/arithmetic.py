@@ -11,6 +11,8 @@ from connectomake.errors import ConfigError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 KEPT_BYTES = 2**29  # tensors up to this size are made in memory that the process keeps
+# What torch and cuDNN say; where it has no memory for any algorithm, cuDNN finds none.
+WANT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "ALLOC_FAILED", "unable to find an engine")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -42,6 +44,13 @@ def has_grouped_convolutions(network: nn.Module) -> bool:
     """Tell whether a convolution of the network sees only a part of its input channels."""
     convolutions = (nn.Conv2d, nn.ConvTranspose2d, nn.Conv3d, nn.ConvTranspose3d)
     return any(isinstance(layer, convolutions) and layer.groups > 1 for layer in network.modules())
+
+
+def is_want_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory did not suffice; cuDNN and others raise a plain RuntimeError for it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in WANT_OF_MEMORY)
 
 
 def keep_freed_memory(*, one_heap: bool = False) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from connectomake.errors import ModelError
 from connectomake.geometry import Box
+from connectomake.models.arithmetic import is_want_of_memory
 from connectomake.predict.evaluate import Ensemble
 from connectomake.predict.pages import new_array
 from connectomake.predict.sums import Sums
@@ -187,8 +188,8 @@ class SlidingWindow:
             windows = torch.cat([windows, windows[-1:].expand(missing, -1, -1, -1, -1)])
         try:
             return self.evaluate(windows)
-        except torch.OutOfMemoryError:
-            if self.batch == 1:
+        except RuntimeError as error:
+            if self.batch == 1 or not is_want_of_memory(error):
                 raise
         self.batch //= 2
         torch.cuda.empty_cache()

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
 
 from connectomake.errors import ConfigError
 from connectomake.models.arithmetic import choose_device
@@ -183,4 +185,6 @@ def quiet_lightning() -> Iterator[None]:
 
 def _make_strategy() -> DDPStrategy:
     """Average gradients, while they are still being computed; buffers are averaged by `average_buffers`."""
-    return DDPStrategy(forward_sync_buffers=False, gradient_as_bucket_view=True)
+    known = signature(DistributedDataParallel).parameters  # torch 2.11 and older say it in other words
+    buffers = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
+    return DDPStrategy(**buffers, gradient_as_bucket_view=True)
