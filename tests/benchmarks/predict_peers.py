@@ -89,7 +89,7 @@ def load_network(folder, precision):
     """Give the network as it predicts, its type and its layout."""
     network, _ = load_checkpoint(Path(folder) / "model.ckpt")
     layout = choose_memory_format(network)
-    return network.to(memory_format=layout), guess_dtype(precision, CPU, network), layout
+    return network.to(memory_format=layout), guess_dtype(precision, CPU, lambda: network), layout
 
 
 def run_bare(folder, window_zyx, count, threads, keep_memory=False, precision="auto"):

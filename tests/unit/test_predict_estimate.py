@@ -1,3 +1,5 @@
+import json
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -6,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from connectomake.config.architectures import MedNextConfig
+from connectomake.config.architectures import BasicUnetConfig, MedNextConfig
 from connectomake.errors import ConfigError
 from connectomake.geometry import BlockGrid, Box
+from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, save_checkpoint
 from connectomake.models.registry import build_model
-from connectomake.predict import network_cost
+from connectomake.predict import members, network_cost
 from connectomake.predict.estimate import (
     MEMORY_MARGIN,
     Task,
@@ -20,7 +23,7 @@ from connectomake.predict.estimate import (
     log_needs,
     warn_of_length,
 )
-from connectomake.predict.network_cost import RIDDLED, NetworkCost, measure_network
+from connectomake.predict.network_cost import RIDDLED, NetworkCost, find_cost, list_costs, measure_network
 from connectomake.predict.order import blocks_of_job
 from connectomake.predict.steps import plan_steps
 from connectomake.predict.windows import WindowGrid
@@ -232,3 +235,30 @@ def test_a_gpu_and_narrow_types_are_faster():
     ]
     assert minutes == sorted(minutes, reverse=True)
     assert len(set(minutes)) == 3
+
+
+def test_a_checkpoint_of_a_training_is_planned_without_its_network(tmp_path, monkeypatch):
+    """What a window costs stands in the file; another window, or a file without it, builds the network."""
+    cfg = BasicUnetConfig(filters=(4, 4, 4, 4, 4, 4))
+    network = build_model(cfg, 1, 3).eval()
+    costs = list_costs(network, 1, (32, 32, 32))
+    assert all(layer.weight.is_contiguous() for layer in network.modules() if isinstance(layer, nn.Conv3d))
+    for dtype in (torch.float32, torch.bfloat16):
+        expected = measure_network(deepcopy(network), 1, (32, 32, 32), dtype)
+        assert find_cost(json.loads(json.dumps(costs)), (32, 32, 32), dtype) == expected
+    assert find_cost(costs, (32, 32, 48), torch.float32) is None
+    assert find_cost(costs, (32, 32, 32), torch.float16) is None
+    channels = [{"name": str(number), "target": "affinity", "activation": "sigmoid"} for number in range(3)]
+    sizes = (1.0, 1.0, 1.0), (32, 32, 32), (16, 16, 16)
+    meta = CheckpointMeta(describe_architecture(cfg), 1, channels, {"mean": 0, "std": 1}, *sizes, costs=costs)
+    save_checkpoint(tmp_path / "with.ckpt", network, meta)
+    save_checkpoint(tmp_path / "without.ckpt", network, replace(meta, costs=[]))
+    built = []
+    whole = members.load_checkpoint
+    monkeypatch.setattr(members, "load_checkpoint", lambda path: built.append(path) or whole(path))
+    (member,) = members.open_members([tmp_path / "with.ckpt"])
+    assert not built
+    assert torch.equal(next(member.network.parameters()), next(network.parameters()))
+    assert member.network is member.network
+    members.open_members([tmp_path / "without.ckpt"])
+    assert built == [tmp_path / "with.ckpt", tmp_path / "without.ckpt"]

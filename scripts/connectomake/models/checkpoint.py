@@ -57,6 +57,9 @@ class CheckpointMeta:
         At which end of its edge an affinity is stored.
     provenance
         How it was trained.
+    costs
+        What one window costs, for some windows and types, as `connectomake.predict.network_cost` keeps it: so that a
+        prediction is planned without building the network.
     hash
         SHA-256 of weights and meta; set when the file is written.
     """
@@ -70,6 +73,7 @@ class CheckpointMeta:
     divisor_zyx: Triple
     edge_convention: str = "source"
     provenance: dict[str, Any] = field(default_factory=dict)
+    costs: list[dict[str, Any]] = field(default_factory=list)
     hash: str = ""
 
     @property

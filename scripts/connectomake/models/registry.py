@@ -123,7 +123,8 @@ def read_settings(section: Mapping[str, Any]) -> NetworkConfig:
     """
     values = translate(section)
     name = values["architecture"]
-    get_architecture_builder(name)
+    if name not in _MODULES:  # those are known without being imported
+        get_architecture_builder(name)
     if name not in _SETTINGS:
         raise ModelError(f"architecture {name!r} was registered without a class of settings")
     try:

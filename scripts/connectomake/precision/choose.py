@@ -103,13 +103,22 @@ def choose_proven(
     return dtype
 
 
-def guess_dtype(precision: str, device: torch.device, network: nn.Module) -> torch.dtype:
-    """Return the type that prediction will most likely compute in, to plan with: nothing is proven for it."""
+def guess_dtype(precision: str, device: torch.device, load: Callable[[], nn.Module]) -> torch.dtype:
+    """Return the type that prediction will most likely compute in, to plan with: nothing is proven for it.
+
+    Parameters
+    ----------
+    precision, device
+        As of `choose_for_prediction`.
+    load
+        Returns the network; asked only where it matters.
+    """
     if precision != "auto":
         return DTYPES[precision]
     if device.type == "cuda":
         return choose_on_gpu()
-    return torch.float32 if explain_float32("predict", describe_cpu(), network) else torch.bfloat16
+    cpu = describe_cpu()
+    return torch.bfloat16 if cpu.has_bfloat16 and not explain_float32("predict", cpu, load()) else torch.float32
 
 
 def choose_on_gpu() -> torch.dtype:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from connectomake.config.channels import Channel
 from connectomake.config.predict import PredictConfig
 from connectomake.errors import ConfigError, DataError, ModelError
 from connectomake.geometry import Triple, to_triple
-from connectomake.models.checkpoint import CheckpointMeta, load_checkpoint
+from connectomake.models.checkpoint import CheckpointMeta, load_checkpoint, load_meta
 from connectomake.volumes.volume import Readable
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,18 @@ class Member:
     """One network, and what its checkpoint says about it."""
 
     path: Path
-    network: nn.Module
     meta: CheckpointMeta
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network in evaluation mode; built when it is first asked for, which takes seconds.
+
+        Raises
+        ------
+        ModelError
+            The weights are not those of its architecture.
+        """
+        return load_checkpoint(self.path)[0]
 
     @property
     def outputs(self) -> tuple[Channel, ...]:
@@ -48,7 +59,10 @@ def open_members(checkpoints: Sequence[Path]) -> list[Member]:
     """
     if not checkpoints:
         raise ModelError("no checkpoint to predict with", expected="at least one")
-    members = [Member(Path(path), *load_checkpoint(path)) for path in checkpoints]
+    members = [Member(Path(path), load_meta(path)) for path in checkpoints]
+    for member in members:
+        if not member.meta.costs:  # of a file that training did not write, all is looked at
+            member.network  # noqa: B018
     return sorted(members, key=lambda member: member.meta.hash)
 
 

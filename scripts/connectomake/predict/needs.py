@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from connectomake.models.arithmetic import DTYPES
 from connectomake.precision.choose import guess_dtype
 from connectomake.predict.estimate import Task, estimate_needs, log_needs
 from connectomake.predict.members import Member
-from connectomake.predict.network_cost import measure_network
+from connectomake.predict.network_cost import find_cost, measure_network
 from connectomake.predict.sliding import as_torch_can
 from connectomake.predict.symmetries import list_symmetries
 from connectomake.predict.windows import WindowGrid
@@ -38,12 +39,15 @@ def describe_task(
     one: then its memory suffices all the same.
     """
     device = "cpu" if cfg.device == "cpu" or (cfg.device == "auto" and not torch.cuda.is_available()) else "cuda"
-    dtypes = [guess_dtype(cfg.precision, torch.device(device), member.network) for member in members]
+    dtypes = [
+        guess_dtype(cfg.precision, torch.device(device), partial(getattr, member, "network")) for member in members
+    ]
     return Task(
         windows=windows,
         box=region.box,
         networks=tuple(
-            measure_network(member.network, member.meta.in_channels, windows.window_zyx, dtype)
+            find_cost(member.meta.costs, windows.window_zyx, dtype)
+            or measure_network(member.network, member.meta.in_channels, windows.window_zyx, dtype)
             for member, dtype in zip(members, dtypes, strict=True)
         ),
         channels=channels,

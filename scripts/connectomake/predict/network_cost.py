@@ -31,7 +31,8 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass, fields
 from math import prod
 from typing import Any
 
@@ -114,6 +115,29 @@ def measure_network(
             return _guess(weight_bytes, prod(window_zyx))
     moved_bytes = memory.moved_bytes * (SLOW_GROUPS if dtype != torch.float32 and is_grouped else 1)
     return NetworkCost(memory.peak_bytes, weight_bytes, flops.get_total_flops(), moved_bytes)
+
+
+def list_costs(network: nn.Module, in_channels: int, window_zyx: Sequence[int]) -> list[dict[str, Any]]:
+    """List what a window costs in each type that a CPU or GPU may take, for `CheckpointMeta.costs`.
+
+    Parameters
+    ----------
+    network, in_channels, window_zyx
+        As of `measure_network`; the network stays as it is.
+    """
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        cost = measure_network(deepcopy(network).eval(), in_channels, window_zyx, dtype)
+        found.append({"window_zyx": list(window_zyx), "dtype": str(dtype), **asdict(cost)})
+    return found
+
+
+def find_cost(costs: Sequence[dict[str, Any]], window_zyx: Sequence[int], dtype: torch.dtype) -> NetworkCost | None:
+    """Find what `list_costs` listed for a window and a type; None where it did not."""
+    for cost in costs:
+        if (list(cost["window_zyx"]), cost["dtype"]) == (list(window_zyx), str(dtype)):
+            return NetworkCost(**{field.name: cost[field.name] for field in fields(NetworkCost)})
+    return None
 
 
 def _guess(weight_bytes: int, voxels: int) -> NetworkCost:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from connectomake.models.arithmetic import choose_device, keep_freed_memory
 from connectomake.models.checkpoint import load_tensors
 from connectomake.models.initial_weights import load_initial_weights
 from connectomake.precision.choose import choose_for_training
+from connectomake.predict.network_cost import list_costs
 from connectomake.split.table import SplitRow, read_split
 from connectomake.targets.registry import Targets
 from connectomake.train.description import describe_training, save_network, settings_of
@@ -125,6 +127,7 @@ def _train(
     first_does(lambda: claim_folder(run_folder, settings_of(rows, cfg, augment)))
     state = first_does(lambda: find_newest_state(run_folder / STATES))
     network = _build(cfg, boxes[0].channels, targets.channels, fresh=state is None)
+    meta = replace(meta, costs=list_costs(network, boxes[0].channels, cfg.patch_zyx_vx))
     dtype = choose_arithmetic(cfg, _choose(network, cfg, boxes[0].channels, len(data.validation)))
     log.info("computing in %s", PRECISIONS[dtype])
     segment = _prepare_segmentation(rows, validation, cfg, normalisation, targets.channels)

@@ -186,5 +186,6 @@ def quiet_lightning() -> Iterator[None]:
 def _make_strategy() -> DDPStrategy:
     """Average gradients, while they are still being computed; buffers are averaged by `average_buffers`."""
     known = signature(DistributedDataParallel).parameters  # torch 2.11 and older say it in other words
-    buffers = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    buffers: dict[str, Any] = {name: False}
     return DDPStrategy(**buffers, gradient_as_bucket_view=True)
