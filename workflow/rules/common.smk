@@ -61,9 +61,9 @@ def settings(stage, part=None):
 
 @cache  # of thousands of jobs
 def plain_settings(stage, stage_id, part):
-    """Give settings without how many jobs there are: another number must not make what is made already again."""
+    """Give settings without how many jobs and cores there are: other numbers must not make again what is made."""
     chosen = INDEX[stage, stage_id].settings[part]
-    return chosen.model_dump(mode="json", exclude={"jobs", "mvoxel_per_job"})
+    return chosen.model_dump(mode="json", exclude={"jobs", "mvoxel_per_job", "threads"})
 
 
 def code(*modules):

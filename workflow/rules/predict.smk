@@ -7,7 +7,7 @@ out  results/predict/{data}/{split}/{train}/{predict}/{volume}/plan.json        
 Blocks that are done are told by the ledger in the store, not by Snakemake: a killed job goes on where it was.
 """
 
-PREDICT_THREADS = 8
+PREDICT_THREADS = 8  # of presets that name no other number
 PREDICT_STORE = f"{folder('predict')}/affinities.zarr"
 
 
@@ -30,7 +30,7 @@ rule plan_prediction:
         cfg=settings("predict"),
         name=lambda wildcards: wildcards.volume,
         folder=folder_of,
-        threads_per_job=PREDICT_THREADS,
+        threads_per_job=predicting_threads,
     message:
         "planning the prediction of {wildcards.volume}"
     script:
@@ -49,7 +49,7 @@ rule predict_affinities:
         f"{folder('predict', top='log/predict_affinities')}/{{job}}-of-{{jobs}}.log",
     conda:
         ENVIRONMENT
-    threads: PREDICT_THREADS
+    threads: predicting_threads
     resources:
         mem_mb=predicting_mb,
         runtime=predicting_minutes,

@@ -39,6 +39,11 @@ def needs_of(plan, changed):
         return json.load(file)["needs"]
 
 
+def predicting_threads(wildcards):
+    """Give the cores that a job of prediction asks for."""
+    return INDEX["predict", wildcards.predict].settings["predict"].threads
+
+
 def predicting_mb(wildcards, input, attempt):
     """Give the memory that the plan expects; more in each further attempt. Not known before the plan is made."""
     return attempt * (SNAKEMAKE_MB + needs_of(input.plan, os.path.getmtime(input.plan))["mem_mb"])

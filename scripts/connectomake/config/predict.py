@@ -20,7 +20,7 @@ class PredictConfig(Section):
     """Overlapping windows, blended, written block by block."""
 
     effort: ClassVar[frozenset[str]] = frozenset(
-        {"batch", "codec_pipeline", "device", "jobs", "memory_gb", "mvoxel_per_job"}
+        {"batch", "codec_pipeline", "device", "jobs", "memory_gb", "mvoxel_per_job", "threads"}
     )
 
     checkpoints: tuple[str, ...] = Field(
@@ -99,6 +99,9 @@ class PredictConfig(Section):
     batch: PositiveInt = Field(1, description="windows at once on a GPU; a CPU takes one at a time (windows)")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the network runs; auto = a GPU if there is one"
+    )
+    threads: PositiveInt = Field(
+        8, description="cores that a job asks for; for many small volumes 1 is best: their jobs run side by side"
     )
     jobs: PositiveInt | Literal["auto"] = Field(
         1,
