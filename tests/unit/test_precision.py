@@ -143,6 +143,20 @@ def test_a_network_that_needs_values_is_listed_by_a_copy():
     assert [op["args"][0]["shape"][0] for op in found] == [2, 1]
 
 
+def test_a_network_that_cannot_be_listed_computes_in_float32(pretend, caplog):
+    class Refuses(nn.Conv3d):
+        def forward(self, x):
+            raise RuntimeError("not with these values\nand more")
+
+    asked = pretend(AMX)
+    caplog.set_level(logging.INFO)
+    assert choose.choose_for_prediction("auto", CPU, Refuses(1, 1, 1), SHAPE) == torch.float32
+    assert "cannot be checked (RuntimeError: not with these values)" in caplog.text
+    with pytest.raises(ConfigError, match="cannot be checked"):
+        choose.choose_for_prediction("bfloat16", CPU, Refuses(1, 1, 1), SHAPE)
+    assert not asked
+
+
 def test_every_architecture_can_be_listed(project):
     from connectomake.config.compose import Presets
     from connectomake.models import build_model

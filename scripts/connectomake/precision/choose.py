@@ -93,7 +93,7 @@ def choose_proven(
     if dtype == torch.float32 or device.type != "cpu":
         return dtype
     cpu = describe_cpu()
-    fault = find_fault(cpu, dtype, list_operations())
+    fault = _find_fault(cpu, dtype, list_operations)
     if fault:
         raise ConfigError(
             f"{key}: {precision} gives wrong numbers on this CPU ({cpu})",
@@ -143,6 +143,15 @@ def explain_float32(stage: str, cpu: Cpu, network: nn.Module) -> str:
     return ""
 
 
+def _find_fault(cpu: Cpu, dtype: torch.dtype, list_operations: Callable[[], list[Operation]]) -> str:
+    """Return what is wrong with a network's operations, or that they cannot be told; "" where all are proven right."""
+    try:
+        operations = list_operations()
+    except Exception as error:  # whatever a stranger's network raises
+        return f"the network cannot be checked ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+    return find_fault(cpu, dtype, operations)
+
+
 def _choose(
     stage: str, precision: str, device: torch.device, network: nn.Module, list_operations: Callable[[], list[Operation]]
 ) -> torch.dtype:
@@ -153,7 +162,7 @@ def _choose(
     cpu = describe_cpu()
     reason = explain_float32(stage, cpu, network)
     if not reason:
-        fault = find_fault(cpu, torch.bfloat16, list_operations())
+        fault = _find_fault(cpu, torch.bfloat16, list_operations)
         if not fault:
             return torch.bfloat16
         reason = f"bfloat16 failed its check on this CPU ({cpu}): {fault}"
