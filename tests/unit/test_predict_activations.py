@@ -139,6 +139,7 @@ def make_meta(channels=CHANNELS, **options):
 def loaded(monkeypatch):
     """What loading the checkpoint gives; to be changed by a test."""
     given = SimpleNamespace(network=Slopes().eval(), meta=make_meta())
+    monkeypatch.setattr(members, "load_meta", lambda path: given.meta)
     monkeypatch.setattr(members, "load_checkpoint", lambda path: (given.network, given.meta))
     threads = torch.get_num_threads()
     yield given
