@@ -129,7 +129,8 @@ def _train(
     network = _build(cfg, boxes[0].channels, targets.channels, fresh=state is None)
     meta = replace(meta, costs=list_costs(network, boxes[0].channels, cfg.patch_zyx_vx))
     dtype = choose_arithmetic(cfg, _choose(network, cfg, boxes[0].channels, len(data.validation)))
-    log.info("computing in %s", PRECISIONS[dtype])
+    count = sum(p.numel() for p in network.parameters())
+    log.info("%s: %s parameters, %s", cfg.model.architecture, f"{count:,}", PRECISIONS[dtype])
     segment = _prepare_segmentation(rows, validation, cfg, normalisation, targets.channels)
     module = Training(network, cfg, targets.channels, dtype != torch.float16, Watch(run_folder), segment)
     selection = Selection(cfg, run_folder / BEST, partial(save_network, meta=meta))
@@ -183,8 +184,6 @@ def _build(cfg: TrainConfig, in_channels: int, channels: Sequence[Channel], fres
     network = build_model(cfg.model, in_channels, len(channels), [channel.target for channel in channels])
     if fresh and cfg.initial_weights is not None:
         load_initial_weights(network, cfg.initial_weights)
-    count = sum(p.numel() for p in network.parameters())
-    log.info("%s: %s parameters", cfg.model.architecture, f"{count:,}")
     return network
 
 
