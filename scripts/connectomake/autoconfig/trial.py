@@ -22,15 +22,13 @@ from torch import nn
 
 from connectomake.config.augment import AugmentConfig
 from connectomake.config.train import TrainConfig
-from connectomake.errors import ConnectomakeError
+from connectomake.errors import ConfigError, ConnectomakeError
 from connectomake.geometry import Triple, to_triple
 from connectomake.losses import Losses
 from connectomake.models import build_model
 from connectomake.models.arithmetic import DTYPES, choose_device, is_want_of_memory, keep_freed_memory
-from connectomake.precision.choose import explain_float32
+from connectomake.precision.choose import choose_for_training, explain_float32
 from connectomake.precision.cpu import describe_cpu
-from connectomake.precision.operations import list_training_operations
-from connectomake.precision.proof import find_fault
 from connectomake.split.table import read_split
 from connectomake.targets.combinations import Combinations
 from connectomake.train.averages import move_average
@@ -95,11 +93,11 @@ class Trainer:
 
     def measure(self, patch_zyx: Sequence[int], batch: int, precision: str) -> dict[str, Any]:
         """Make steps for about a second, two at least; give seconds of one, and the peak of memory in bytes."""
-        if self.device.type == "cpu" and precision != "float32":
+        try:
             shape = (batch, self.boxes[0].channels, *patch_zyx)
-            wrong = find_fault(describe_cpu(), DTYPES[precision], list_training_operations(self.network, shape))
-            if wrong:
-                return {"failed": "arithmetic"}
+            choose_for_training(precision, self.device, self.network, shape)
+        except ConfigError:
+            return {"failed": "arithmetic"}
         self._forget_peak()
         try:
             step = self._prepare(to_triple(patch_zyx), batch, DTYPES[precision])

@@ -69,7 +69,11 @@ def choose_for_prediction(
 
 
 def choose_proven(
-    key: str, precision: str, device: torch.device, list_operations: Callable[[], list[Operation]]
+    key: str,
+    precision: str,
+    device: torch.device,
+    list_operations: Callable[[], list[Operation]],
+    hint: str = "set it to float32",
 ) -> torch.dtype:
     """Return the type of that name: on a GPU as it is, on a CPU where operations were proven right in it.
 
@@ -83,6 +87,8 @@ def choose_proven(
         Where it will run.
     list_operations
         Lists what will be computed.
+    hint
+        What to do where the CPU computes wrongly.
 
     Raises
     ------
@@ -98,7 +104,7 @@ def choose_proven(
         raise ConfigError(
             f"{key}: {precision} gives wrong numbers on this CPU ({cpu})",
             got=fault,
-            hint="set it to auto, which takes what was proven right, or to float32",
+            hint=hint,
         )
     return dtype
 
@@ -156,7 +162,8 @@ def _choose(
     stage: str, precision: str, device: torch.device, network: nn.Module, list_operations: Callable[[], list[Operation]]
 ) -> torch.dtype:
     if precision != "auto":
-        return choose_proven(f"{stage}.precision", precision, device, list_operations)
+        hint = "set it to auto, which takes what was proven right, or to float32"
+        return choose_proven(f"{stage}.precision", precision, device, list_operations, hint)
     if device.type == "cuda":
         return choose_on_gpu()
     cpu = describe_cpu()
