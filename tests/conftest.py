@@ -68,3 +68,13 @@ def _own_logging() -> Iterator[None]:
         handler.close()
     root.setLevel(level)
     logging.captureWarnings(False)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """Take back what libraries wrote into the environment: a strategy of Lightning leaves LOCAL_RANK and MASTER_PORT."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)

@@ -16,7 +16,7 @@ from connectomake.planning.work import read_work
 
 NETWORK = {"architecture": "monai_basic_unet3d", "filters": [4, 4, 8, 8, 8, 4]}
 TERA = (40_000, 50_000, 50_000)
-MACHINE = Machine(gpus=8, cores=64, predict_threads=8)
+MACHINE = Machine(gpus=8, cores=64)
 CHANNELS = len(TrainConfig().targets.channels)
 BLOCKS = {"block_zyx_vx": [512, 512, 512], "jobs": "auto"}
 
@@ -118,6 +118,16 @@ def test_the_hours_are_those_of_the_stage_itself():
     assert (found.gpu_hours, found.cpu_hours > 0) == (0, True)
     part = predict(regions={"big": {"box_zyx_vx": ((0, 0, 0), (512, 1024, 1024))}}, memory_gb=48)
     assert rows_of(make_work(predict=part.model_dump(mode="json")))["predict", "big"].gpu_hours == small.gpu_hours
+
+
+def test_a_job_has_the_threads_of_its_preset_and_no_more_than_there_are_cores():
+    def wall(threads, cores):
+        cfg = predict(device="cpu", memory_gb=48, threads=threads).model_dump(mode="json")
+        work = make_work((512, 1024, 1024), jobs=1, predict=cfg)
+        return rows_of(work, Machine(gpus=0, cores=cores))["predict", "big"].wall_hours
+
+    assert wall(1, 64) > 2 * wall(4, 64)
+    assert wall(4, 64) == wall(8, 4) == wall(64, 4)
 
 
 def test_voxels_are_counted_at_the_size_that_the_network_is_trained_with():

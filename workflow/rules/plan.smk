@@ -21,7 +21,6 @@ rule plan:
         work=lambda wildcards: planned_work(),
         gpus=RUN.plan_gpus,
         cores=RUN.plan_cores,
-        predict_threads=PREDICT_THREADS,
     message:
         "planning the run on paper"
     script:

@@ -7,7 +7,6 @@ out  results/predict/{data}/{split}/{train}/{predict}/{volume}/plan.json        
 Blocks that are done are told by the ledger in the store, not by Snakemake: a killed job goes on where it was.
 """
 
-PREDICT_THREADS = 8  # of presets that name no other number
 PREDICT_STORE = f"{folder('predict')}/affinities.zarr"
 
 

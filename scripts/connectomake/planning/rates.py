@@ -17,6 +17,7 @@ MVOXEL_PER_S_OF_DECODER = {  # of a core
 MVOXEL_PER_S_MEASURED = 50.0  # labels and truth, of a core
 MVOXEL_PER_S_INGESTED = 50.0  # read, checked and, where the format is slow, written again, of a core
 
+TRAINING_THREADS = 8  # of rule train_model
 TRAINING_PASSES = 3  # forwards, and backwards for values and for weights
 TRAINING_COPIES = 4  # of the weights on the disk: checkpoint, average and Adam's two moments
 

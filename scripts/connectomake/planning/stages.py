@@ -30,13 +30,10 @@ class Machine:
     ----------
     gpus, cores
         At a time.
-    predict_threads
-        Of a job of the prediction.
     """
 
     gpus: int
     cores: int
-    predict_threads: int
 
 
 @dataclass(frozen=True)
@@ -142,7 +139,7 @@ def _plan_training(work: Work, machine: Machine) -> Row:
     processes = cfg.devices * cfg.nodes
     patches = cfg.max_steps * cfg.batch * cfg.accumulate
     hours = rates.TRAINING_PASSES * patches * seconds_of_window(task, 1) / 3600  # of each process
-    threads = 1 if on_gpu else min(machine.cores, machine.predict_threads)
+    threads = 1 if on_gpu else min(machine.cores, rates.TRAINING_THREADS)
     flops = rates.TRAINING_PASSES * processes * patches * cost.flops
     return Row(
         stage="train",
@@ -164,6 +161,7 @@ def _plan_prediction(
     """Give what predicting the parts of a volume takes."""
     cfg, extent, jobs = work.predict, work.extents[volume], work.jobs[volume]["predict"]
     raw_bytes = as_torch_can(np.empty(1, extent.dtype)).itemsize * extent.channels
+    threads = min(cfg.threads, machine.cores)
     minutes, memory_mb, windows, flops = 0.0, 0, 0, 0
     for box in boxes:
         task = Task(
@@ -182,11 +180,11 @@ def _plan_prediction(
         block = choose_block(task, cfg.block_zyx_vx, cfg.chunk_zyx_vx, cfg.memory_gb)
         load = count_windows(task.windows, Region(task.box), BlockGrid(box, block), ceil(jobs / len(boxes)))
         needs = estimate_needs(
-            task, block, windows=load.windows, computed=load.computed, threads=1 if on_gpu else machine.predict_threads
+            task, block, windows=load.windows, computed=load.computed, threads=1 if on_gpu else threads
         )
         minutes, memory_mb = minutes + needs["minutes"], max(memory_mb, needs["mem_mb"])
         windows, flops = windows + load.computed, flops + needs["flops"]
-    at_once = max(1, machine.gpus if on_gpu else machine.cores // machine.predict_threads)
+    at_once = max(1, machine.gpus if on_gpu else machine.cores // threads)
     stored = networks.channels * np.dtype(cfg.dtype).itemsize * (rates.PYRAMID if cfg.pyramid else 1)
     return Row(
         stage="predict",
@@ -194,7 +192,7 @@ def _plan_prediction(
         volume=volume,
         jobs=jobs,
         gpu_hours=minutes / 60 * on_gpu,
-        cpu_hours=minutes / 60 * machine.predict_threads * (not on_gpu),
+        cpu_hours=minutes / 60 * threads * (not on_gpu),
         storage_gb=stored * sum(map(prod, boxes)) / 1e9,
         memory_gb=memory_mb / 1e3,
         wall_hours=ceil(jobs / at_once) * (minutes / jobs + rates.START_MIN) / 60,
