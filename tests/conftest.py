@@ -72,7 +72,7 @@ def _own_logging() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
-    """Take back what libraries wrote into the environment: a strategy of Lightning leaves LOCAL_RANK and MASTER_PORT."""
+    """Take back what a library wrote into the environment: strategies of Lightning leave LOCAL_RANK and MASTER_PORT."""
     before = dict(os.environ)
     yield
     if os.environ != before:
