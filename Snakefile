@@ -25,12 +25,6 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/inputs.smk"
-include: "workflow/rules/resources.smk"
-include: "workflow/rules/synth_inputs.smk"
-include: "workflow/rules/crop_inputs.smk"
-include: "workflow/rules/goals.smk"
-include: "workflow/rules/jobs.smk"
 include: "workflow/rules/phantom.smk"
 include: "workflow/rules/ingest.smk"
 include: "workflow/rules/crops.smk"
@@ -49,7 +43,6 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/draw.smk"
 include: "workflow/rules/errors.smk"
 include: "workflow/rules/report.smk"
-include: "workflow/rules/plan_inputs.smk"
 include: "workflow/rules/plan.smk"
 include: "workflow/rules/targets.smk"
 
@@ -62,4 +55,4 @@ rule all:
     localrule: True
 
 
-include: "workflow/rules/cluster.smk"  # last: it looks at all rules
+include: "workflow/rules/start.smk"  # last: it looks at all rules

@@ -64,11 +64,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def snakemake(project: Path) -> Run:
-    """Run Snakemake in the checkout and give what it said."""
+    """Run Snakemake in the checkout, or in another folder, and return what it said."""
 
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess:
+    def run(*arguments: str | Path, folder: Path = project) -> subprocess.CompletedProcess:
         return subprocess.run(
-            command(*arguments), cwd=project, capture_output=True, text=True, timeout=900, env=clean_environment()
+            command(*arguments), cwd=folder, capture_output=True, text=True, timeout=900, env=clean_environment()
         )
 
     return run

@@ -74,3 +74,25 @@ def test_a_segmentation_that_has_nothing_to_segment_is_refused(snakemake, tmp_pa
     told = snakemake("-n", "--config", f"results={tmp_path}/results", f"override={override} {data}")
     assert told.returncode != 0
     assert "train.validate_segmentation segments validation volumes" in told.stdout + told.stderr
+
+
+def test_the_order_of_the_rules_files_does_not_matter(snakemake, checkout, tmp_path):
+    """common.smk is read first and start.smk last; the others in any order."""
+    text = (checkout / "Snakefile").read_text()
+    includes = [line for line in text.splitlines() if line.startswith("include: ")]
+    between = [line for line in includes if "common.smk" not in line and "start.smk" not in line]
+    lines = iter(reversed(between))
+    turned = "\n".join(next(lines) if line in between else line for line in text.splitlines())
+    assert turned != text
+    folder = tmp_path / "turned"
+    folder.mkdir()
+    for name in ("config", "envs", "profiles", "scripts", "workflow"):
+        (folder / name).symlink_to(checkout / name)
+    (folder / "Snakefile").write_text(turned)
+    said = []
+    for place in (checkout, folder):
+        experiments = "experiments=[phantom,cellmap_mini,synth_tiny]"
+        told = snakemake("-n", "--config", experiments, f"results={tmp_path}/out", folder=place)
+        assert told.returncode == 0, told.stderr
+        said.append(sorted(line for line in told.stdout.splitlines() if line.startswith(("rule ", "    output:"))))
+    assert said[0] == said[1] != []

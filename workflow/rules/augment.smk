@@ -8,7 +8,7 @@ out  results/report/augmentations/{data}/{split}/{train}/augmentations.png
 rule draw_augmentations:
     """Draw a patch before and after each augmentation."""
     input:
-        split=rules.make_datasplit.output.table,
+        split=PATHS.split_table,
     output:
         figure=report(
             f"{folder('train', volume=False, top='report/augmentations')}/augmentations.png",
@@ -24,8 +24,8 @@ rule draw_augmentations:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(10),
     params:
-        cfg=settings("train"),
-        augment=settings("train", "augment"),
+        cfg=STUDY.settings("train"),
+        augment=STUDY.settings("train", "augment"),
         title=lambda wildcards: f"{wildcards.data}, {wildcards.train}",
         code=code("draw.augmentation", "augment", "train.examples"),
     message:

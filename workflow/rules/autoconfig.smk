@@ -10,7 +10,7 @@ cost about two minutes for each preset, on the machine where the job runs: on a 
 rule autoconfigure_training:
     """Measure batch, patch, precision, and workers for one preset."""
     input:
-        split=lambda wildcards: f"{RESULTS}/split/{first_trained_by(wildcards.preset).chain('split')}/split.tsv",
+        split=lambda wildcards: f"{RESULTS}/split/{TRAININGS.first_with(wildcards.preset).chain('split')}/split.tsv",
     output:
         done=temp(f"{RESULTS}/autoconfig/{{preset}}.done"),
     log:
@@ -23,10 +23,10 @@ rule autoconfigure_training:
     resources:
         mem_mb=per_attempt(16000),
         runtime=per_attempt(30),
-        gpu=lambda wildcards: gpus_of(first_trained_by(wildcards.preset).settings["train"]),
+        gpu=lambda wildcards: count_gpus(TRAININGS.first_with(wildcards.preset).train),
     params:
         preset=lambda wildcards: wildcards.preset,
-        augment=lambda wildcards: first_trained_by(wildcards.preset).presets["augment"],
+        augment=lambda wildcards: TRAININGS.first_with(wildcards.preset).presets["augment"],
         project=str(PROJECT),
     message:
         "fitting config/train/{wildcards.preset}.yaml to this machine"
@@ -39,6 +39,6 @@ rule autoconfig:
     input:
         expand(
             rules.autoconfigure_training.output.done,
-            preset=sorted({variant.presets["train"].removesuffix("_auto") for variant in VARIANTS}),
+            preset=TRAININGS.presets(),
         ),
     localrule: True

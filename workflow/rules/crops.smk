@@ -15,7 +15,7 @@ rule make_challenge:
     log:
         f"{RESULTS}/log/make_challenge/{{data}}.log",
     wildcard_constraints:
-        data=ids_where("data", lambda cfg: cfg.cellmap is not None and cfg.cellmap.generate),
+        data=STUDY.ids_where("data", lambda cfg: cfg.cellmap is not None and cfg.cellmap.generate),
     conda:
         ENVIRONMENT
     threads: 2
@@ -23,8 +23,8 @@ rule make_challenge:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(60),
     params:
-        cfg=challenge_settings,
-        phantoms=challenge_phantoms,
+        cfg=CHALLENGE.plain_settings,
+        phantoms=CHALLENGE.phantoms,
         code=code("phantom"),
     message:
         "generating the challenge of {wildcards.data}"
@@ -35,13 +35,13 @@ rule make_challenge:
 rule ingest_crop:
     """Lay a crop and the labels of its classes on the voxels that the network sees."""
     input:
-        unpack(crop_files),
+        unpack(CHALLENGE.crop),
     output:
-        volume_json=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",
+        volume_json=PATHS.volume,
     log:
         f"{RESULTS}/log/ingest_crop/{{data}}/{{volume}}.log",
     wildcard_constraints:
-        data=ids_where("data", lambda cfg: cfg.cellmap is not None),
+        data=STUDY.ids_where("data", lambda cfg: cfg.cellmap is not None),
     conda:
         ENVIRONMENT
     threads: 2
@@ -49,12 +49,12 @@ rule ingest_crop:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(120),
     params:
-        source=lambda wildcards: source_of(wildcards).model_dump(mode="json"),
-        cfg=challenge_settings,
+        source=INPUTS.plain_source,
+        cfg=CHALLENGE.plain_settings,
         name=lambda wildcards: wildcards.volume,
-        folder=lambda wildcards: tree_of(wildcards) if challenge_of(wildcards).generate else "",
-        manifest=manifest_of,
-        class_table=class_table_of,
+        folder=CHALLENGE.generated_tree,
+        manifest=CHALLENGE.manifest,
+        class_table=CHALLENGE.class_table,
         code=code("crops"),
     message:
         "reading {wildcards.volume}"
@@ -65,22 +65,22 @@ rule ingest_crop:
 checkpoint split_crops:
     """Choose the crops to validate on, so that every class has its share; or read the user's own choice."""
     input:
-        volumes=annotated_crops,
+        volumes=CHALLENGE.annotated_crops,
     output:
-        datasplit=f"{folder('split', volume=False)}/datasplit.csv",
+        datasplit=PATHS.datasplit,
         table=f"{folder('split', volume=False)}/class_voxels.tsv",
         manifest=f"{folder('split', volume=False)}/validation_manifest.csv",
     log:
         log_of("split_crops", "split", volume=False),
     wildcard_constraints:
-        data=ids_where("data", lambda cfg: cfg.cellmap is not None),
+        data=STUDY.ids_where("data", lambda cfg: cfg.cellmap is not None),
     conda:
         ENVIRONMENT
     resources:
         mem_mb=per_attempt(2000),
         runtime=per_attempt(10),
     params:
-        cfg=settings("split"),
+        cfg=STUDY.settings("split"),
         code=code("split", "cellmap"),
     message:
         "splitting the crops of {wildcards.data}"

@@ -10,9 +10,9 @@ cost seconds for a cube of 1 Gvoxel, the whole volume in memory; with decode.blo
 rule tune_decoding:
     """Choose settings of the decoder by the validation volumes."""
     input:
-        unpack(tuning_files),
+        unpack(INPUTS.tuning),
     output:
-        best=f"{folder('decode', volume=False)}/best.yaml",
+        best=PATHS.best_decoding,
         table=f"{folder('decode', volume=False)}/tune.tsv",
         figure=report(
             f"{folder('decode', volume=False)}/tune.png",
@@ -29,8 +29,8 @@ rule tune_decoding:
         mem_mb=per_attempt(16000),
         runtime=per_attempt(240),
     params:
-        cfg=settings("decode"),
-        measure=settings("decode", "measure"),
+        cfg=STUDY.settings("decode"),
+        measure=STUDY.settings("decode", "measure"),
         study=f"{folder('decode', volume=False)}/run/study.journal",
         code=code("tune"),
     message:
@@ -42,14 +42,14 @@ rule tune_decoding:
 rule decode_affinities:
     """Decode a volume at once."""
     input:
-        unpack(tuned_settings),
-        affinities=rules.finish_prediction.output.done,
+        unpack(INPUTS.tuned),
+        affinities=PATHS.affinities,
     output:
-        labels=f"{folder('decode')}/labels.zarr/zarr.json",
+        labels=PATHS.labels,
     log:
         log_of("decode_affinities", "decode"),
     wildcard_constraints:
-        decode=ids_where("decode", lambda cfg: cfg.block_zyx_vx is None),
+        decode=STUDY.ids_where("decode", lambda cfg: cfg.block_zyx_vx is None),
     conda:
         ENVIRONMENT
     threads: 8
@@ -57,7 +57,7 @@ rule decode_affinities:
         mem_mb=per_attempt(16000),
         runtime=per_attempt(120),
     params:
-        cfg=settings("decode"),
+        cfg=STUDY.settings("decode"),
         code=code("decode"),
     message:
         "decoding {wildcards.volume} with {wildcards.decode}"

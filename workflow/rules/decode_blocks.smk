@@ -10,8 +10,8 @@ Blocks that are done are told by the ledgers in the stores, not by Snakemake: a 
 rule label_blocks:
     """Label one job's share of the blocks, each block by itself."""
     input:
-        unpack(tuned_settings),
-        affinities=rules.finish_prediction.output.done,
+        unpack(INPUTS.tuned),
+        affinities=PATHS.affinities,
     output:
         marker=temp(f"{folder('decode')}/jobs/label-{{job}}-of-{{jobs}}.json"),
     log:
@@ -20,11 +20,11 @@ rule label_blocks:
         ENVIRONMENT
     threads: 2
     resources:
-        mem_mb=block_memory_mb,
+        mem_mb=RESOURCES.decode_block_mb,
         runtime=per_attempt(120),
     params:
         labels=f"{folder('decode')}/labels.zarr",
-        cfg=settings("decode"),
+        cfg=STUDY.settings("decode"),
         job="{job}",
         jobs="{jobs}",
         code=code("decode"),
@@ -37,9 +37,9 @@ rule label_blocks:
 rule stitch_blocks:
     """Join the components of all blocks along their faces, and number the objects."""
     input:
-        unpack(tuned_settings),
-        markers=markers_of("decode", "label-"),
-        affinities=rules.finish_prediction.output.done,
+        unpack(INPUTS.tuned),
+        markers=JOBS.markers("decode", "label-"),
+        affinities=PATHS.affinities,
     output:
         stitched=temp(f"{folder('decode')}/jobs/stitched.json"),
     log:
@@ -51,7 +51,7 @@ rule stitch_blocks:
         runtime=per_attempt(120),
     params:
         labels=f"{folder('decode')}/labels.zarr",
-        cfg=settings("decode"),
+        cfg=STUDY.settings("decode"),
         code=code("decode"),
     message:
         "stitching the blocks of {wildcards.volume}"
@@ -62,8 +62,8 @@ rule stitch_blocks:
 rule relabel_blocks:
     """Write the final labels of one job's share of the blocks."""
     input:
-        unpack(tuned_settings),
-        affinities=rules.finish_prediction.output.done,
+        unpack(INPUTS.tuned),
+        affinities=PATHS.affinities,
         stitched=rules.stitch_blocks.output.stitched,
     output:
         marker=f"{folder('decode')}/jobs/relabel-{{job}}-of-{{jobs}}.json",
@@ -72,11 +72,11 @@ rule relabel_blocks:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=block_memory_mb,
+        mem_mb=RESOURCES.decode_block_mb,
         runtime=per_attempt(120),
     params:
         labels=f"{folder('decode')}/labels.zarr",
-        cfg=settings("decode"),
+        cfg=STUDY.settings("decode"),
         job="{job}",
         jobs="{jobs}",
         code=code("decode"),
@@ -89,23 +89,23 @@ rule relabel_blocks:
 rule finish_labels:
     """Check that every block is there, and declare the labels complete."""
     input:
-        unpack(tuned_settings),
-        markers=markers_of("decode", "relabel-"),
-        affinities=rules.finish_prediction.output.done,
+        unpack(INPUTS.tuned),
+        markers=JOBS.markers("decode", "relabel-"),
+        affinities=PATHS.affinities,
         stitched=rules.stitch_blocks.output.stitched,
     output:
-        labels=f"{folder('decode')}/labels.zarr/zarr.json",
+        labels=PATHS.labels,
     log:
         log_of("finish_labels", "decode"),
     wildcard_constraints:
-        decode=ids_where("decode", lambda cfg: cfg.block_zyx_vx is not None),
+        decode=STUDY.ids_where("decode", lambda cfg: cfg.block_zyx_vx is not None),
     conda:
         ENVIRONMENT
     resources:
         mem_mb=per_attempt(1000),
         runtime=per_attempt(30),
     params:
-        cfg=settings("decode"),
+        cfg=STUDY.settings("decode"),
         code=code("decode"),
     message:
         "the labels of {wildcards.volume} are complete"

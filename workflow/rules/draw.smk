@@ -10,7 +10,7 @@ out  results/report/curves/.../curves.png    the course of each training
 rule draw_curves:
     """Draw the losses of one training."""
     input:
-        metrics=rules.train_model.output.metrics,
+        metrics=PATHS.training_metrics,
     output:
         figure=report(
             f"{RESULTS}/report/curves/{{data}}/{{split}}/{{train}}/curves.png",
@@ -37,10 +37,10 @@ rule draw_curves:
 rule draw_slices:
     """Draw raw data, affinities, labels and truth of one volume side by side."""
     input:
-        unpack(truth_skeletons),
-        volume=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",
-        affinities=rules.finish_prediction.output.done,
-        labels=rules.decode_affinities.output.labels,
+        unpack(INPUTS.skeletons),
+        volume=PATHS.volume,
+        affinities=PATHS.affinities,
+        labels=PATHS.labels,
     output:
         figure=report(
             f"{folder('decode', top='report/slices')}/slices.png",
@@ -72,17 +72,17 @@ rule draw_slices:
 rule draw_metrics:
     """Draw the numbers of one experiment, and write them as a table."""
     input:
-        table=rules.compare_variants.output.table,
-        comparison=rules.compare_variants.output.comparison,
+        table=PATHS.report("{experiment}", "metrics.tsv"),
+        comparison=PATHS.report("{experiment}", "comparison.tsv"),
     output:
         figure=report(
-            f"{RESULTS}/report/{{experiment}}/metrics.png",
+            PATHS.report("{experiment}", "metrics.png"),
             caption="../report/metrics.rst",
             category="measure",
             labels={"experiment": "{experiment}", "figure": "all variants"},
         ),
         page=report(
-            f"{RESULTS}/report/{{experiment}}/metrics.html",
+            PATHS.report("{experiment}", "metrics.html"),
             caption="../report/table.rst",
             category="measure",
             labels={"experiment": "{experiment}", "figure": "table of all numbers"},
@@ -106,10 +106,10 @@ rule draw_metrics:
 rule draw_overview:
     """Draw the one picture that shows an experiment."""
     input:
-        unpack(overview_files),
+        unpack(GOALS.overview),
     output:
         figure=report(
-            f"{RESULTS}/report/{{experiment}}/overview.png",
+            PATHS.report("{experiment}", "overview.png"),
             caption="../report/overview.rst",
             category="overview",
             labels={"experiment": "{experiment}", "figure": "overview"},

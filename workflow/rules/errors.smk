@@ -10,11 +10,11 @@ out  results/report/view/.../{volume}/links.tsv, state.json   a link to each err
 rule link_neuroglancer:
     """Make a view of one segmentation, and one of each of its worst errors."""
     input:
-        unpack(truth_skeletons),
-        volume=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",
-        affinities=rules.finish_prediction.output.done,
-        labels=rules.decode_affinities.output.labels,
-        errors=rules.measure_segmentation.output.errors,
+        unpack(INPUTS.skeletons),
+        volume=PATHS.volume,
+        affinities=PATHS.affinities,
+        labels=PATHS.labels,
+        errors=PATHS.worst_errors,
     output:
         state=f"{folder('measure', top='report/view')}/state.json",
         links=f"{folder('measure', top='report/view')}/links.tsv",
@@ -37,11 +37,11 @@ rule link_neuroglancer:
 rule draw_errors:
     """Draw the places of the worst errors of one segmentation."""
     input:
-        unpack(truth_skeletons),
-        volume=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",
-        affinities=rules.finish_prediction.output.done,
-        labels=rules.decode_affinities.output.labels,
-        errors=rules.measure_segmentation.output.errors,
+        unpack(INPUTS.skeletons),
+        volume=PATHS.volume,
+        affinities=PATHS.affinities,
+        labels=PATHS.labels,
+        errors=PATHS.worst_errors,
     output:
         figure=report(
             f"{folder('measure', top='report/errors')}/errors.png",
@@ -73,12 +73,12 @@ rule draw_errors:
 rule gather_errors:
     """Gather the worst errors of all variants of an experiment into one table with links."""
     input:
-        errors=lambda wildcards: measured_files(wildcards.experiment, "measure", "errors.tsv"),
-        links=lambda wildcards: measured_files(wildcards.experiment, "report/view", "links.tsv"),
+        errors=lambda wildcards: GOALS.measured_files("measure", "errors.tsv", wildcards),
+        links=lambda wildcards: GOALS.measured_files("report/view", "links.tsv", wildcards),
     output:
-        table=f"{RESULTS}/report/{{experiment}}/errors.tsv",
+        table=PATHS.report("{experiment}", "errors.tsv"),
         page=report(
-            f"{RESULTS}/report/{{experiment}}/errors.html",
+            PATHS.report("{experiment}", "errors.html"),
             caption="../report/error_table.rst",
             category="errors",
             labels={"experiment": "{experiment}", "figure": "table of the worst errors"},
@@ -91,8 +91,8 @@ rule gather_errors:
         mem_mb=per_attempt(1000),
         runtime=per_attempt(10),
     params:
-        variants=lambda wildcards: [variant.name for variant, _ in measurements(wildcards.experiment)],
-        volumes=lambda wildcards: [volume for _, volume in measurements(wildcards.experiment)],
+        variants=GOALS.measured_variants,
+        volumes=GOALS.measured_volumes,
         title=lambda wildcards: wildcards.experiment,
         command=f"python scripts/serve_volumes.py --results {RESULTS}",
         code=code("measure.gather_errors", "draw.error_page"),

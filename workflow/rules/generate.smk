@@ -4,11 +4,11 @@
 rule generate:
     """Make one share of the volumes; each has a seed of its own, so the jobs make no difference."""
     input:
-        examples=rules.list_examples.output.examples,
-        diffusion=rules.train_diffusion.output.checkpoint,
-        autoencoder=rules.autoencoder_stage2.output.checkpoint,
+        examples=PATHS.examples,
+        diffusion=f"{folder('synth', volume=False)}/diffusion/model.ckpt",
+        autoencoder=f"{folder('synth', volume=False)}/autoencoder2/model.ckpt",
     output:
-        marker=f"{SYNTH}/volumes/{{job}}-of-{{jobs}}.json",
+        marker=f"{folder('synth', volume=False)}/volumes/{{job}}-of-{{jobs}}.json",
     log:
         f"{folder('synth', volume=False, top='log/generate')}/{{job}}-of-{{jobs}}.log",
     conda:
@@ -17,13 +17,13 @@ rule generate:
     resources:
         mem_mb=per_attempt(16000),
         runtime=per_attempt(720),
-        gpu=gpu_to_compute,
+        gpu=SYNTHESIS.gpu_to_compute,
     params:
-        cfg=synth_settings("generate"),
-        phantom=given_phantom,
+        cfg=SYNTHESIS.settings("generate"),
+        phantom=SYNTHESIS.given_phantom,
         job=lambda wildcards: int(wildcards.job),
         jobs=lambda wildcards: int(wildcards.jobs),
-        folder=f"{SYNTH}/volumes",
+        folder=f"{folder('synth', volume=False)}/volumes",
     message:
         "generating volumes, job {wildcards.job} of {wildcards.jobs}"
     script:
@@ -33,15 +33,15 @@ rule generate:
 rule generation_metrics:
     """Compare what was made with real volumes that nothing was learnt from; and reconstructions with originals."""
     input:
-        examples=rules.list_examples.output.examples,
-        stage1=rules.autoencoder_stage1.output.checkpoint,
-        stage2=rules.autoencoder_stage2.output.checkpoint,
-        latents=synth_markers("latents", "latents"),
-        volumes=synth_markers("generate", "volumes"),
+        examples=PATHS.examples,
+        stage1=f"{folder('synth', volume=False)}/autoencoder1/model.ckpt",
+        stage2=f"{folder('synth', volume=False)}/autoencoder2/model.ckpt",
+        latents=SYNTHESIS.markers("latents", "latents"),
+        volumes=SYNTHESIS.markers("generate", "volumes"),
     output:
-        table=f"{SYNTH}/metrics.tsv",
-        numbers=f"{SYNTH}/metrics.json",
-        samples=f"{SYNTH}/samples.npz",
+        table=f"{folder('synth', volume=False)}/metrics.tsv",
+        numbers=f"{folder('synth', volume=False)}/metrics.json",
+        samples=f"{folder('synth', volume=False)}/samples.npz",
     log:
         log_of("generation_metrics", "synth", volume=False),
     conda:
@@ -50,11 +50,11 @@ rule generation_metrics:
     resources:
         mem_mb=per_attempt(16000),
         runtime=per_attempt(240),
-        gpu=gpu_to_compute,
+        gpu=SYNTHESIS.gpu_to_compute,
     params:
-        cfg=synth_settings("metrics"),
-        folder=f"{SYNTH}/volumes",
-        latents_folder=f"{SYNTH}/latents",
+        cfg=SYNTHESIS.settings("metrics"),
+        folder=f"{folder('synth', volume=False)}/volumes",
+        latents_folder=f"{folder('synth', volume=False)}/latents",
         code=code("synth.metrics"),
     message:
         "measuring the volumes of {wildcards.synth}"
@@ -67,30 +67,30 @@ rule draw_synthesis:
     input:
         samples=rules.generation_metrics.output.samples,
         numbers=rules.generation_metrics.output.numbers,
-        stage1=rules.autoencoder_stage1.output.metrics,
-        stage2=rules.autoencoder_stage2.output.metrics,
-        diffusion=rules.train_diffusion.output.metrics,
+        stage1=f"{folder('synth', volume=False)}/autoencoder1/metrics.csv",
+        stage2=f"{folder('synth', volume=False)}/autoencoder2/metrics.csv",
+        diffusion=f"{folder('synth', volume=False)}/diffusion/metrics.csv",
     output:
         synthesis=report(
-            f"{SYNTH}/synthesis.png",
+            f"{folder('synth', volume=False)}/synthesis.png",
             caption="../report/synthesis.rst",
             category="synth",
             labels={"data": "{data}", "generator": "{synth}", "figure": "generated volumes"},
         ),
         reconstruction=report(
-            f"{SYNTH}/reconstruction.png",
+            f"{folder('synth', volume=False)}/reconstruction.png",
             caption="../report/reconstruction.rst",
             category="synth",
             labels={"data": "{data}", "generator": "{synth}", "figure": "reconstructions"},
         ),
         training=report(
-            f"{SYNTH}/training.png",
+            f"{folder('synth', volume=False)}/training.png",
             caption="../report/synth_training.rst",
             category="synth",
             labels={"data": "{data}", "generator": "{synth}", "figure": "training"},
         ),
         page=report(
-            f"{SYNTH}/metrics.html",
+            f"{folder('synth', volume=False)}/metrics.html",
             caption="../report/synth_metrics.rst",
             category="synth",
             labels={"data": "{data}", "generator": "{synth}", "figure": "numbers"},

@@ -10,13 +10,13 @@ cost one reading of the data; 1 GiB of memory per thread. To trace skeletons: 0.
 rule ingest_volume:
     """Check one volume's content; convert it to sharded OME-Zarr where its format is slow."""
     input:
-        unpack(ingest_files),
+        unpack(INPUTS.ingest),
     output:
-        volume_json=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",
+        volume_json=PATHS.volume,
     log:
         f"{RESULTS}/log/ingest_volume/{{data}}/{{volume}}.log",
     wildcard_constraints:
-        data=ids_where("data", lambda cfg: cfg.cellmap is None),
+        data=STUDY.ids_where("data", lambda cfg: cfg.cellmap is None),
     conda:
         ENVIRONMENT
     threads: 4
@@ -24,10 +24,10 @@ rule ingest_volume:
         mem_mb=lambda wildcards, threads, attempt: 1024 * (threads + 1) * attempt,
         runtime=per_attempt(240),
     params:
-        source=lambda wildcards: source_of(wildcards).model_dump(mode="json"),
+        source=INPUTS.plain_source,
         name=lambda wildcards: wildcards.volume,
-        folder=folder_of,
-        made=made_folder,
+        folder=INPUTS.folder,
+        made=SYNTHESIS.folder_of_generated,
     message:
         "ingesting {wildcards.data}/{wildcards.volume}"
     script:
@@ -37,20 +37,20 @@ rule ingest_volume:
 rule make_skeletons:
     """Check the skeletons of a volume's file, or trace them in its truth labels, block by block."""
     input:
-        unpack(skeleton_files),
+        unpack(INPUTS.skeleton_source),
         volume=rules.ingest_volume.output.volume_json,
     output:
-        skeletons=f"{RESULTS}/ingest/{{data}}/{{volume}}/skeletons.npz",
+        skeletons=PATHS.traced,
     log:
         f"{RESULTS}/log/make_skeletons/{{data}}/{{volume}}.log",
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: 2 if source_of(wildcards).skeletons == FROM_LABELS else 1
+    threads: lambda wildcards: 2 if INPUTS.is_traced(wildcards) else 1
     resources:
-        mem_mb=lambda wildcards, threads, attempt: attempt * (1000 + threads * tracing(wildcards).block_mb),
+        mem_mb=RESOURCES.trace_mb,
         runtime=1440,
     params:
-        cfg=lambda wildcards: tracing(wildcards).model_dump(mode="json"),
+        cfg=lambda wildcards: INPUTS.tracing(wildcards).model_dump(mode="json"),
         cache=f"{RESULTS}/ingest/{{data}}/{{volume}}/skeletons.parts",
         code=code("measure.skeletonize", "volumes.skeletons"),
     message:

@@ -7,33 +7,29 @@ out  results/measure/.../{measure}/{volume}/metrics.json, skeletons.tsv, errors.
      results/report/{experiment}/metrics.json      both, and the best setting by each leading number, on validation volumes
 """
 
-if workflow.is_main_process:
-    check_backends()
-    say_what_runs()
-
 
 rule measure_segmentation:
     """Measure one segmentation."""
     input:
-        unpack(truth_skeletons),
-        labels=rules.decode_affinities.output.labels,
-        volume=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",
+        unpack(INPUTS.skeletons),
+        labels=PATHS.labels,
+        volume=PATHS.volume,
     output:
         metrics=f"{folder('measure')}/metrics.json",
         table=f"{folder('measure')}/skeletons.tsv",
-        errors=f"{folder('measure')}/errors.tsv",
+        errors=PATHS.worst_errors,
     log:
         log_of("measure_segmentation", "measure"),
     wildcard_constraints:
-        measure=ids_where("measure", lambda cfg: cfg.backend == "own"),
+        measure=STUDY.ids_where("measure", lambda cfg: cfg.backend == "own"),
     conda:
         ENVIRONMENT
     threads: 4
     resources:
-        mem_mb=lambda wildcards, threads, attempt: measuring_memory_mb(wildcards, threads) * attempt,
+        mem_mb=RESOURCES.measure_mb,
         runtime=per_attempt(60),
     params:
-        cfg=settings("measure"),
+        cfg=STUDY.settings("measure"),
         code=code("measure"),
     message:
         "measuring {wildcards.volume} with {wildcards.decode}"
@@ -45,7 +41,7 @@ use rule measure_segmentation as measure_by_funlib with:
     log:
         log_of("measure_by_funlib", "measure"),
     wildcard_constraints:
-        measure=ids_where("measure", lambda cfg: cfg.backend != "own"),
+        measure=STUDY.ids_where("measure", lambda cfg: cfg.backend != "own"),
     conda:
         "../../envs/funlib.yaml"
 
@@ -53,11 +49,11 @@ use rule measure_segmentation as measure_by_funlib with:
 rule compare_variants:
     """Gather the numbers of all variants of an experiment and name the best."""
     input:
-        metrics=lambda wildcards: [path for _, path in numbers(wildcards.experiment)],
+        metrics=GOALS.number_files,
     output:
-        table=f"{RESULTS}/report/{{experiment}}/metrics.tsv",
-        comparison=f"{RESULTS}/report/{{experiment}}/comparison.tsv",
-        summary=f"{RESULTS}/report/{{experiment}}/metrics.json",
+        table=PATHS.report("{experiment}", "metrics.tsv"),
+        comparison=PATHS.report("{experiment}", "comparison.tsv"),
+        summary=PATHS.report("{experiment}", "metrics.json"),
     log:
         f"{RESULTS}/log/compare_variants/{{experiment}}.log",
     conda:
@@ -66,7 +62,7 @@ rule compare_variants:
         mem_mb=per_attempt(1000),
         runtime=per_attempt(10),
     params:
-        variants=lambda wildcards: [variant.name for variant, _ in numbers(wildcards.experiment)],
+        variants=GOALS.number_variants,
         code=code("measure.compare"),
     message:
         "comparing the variants of {wildcards.experiment}"

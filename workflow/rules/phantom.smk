@@ -21,7 +21,7 @@ rule make_phantom:
         mem_mb=per_attempt(8000),
         runtime=per_attempt(60),
     params:
-        cfg=phantom_settings,
+        cfg=INPUTS.phantom,
         seed=lambda wildcards: int(wildcards.seed),
         code=code("phantom"),
     message:

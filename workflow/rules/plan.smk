@@ -18,9 +18,9 @@ rule plan:
         runtime=30,
     params:
         table=f"{RESULTS}/report/plan.tsv",
-        work=lambda wildcards: planned_work(),
-        gpus=RUN.plan_gpus,
-        cores=RUN.plan_cores,
+        work=lambda wildcards: describe_work(STUDY, JOBS),
+        gpus=STUDY.run.plan_gpus,
+        cores=STUDY.run.plan_cores,
     message:
         "planning the run on paper"
     script:

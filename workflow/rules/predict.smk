@@ -7,14 +7,12 @@ out  results/predict/{data}/{split}/{train}/{predict}/{volume}/plan.json        
 Blocks that are done are told by the ledger in the store, not by Snakemake: a killed job goes on where it was.
 """
 
-PREDICT_STORE = f"{folder('predict')}/affinities.zarr"
-
 
 rule plan_prediction:
     """Decide what is predicted, in which blocks, and what it takes; refuse what cannot be."""
     input:
-        volume=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",
-        checkpoints=networks,
+        volume=PATHS.volume,
+        checkpoints=INPUTS.networks,
     output:
         plan=f"{folder('predict')}/plan.json",
     log:
@@ -25,11 +23,11 @@ rule plan_prediction:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(30),
     params:
-        store=PREDICT_STORE,
-        cfg=settings("predict"),
+        store=f"{folder('predict')}/affinities.zarr",
+        cfg=STUDY.settings("predict"),
         name=lambda wildcards: wildcards.volume,
-        folder=folder_of,
-        threads_per_job=predicting_threads,
+        folder=INPUTS.folder,
+        threads_per_job=RESOURCES.predict_threads,
     message:
         "planning the prediction of {wildcards.volume}"
     script:
@@ -40,22 +38,22 @@ rule predict_affinities:
     """Predict one job's share of the blocks."""
     input:
         plan=rules.plan_prediction.output.plan,
-        volume=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",
-        checkpoints=networks,
+        volume=PATHS.volume,
+        checkpoints=INPUTS.networks,
     output:
         marker=f"{folder('predict')}/jobs/{{job}}-of-{{jobs}}.json",
     log:
         f"{folder('predict', top='log/predict_affinities')}/{{job}}-of-{{jobs}}.log",
     conda:
         ENVIRONMENT
-    threads: predicting_threads
+    threads: RESOURCES.predict_threads
     resources:
-        mem_mb=predicting_mb,
-        runtime=predicting_minutes,
-        gpu=lambda wildcards: int(settings("predict")(wildcards)["device"] != "cpu"),
+        mem_mb=RESOURCES.predict_mb,
+        runtime=RESOURCES.predict_min,
+        gpu=RESOURCES.predict_gpu,
     params:
-        store=PREDICT_STORE,
-        cfg=settings("predict"),
+        store=f"{folder('predict')}/affinities.zarr",
+        cfg=STUDY.settings("predict"),
         job="{job}",
         jobs="{jobs}",
     message:
@@ -67,9 +65,9 @@ rule predict_affinities:
 rule finish_prediction:
     """Check that every block is there, make the coarse levels, and declare the store complete."""
     input:
-        markers=markers_of("predict"),
+        markers=JOBS.markers("predict"),
     output:
-        done=f"{PREDICT_STORE}/zarr.json",
+        done=PATHS.affinities,
     log:
         log_of("finish_prediction", "predict"),
     conda:
@@ -87,8 +85,8 @@ rule finish_prediction:
 rule check_prediction:
     """Look for drift, saturation, empty blocks and seams in a prediction, and draw what was found."""
     input:
-        volume=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",
-        affinities=rules.finish_prediction.output.done,
+        volume=PATHS.volume,
+        affinities=PATHS.affinities,
     output:
         numbers=f"{folder('predict')}/check.json",
         figure=report(

@@ -9,7 +9,7 @@ out  results/report/{experiment}/settings.yaml
 rule write_settings:
     """Write down every setting of every variant, as resolved."""
     output:
-        settings=f"{RESULTS}/report/{{experiment}}/settings.yaml",
+        settings=PATHS.report("{experiment}", "settings.yaml"),
     log:
         f"{RESULTS}/log/write_settings/{{experiment}}.log",
     conda:
@@ -18,7 +18,7 @@ rule write_settings:
         mem_mb=per_attempt(1000),
         runtime=per_attempt(5),
     params:
-        variants=lambda wildcards: {v.name: v.resolved() for v in variants_of(wildcards.experiment)},
+        variants=lambda wildcards: {v.name: v.resolved() for v in STUDY.variants_of(wildcards.experiment)},
     message:
         "writing the settings of {wildcards.experiment}"
     script:
@@ -28,13 +28,13 @@ rule write_settings:
 rule figures:
     """Everything that the page shows, without the page."""
     input:
-        report_of(*EXPERIMENTS),
+        GOALS.figures(),
 
 
 rule report:
     """Put text, figures, tables, runtimes and code into one HTML file, by Snakemake's own reporter."""
     input:
-        rules.figures.input,
+        GOALS.figures(),
     output:
         page=f"{RESULTS}/report/report.html",
     log:
@@ -80,7 +80,7 @@ rule purge:
         ENVIRONMENT
     params:
         results=RESULTS,
-        stages=RUN.purge,
+        stages=STUDY.run.purge,
     message:
         "looking at what {RESULTS} holds"
     script:

@@ -9,12 +9,12 @@ out  results/submit/.../{part}.score.json, .score.tsv                      the o
 rule score_submission:
     """Score a part as the challenge would."""
     input:
-        unpack(generated),
-        submission=rules.pack_submission.output.packed,
-        manifest=part_manifest,
+        unpack(CHALLENGE.generated),
+        submission=PATHS.packed,
+        manifest=CHALLENGE.part_manifest,
     output:
-        out=f"{SUBMIT}/{{part}}.score.json",
-        table=f"{SUBMIT}/{{part}}.score.tsv",
+        out=f"{folder('submit', volume=False)}/{{part}}.score.json",
+        table=f"{folder('submit', volume=False)}/{{part}}.score.tsv",
     log:
         f"{folder('submit', volume=False, top='log/score_submission')}/{{part}}.log",
     conda:
@@ -24,8 +24,8 @@ rule score_submission:
         mem_mb=per_attempt(8000),
         runtime=per_attempt(480),
     params:
-        truth=part_truth,
-        metric=lambda wildcards: settings("submit")(wildcards)["metric"],
+        truth=CHALLENGE.part_truth,
+        metric=lambda wildcards: STUDY.settings("submit")(wildcards)["metric"],
         code=code("submit.score", "cellmap", "measure.pair_counts"),
     message:
         "scoring the {wildcards.part}"
@@ -37,17 +37,17 @@ rule draw_submission:
     """Draw the score of each class, what each would add, and the best and worst crops."""
     input:
         scores=rules.score_submission.output.out,
-        volumes=crop_volumes,
-        crops=decoded_crops,
+        volumes=CHALLENGE.part_volumes,
+        crops=CHALLENGE.part_decoded,
     output:
         figure=report(
-            f"{SUBMIT}/{{part}}.scores.png",
+            f"{folder('submit', volume=False)}/{{part}}.scores.png",
             caption="../report/class_scores.rst",
             category="submit",
             labels={"data": "{data}", "model": "{train}", "submission": "{submit}", "figure": "{part}: classes"},
         ),
         slices=report(
-            f"{SUBMIT}/{{part}}.examples.png",
+            f"{folder('submit', volume=False)}/{{part}}.examples.png",
             caption="../report/submission.rst",
             category="submit",
             labels={
@@ -58,7 +58,7 @@ rule draw_submission:
             },
         ),
         page=report(
-            f"{SUBMIT}/{{part}}.scores.html",
+            f"{folder('submit', volume=False)}/{{part}}.scores.html",
             caption="../report/class_scores.rst",
             category="submit",
             labels={"data": "{data}", "model": "{train}", "submission": "{submit}", "figure": "{part}: table"},
@@ -71,7 +71,7 @@ rule draw_submission:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(30),
     params:
-        truth=part_truth,
+        truth=CHALLENGE.part_truth,
         code=code(
             "draw.submission",
             "draw.submission_examples",
@@ -88,12 +88,12 @@ rule draw_submission:
 rule score_officially:
     """Score a part by the challenge's own toolbox, in its own environment, and compare."""
     input:
-        unpack(generated),
-        submission=rules.pack_submission.output.packed,
-        manifest=part_manifest,
+        unpack(CHALLENGE.generated),
+        submission=PATHS.packed,
+        manifest=CHALLENGE.part_manifest,
         ours=rules.score_submission.output.out,
     output:
-        out=f"{SUBMIT}/{{part}}.official.json",
+        out=f"{folder('submit', volume=False)}/{{part}}.official.json",
     log:
         f"{folder('submit', volume=False, top='log/score_officially')}/{{part}}.log",
     conda:
@@ -103,7 +103,7 @@ rule score_officially:
         mem_mb=per_attempt(32000),
         runtime=1440,
     params:
-        truth=part_truth,
+        truth=CHALLENGE.part_truth,
     message:
         "scoring the {wildcards.part} by the challenge's toolbox"
     script:

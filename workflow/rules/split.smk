@@ -8,13 +8,10 @@ out  results/split/{data}/{split}/split.tsv
 rule make_datasplit:
     """Write the table of boxes and roles."""
     input:
-        unpack(crops_split),
-        volumes=lambda wildcards: [
-            f"{RESULTS}/ingest/{wildcards.data}/{volume}/volume.json"
-            for volume in INDEX["data", wildcards.data].settings["data"].volumes
-        ],
+        unpack(CHALLENGE.datasplit),
+        volumes=INPUTS.volumes,
     output:
-        table=f"{folder('split', volume=False)}/split.tsv",
+        table=PATHS.split_table,
     log:
         log_of("make_datasplit", "split", volume=False),
     conda:
@@ -23,8 +20,8 @@ rule make_datasplit:
         mem_mb=per_attempt(1000),
         runtime=per_attempt(10),
     params:
-        cfg=settings("split"),
-        data=sources,
+        cfg=STUDY.settings("split"),
+        data=INPUTS.sources,
         code=code("split", "cellmap"),
     message:
         "splitting {wildcards.data}"

@@ -6,26 +6,24 @@ out  results/submit/{data}/{split}/{train}/{predict}/{submit}/{dataset.cropN}/cr
      results/submit/.../validation.zip                            the same for the crops that are kept back
 """
 
-SUBMIT = folder("submit", volume=False)
-
 
 rule decode_crop:
     """Turn what the network says of each class into labels on the crop's own voxels."""
     input:
-        affinities=rules.finish_prediction.output.done,
-        volume=f"{RESULTS}/ingest/{{data}}/{{volume}}/volume.json",
+        affinities=PATHS.affinities,
+        volume=PATHS.volume,
     output:
-        crop=f"{folder('submit')}/crop.json",
+        crop=PATHS.crop_json,
     log:
         log_of("decode_crop", "submit"),
     conda:
         ENVIRONMENT
     threads: 2
     resources:
-        mem_mb=decoding_crop_mb,
+        mem_mb=RESOURCES.decode_crop_mb,
         runtime=per_attempt(240),
     params:
-        cfg=settings("submit"),
+        cfg=STUDY.settings("submit"),
         code=code("submit"),
     message:
         "decoding the classes of {wildcards.volume}"
@@ -36,10 +34,10 @@ rule decode_crop:
 rule pack_submission:
     """Put every class of every crop of the manifest into one zip; what was not predicted is empty."""
     input:
-        crops=decoded_crops,
-        manifest=part_manifest,
+        crops=CHALLENGE.part_decoded,
+        manifest=CHALLENGE.part_manifest,
     output:
-        packed=f"{SUBMIT}/{{part}}.zip",
+        packed=PATHS.packed,
     log:
         f"{folder('submit', volume=False, top='log/pack_submission')}/{{part}}.log",
     conda:
@@ -48,7 +46,7 @@ rule pack_submission:
         mem_mb=per_attempt(2000),
         runtime=per_attempt(240),
     params:
-        largest_gb=lambda wildcards: settings("submit")(wildcards)["largest_gb"],
+        largest_gb=lambda wildcards: STUDY.settings("submit")(wildcards)["largest_gb"],
         code=code("submit.pack", "cellmap"),
     message:
         "packing the {wildcards.part} with {wildcards.submit}"
@@ -59,10 +57,10 @@ rule pack_submission:
 rule check_submission:
     """Find everything for which the challenge refuses a submission, or scores zero."""
     input:
-        submission=rules.pack_submission.output.packed,
-        manifest=part_manifest,
+        submission=PATHS.packed,
+        manifest=CHALLENGE.part_manifest,
     output:
-        findings=f"{SUBMIT}/{{part}}.check.json",
+        findings=f"{folder('submit', volume=False)}/{{part}}.check.json",
     log:
         f"{folder('submit', volume=False, top='log/check_submission')}/{{part}}.log",
     conda:
@@ -72,7 +70,7 @@ rule check_submission:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(240),
     params:
-        largest_gb=lambda wildcards: settings("submit")(wildcards)["largest_gb"],
+        largest_gb=lambda wildcards: STUDY.settings("submit")(wildcards)["largest_gb"],
         code=code("submit.check", "cellmap"),
     message:
         "checking the {wildcards.part}"

@@ -11,9 +11,9 @@ cost the steps of the preset; `tiny` takes two minutes on a CPU, the paper's a w
 rule list_examples:
     """Choose the pieces of volumes to learn from and to measure by; everything that can be wrong with them is found here."""
     input:
-        unpack(example_files),
+        unpack(SYNTHESIS.split),
     output:
-        examples=f"{SYNTH}/examples.tsv",
+        examples=PATHS.examples,
     log:
         log_of("list_examples", "synth", volume=False),
     conda:
@@ -23,9 +23,9 @@ rule list_examples:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(120),
     params:
-        cfg=synth_settings("list_examples"),
-        collection=collection_of,
-        folder=folder_of,
+        cfg=SYNTHESIS.settings("list_examples"),
+        collection=SYNTHESIS.collection,
+        folder=INPUTS.folder,
     message:
         "listing what {wildcards.synth} learns from"
     script:
@@ -35,23 +35,23 @@ rule list_examples:
 rule autoencoder_stage1:
     """Train the autoencoder on patches, or go on from the last saved state."""
     input:
-        examples=rules.list_examples.output.examples,
+        examples=PATHS.examples,
     output:
-        checkpoint=f"{SYNTH}/autoencoder1/model.ckpt",
-        metrics=f"{SYNTH}/autoencoder1/metrics.csv",
+        checkpoint=f"{folder('synth', volume=False)}/autoencoder1/model.ckpt",
+        metrics=f"{folder('synth', volume=False)}/autoencoder1/metrics.csv",
     log:
         log_of("autoencoder_stage1", "synth", volume=False),
     conda:
         ENVIRONMENT
     threads: 8
     resources:
-        mem_mb=memory_to_fit("stage1"),
+        mem_mb=SYNTHESIS.memory_to_fit("stage1"),
         runtime=2880,
-        gpu=gpus_to_fit("stage1"),
+        gpu=SYNTHESIS.gpus_to_fit("stage1"),
     params:
-        cfg=lambda wildcards: json.dumps(synth_settings("stage1")(wildcards)),
-        run_folder=f"{SYNTH}/autoencoder1/run",
-        start=starter("stage1"),
+        cfg=TRAININGS.synth_json("stage1"),
+        run_folder=f"{folder('synth', volume=False)}/autoencoder1/run",
+        start=TRAININGS.synth_start("stage1"),
         script=os.path.relpath(PROJECT / "scripts" / "autoencoder_stage1.py"),
     message:
         "training the autoencoder of {wildcards.synth}"
@@ -62,24 +62,24 @@ rule autoencoder_stage1:
 rule autoencoder_stage2:
     """Train its decoder on whole volumes; encoder and codebook stay as they are."""
     input:
-        examples=rules.list_examples.output.examples,
+        examples=PATHS.examples,
         stage1=rules.autoencoder_stage1.output.checkpoint,
     output:
-        checkpoint=f"{SYNTH}/autoencoder2/model.ckpt",
-        metrics=f"{SYNTH}/autoencoder2/metrics.csv",
+        checkpoint=f"{folder('synth', volume=False)}/autoencoder2/model.ckpt",
+        metrics=f"{folder('synth', volume=False)}/autoencoder2/metrics.csv",
     log:
         log_of("autoencoder_stage2", "synth", volume=False),
     conda:
         ENVIRONMENT
     threads: 8
     resources:
-        mem_mb=memory_to_fit("stage2"),
+        mem_mb=SYNTHESIS.memory_to_fit("stage2"),
         runtime=2880,
-        gpu=gpus_to_fit("stage2"),
+        gpu=SYNTHESIS.gpus_to_fit("stage2"),
     params:
-        cfg=lambda wildcards: json.dumps(synth_settings("stage2")(wildcards)),
-        run_folder=f"{SYNTH}/autoencoder2/run",
-        start=starter("stage2"),
+        cfg=TRAININGS.synth_json("stage2"),
+        run_folder=f"{folder('synth', volume=False)}/autoencoder2/run",
+        start=TRAININGS.synth_start("stage2"),
         script=os.path.relpath(PROJECT / "scripts" / "autoencoder_stage2.py"),
     message:
         "training the decoder of {wildcards.synth} on whole volumes"
@@ -90,10 +90,10 @@ rule autoencoder_stage2:
 rule encode_latents:
     """Encode one share of the examples."""
     input:
-        examples=rules.list_examples.output.examples,
+        examples=PATHS.examples,
         autoencoder=rules.autoencoder_stage2.output.checkpoint,
     output:
-        marker=f"{SYNTH}/latents/{{job}}-of-{{jobs}}.json",
+        marker=f"{folder('synth', volume=False)}/latents/{{job}}-of-{{jobs}}.json",
     log:
         f"{folder('synth', volume=False, top='log/encode_latents')}/{{job}}-of-{{jobs}}.log",
     conda:
@@ -102,13 +102,13 @@ rule encode_latents:
     resources:
         mem_mb=per_attempt(16000),
         runtime=per_attempt(240),
-        gpu=gpu_to_compute,
+        gpu=SYNTHESIS.gpu_to_compute,
     params:
-        cfg=synth_settings("encode_latents"),
-        device=lambda wildcards: part_of("generate", wildcards).device,
+        cfg=SYNTHESIS.settings("encode_latents"),
+        device=SYNTHESIS.device,
         job=lambda wildcards: int(wildcards.job),
         jobs=lambda wildcards: int(wildcards.jobs),
-        folder=f"{SYNTH}/latents",
+        folder=f"{folder('synth', volume=False)}/latents",
     message:
         "encoding examples, job {wildcards.job} of {wildcards.jobs}"
     script:
@@ -118,26 +118,26 @@ rule encode_latents:
 rule train_diffusion:
     """Train the denoiser on latents, or go on from the last saved state."""
     input:
-        examples=rules.list_examples.output.examples,
+        examples=PATHS.examples,
         autoencoder=rules.autoencoder_stage2.output.checkpoint,
-        latents=synth_markers("latents", "latents"),
+        latents=SYNTHESIS.markers("latents", "latents"),
     output:
-        checkpoint=f"{SYNTH}/diffusion/model.ckpt",
-        metrics=f"{SYNTH}/diffusion/metrics.csv",
+        checkpoint=f"{folder('synth', volume=False)}/diffusion/model.ckpt",
+        metrics=f"{folder('synth', volume=False)}/diffusion/metrics.csv",
     log:
         log_of("train_diffusion", "synth", volume=False),
     conda:
         ENVIRONMENT
     threads: 8
     resources:
-        mem_mb=memory_to_fit("diffusion"),
+        mem_mb=SYNTHESIS.memory_to_fit("diffusion"),
         runtime=2880,
-        gpu=gpus_to_fit("diffusion"),
+        gpu=SYNTHESIS.gpus_to_fit("diffusion"),
     params:
-        cfg=lambda wildcards: json.dumps(synth_settings("diffusion")(wildcards)),
-        run_folder=f"{SYNTH}/diffusion/run",
-        latents=f"{SYNTH}/latents",
-        start=starter("diffusion"),
+        cfg=TRAININGS.synth_json("diffusion"),
+        run_folder=f"{folder('synth', volume=False)}/diffusion/run",
+        latents=f"{folder('synth', volume=False)}/latents",
+        start=TRAININGS.synth_start("diffusion"),
         script=os.path.relpath(PROJECT / "scripts" / "train_diffusion.py"),
     message:
         "training the diffusion model of {wildcards.synth}"

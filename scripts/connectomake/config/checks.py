@@ -18,7 +18,7 @@ from connectomake.config.explain import nearest
 from connectomake.config.generated import generated_shape
 from connectomake.config.measure import MeasureConfig
 from connectomake.config.phantom import PhantomConfig
-from connectomake.config.predict import TRAINED, PredictConfig
+from connectomake.config.predict import PredictConfig
 from connectomake.config.split import SplitConfig
 from connectomake.config.train import TrainConfig
 from connectomake.config.tune import VOXEL_CRITERIA, check_criterion
@@ -71,7 +71,7 @@ def check_roles_suffice(variant: Variant) -> None:
     split = cast(SplitConfig, variant.settings["split"])
     where = f"experiment {variant.experiment}: config/data/{variant.presets['data']}.yaml"
     roles = ", ".join(f"{name}: {volume.role}" for name, volume in volumes.items())
-    if is_trained(variant) and all(volume.role != "train" for volume in volumes.values()):
+    if variant.is_trained and all(volume.role != "train" for volume in volumes.values()):
         raise ConfigError(
             f"{where} has no volume to train on",
             expected="a volume with role: train",
@@ -136,7 +136,7 @@ def check_windows_fit_network(variant: Variant) -> None:
         Where a side of predict.window_zyx_vx is no multiple of what train.model needs, or not the only one it takes.
     """
     train, predict = cast(TrainConfig, variant.settings["train"]), cast(PredictConfig, variant.settings["predict"])
-    if is_trained(variant) and predict.window_zyx_vx is not None:
+    if variant.is_trained and predict.window_zyx_vx is not None:
         try:
             train.model.check_patch(predict.window_zyx_vx)
         except ValueError as error:
@@ -198,7 +198,7 @@ def check_decoder_reads_channels(variant: Variant) -> None:
     """
     if cast(DataConfig, variant.settings["data"]).cellmap is not None:
         return  # crops are decoded by the submit stage
-    if not is_trained(variant):
+    if not variant.is_trained:
         return  # the channels are those of a file, which planning the prediction opens
     train, predict = cast(TrainConfig, variant.settings["train"]), cast(PredictConfig, variant.settings["predict"])
     stored = store_channels(name_channels(train.targets), predict.channels)
@@ -301,7 +301,7 @@ def check_turns_fit_windows(variant: Variant) -> None:
         With the key, and the two sides.
     """
     train, predict = cast(TrainConfig, variant.settings["train"]), cast(PredictConfig, variant.settings["predict"])
-    window = predict.window_zyx_vx or (train.patch_zyx_vx if is_trained(variant) else None)
+    window = predict.window_zyx_vx or (train.patch_zyx_vx if variant.is_trained else None)
     if window is None:
         return  # it is that of a file, which planning the prediction opens
     sides = dict(zip("zyx", window, strict=True))
@@ -315,12 +315,6 @@ def check_turns_fit_windows(variant: Variant) -> None:
                     got=f"{sides[first]} and {sides[second]} voxels of {list(window)} (z, y, x)",
                     hint=f"take {first}{second} out of it, or set predict.window_zyx_vx",
                 )
-
-
-def is_trained(variant: Variant) -> bool:
-    """Tell whether a variant predicts with the network of its train stage, alone or among others."""
-    segments = "synth" not in variant.settings
-    return segments and TRAINED in cast(PredictConfig, variant.settings["predict"]).checkpoints
 
 
 CHECKS: tuple[Callable[[Variant], None], ...] = (

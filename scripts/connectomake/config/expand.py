@@ -12,16 +12,23 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Any, cast
 
+from connectomake.config.augment import AugmentConfig
 from connectomake.config.compose import Preset, Presets, check_sweep, resolve
 from connectomake.config.crops import fill_crops
 from connectomake.config.data import DataConfig
+from connectomake.config.decode import DecodeConfig
 from connectomake.config.experiment import Experiment
 from connectomake.config.generated import fill_synthetic
 from connectomake.config.ids import join_names, name_point, name_settings
 from connectomake.config.keys import Change, check_named, read_values, split_key
+from connectomake.config.measure import MeasureConfig
+from connectomake.config.predict import TRAINED, PredictConfig
 from connectomake.config.section import Section
+from connectomake.config.split import SplitConfig
 from connectomake.config.stages import STAGES
+from connectomake.config.submit import SubmitConfig
 from connectomake.config.synth import SynthConfig
+from connectomake.config.train import TrainConfig
 from connectomake.config.yaml_files import shorten
 from connectomake.errors import ConfigError
 
@@ -87,6 +94,66 @@ class Variant:
     def name(self) -> str:
         """What tells it from the other variants of its experiment, for tables and plots: the values of the sweep."""
         return name_point(self.point) or self.experiment
+
+    @property
+    def data(self) -> DataConfig:
+        """The settings of data."""
+        return cast(DataConfig, self.settings["data"])
+
+    @property
+    def split(self) -> SplitConfig:
+        """The settings of split."""
+        return cast(SplitConfig, self.settings["split"])
+
+    @property
+    def train(self) -> TrainConfig:
+        """The settings of train."""
+        return cast(TrainConfig, self.settings["train"])
+
+    @property
+    def augment(self) -> AugmentConfig:
+        """The settings of augment."""
+        return cast(AugmentConfig, self.settings["augment"])
+
+    @property
+    def predict(self) -> PredictConfig:
+        """The settings of predict."""
+        return cast(PredictConfig, self.settings["predict"])
+
+    @property
+    def decode(self) -> DecodeConfig:
+        """The settings of decode."""
+        return cast(DecodeConfig, self.settings["decode"])
+
+    @property
+    def measure(self) -> MeasureConfig:
+        """The settings of measure."""
+        return cast(MeasureConfig, self.settings["measure"])
+
+    @property
+    def submit(self) -> SubmitConfig:
+        """The settings of submit."""
+        return cast(SubmitConfig, self.settings["submit"])
+
+    @property
+    def synth(self) -> SynthConfig:
+        """The settings of synth."""
+        return cast(SynthConfig, self.settings["synth"])
+
+    @property
+    def makes_volumes(self) -> bool:
+        """Whether it ends with generated volumes, and segments none."""
+        return "synth" in self.settings
+
+    @property
+    def is_challenge(self) -> bool:
+        """Whether its data are crops of a challenge."""
+        return self.data.cellmap is not None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it predicts with the network of its train stage, alone or among others."""
+        return not self.makes_volumes and TRAINED in self.predict.checkpoints
 
     def chain(self, stage: str) -> str:
         """Give the ids up to a stage, as the folders that its results lie in.
