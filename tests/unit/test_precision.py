@@ -259,6 +259,11 @@ def test_a_check_that_was_killed_is_made_again(monkeypatch, end):
     assert len(calls) == 2
 
 
+def test_a_network_of_which_nothing_is_seen_is_not_proven():
+    with pytest.raises(ConfigError, match="so nothing is proven"):
+        choose.choose_proven("train.precision", "bfloat16", torch.device("cpu"), list)
+
+
 def test_answers_survive_only_whole_and_for_their_key(tmp_path, monkeypatch):
     calls = []
 

@@ -155,6 +155,8 @@ def _find_fault(cpu: Cpu, dtype: torch.dtype, list_operations: Callable[[], list
         operations = list_operations()
     except Exception as error:  # whatever a stranger's network raises
         return f"the network cannot be checked ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+    if not operations:
+        return "no convolution, matrix product or attention of the network was seen, so nothing is proven"
     return find_fault(cpu, dtype, operations)
 
 
