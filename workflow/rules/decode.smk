@@ -48,6 +48,8 @@ rule decode_affinities:
         labels=PATHS.labels,
     log:
         log_of("decode_affinities", "decode"),
+    benchmark:
+        PATHS.benchmark_of("decode_affinities", "decode")
     wildcard_constraints:
         decode=STUDY.ids_where("decode", lambda cfg: cfg.block_zyx_vx is None),
     conda:

@@ -16,6 +16,8 @@ rule label_blocks:
         marker=temp(f"{folder('decode')}/jobs/label-{{job}}-of-{{jobs}}.json"),
     log:
         f"{folder('decode', top='log/label_blocks')}/{{job}}-of-{{jobs}}.log",
+    benchmark:
+        PATHS.benchmark_of("label_blocks", "decode", jobs=True)
     conda:
         ENVIRONMENT
     threads: 2
@@ -44,6 +46,8 @@ rule stitch_blocks:
         stitched=temp(f"{folder('decode')}/jobs/stitched.json"),
     log:
         log_of("stitch_blocks", "decode"),
+    benchmark:
+        PATHS.benchmark_of("stitch_blocks", "decode")
     conda:
         ENVIRONMENT
     resources:
@@ -69,6 +73,8 @@ rule relabel_blocks:
         marker=f"{folder('decode')}/jobs/relabel-{{job}}-of-{{jobs}}.json",
     log:
         f"{folder('decode', top='log/relabel_blocks')}/{{job}}-of-{{jobs}}.log",
+    benchmark:
+        PATHS.benchmark_of("relabel_blocks", "decode", jobs=True)
     conda:
         ENVIRONMENT
     resources:

@@ -11,6 +11,8 @@ rule generate:
         marker=f"{folder('synth', volume=False)}/volumes/{{job}}-of-{{jobs}}.json",
     log:
         f"{folder('synth', volume=False, top='log/generate')}/{{job}}-of-{{jobs}}.log",
+    benchmark:
+        PATHS.benchmark_of("generate", "synth", volume=False, jobs=True)
     conda:
         ENVIRONMENT
     threads: 4

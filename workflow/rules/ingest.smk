@@ -15,6 +15,8 @@ rule ingest_volume:
         volume_json=PATHS.volume,
     log:
         f"{RESULTS}/log/ingest_volume/{{data}}/{{volume}}.log",
+    benchmark:
+        f"{RESULTS}/benchmark/ingest_volume/{{data}}/{{volume}}.tsv"
     wildcard_constraints:
         data=STUDY.ids_where("data", lambda cfg: cfg.cellmap is None),
     conda:
@@ -43,6 +45,8 @@ rule make_skeletons:
         skeletons=PATHS.traced,
     log:
         f"{RESULTS}/log/make_skeletons/{{data}}/{{volume}}.log",
+    benchmark:
+        f"{RESULTS}/benchmark/make_skeletons/{{data}}/{{volume}}.tsv"
     conda:
         ENVIRONMENT
     threads: lambda wildcards: 2 if INPUTS.is_traced(wildcards) else 1

@@ -20,6 +20,8 @@ rule measure_segmentation:
         errors=PATHS.worst_errors,
     log:
         log_of("measure_segmentation", "measure"),
+    benchmark:
+        PATHS.benchmark_of("measure_segmentation", "measure")
     wildcard_constraints:
         measure=STUDY.ids_where("measure", lambda cfg: cfg.backend == "own"),
     conda:

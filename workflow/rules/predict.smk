@@ -44,6 +44,8 @@ rule predict_affinities:
         marker=f"{folder('predict')}/jobs/{{job}}-of-{{jobs}}.json",
     log:
         f"{folder('predict', top='log/predict_affinities')}/{{job}}-of-{{jobs}}.log",
+    benchmark:
+        PATHS.benchmark_of("predict_affinities", "predict", jobs=True)
     conda:
         ENVIRONMENT
     threads: RESOURCES.predict_threads

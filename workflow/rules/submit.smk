@@ -16,6 +16,8 @@ rule decode_crop:
         crop=PATHS.crop_json,
     log:
         log_of("decode_crop", "submit"),
+    benchmark:
+        PATHS.benchmark_of("decode_crop", "submit")
     conda:
         ENVIRONMENT
     threads: 2

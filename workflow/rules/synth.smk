@@ -41,6 +41,8 @@ rule autoencoder_stage1:
         metrics=f"{folder('synth', volume=False)}/autoencoder1/metrics.csv",
     log:
         log_of("autoencoder_stage1", "synth", volume=False),
+    benchmark:
+        PATHS.benchmark_of("autoencoder_stage1", "synth", volume=False)
     conda:
         ENVIRONMENT
     threads: 8
@@ -69,6 +71,8 @@ rule autoencoder_stage2:
         metrics=f"{folder('synth', volume=False)}/autoencoder2/metrics.csv",
     log:
         log_of("autoencoder_stage2", "synth", volume=False),
+    benchmark:
+        PATHS.benchmark_of("autoencoder_stage2", "synth", volume=False)
     conda:
         ENVIRONMENT
     threads: 8
@@ -126,6 +130,8 @@ rule train_diffusion:
         metrics=f"{folder('synth', volume=False)}/diffusion/metrics.csv",
     log:
         log_of("train_diffusion", "synth", volume=False),
+    benchmark:
+        PATHS.benchmark_of("train_diffusion", "synth", volume=False)
     conda:
         ENVIRONMENT
     threads: 8

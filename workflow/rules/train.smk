@@ -18,6 +18,8 @@ rule train_model:
         metrics=PATHS.training_metrics,
     log:
         log_of("train_model", "train", volume=False),
+    benchmark:
+        PATHS.benchmark_of("train_model", "train", volume=False)
     wildcard_constraints:
         train=STUDY.ids_where("train", lambda cfg: cfg.processes == 1),
     conda:
@@ -47,6 +49,8 @@ rule train_on_devices:
         metrics=PATHS.training_metrics,
     log:
         log_of("train_on_devices", "train", volume=False),
+    benchmark:
+        PATHS.benchmark_of("train_on_devices", "train", volume=False)
     wildcard_constraints:
         train=STUDY.ids_where("train", lambda cfg: cfg.devices > 1 and cfg.nodes == 1),
     conda:
@@ -79,6 +83,8 @@ rule train_on_nodes:
         metrics=PATHS.training_metrics,
     log:
         log_of("train_on_nodes", "train", volume=False),
+    benchmark:
+        PATHS.benchmark_of("train_on_nodes", "train", volume=False)
     wildcard_constraints:
         train=STUDY.ids_where("train", lambda cfg: cfg.nodes > 1),
     conda:

@@ -123,6 +123,19 @@ class Paths:
         """The pattern of what a generator learns from."""
         return f"{self.folder('synth', volume=False)}/examples.tsv"
 
+    def benchmark_of(self, rule: str, stage: str, volume: bool = True, jobs: bool = False) -> str:
+        """Return the pattern of what Snakemake measures of a long rule: seconds, memory, input and output.
+
+        Parameters
+        ----------
+        rule, stage, volume
+            As of `log_of`.
+        jobs
+            Whether several jobs share the work.
+        """
+        own = self.folder(stage, volume, top=os.path.join("benchmark", rule))
+        return f"{own}/{{job}}-of-{{jobs}}.tsv" if jobs else f"{own}.tsv"
+
     def fill(self, pattern: str, wildcards: Wildcards, **others: str) -> str:
         """Return the path that a pattern means for some wildcards, of which `others` may replace some."""
         return pattern.format_map({**wildcards, **others})

@@ -72,7 +72,7 @@ class JobResources:
     def predict_min(self, wildcards: Wildcards, input: PlannedInput, attempt: int) -> int:
         """Return the minutes that a job's share takes at most."""
         needs, jobs = read_needs(input.plan), int(wildcards["jobs"])
-        return attempt * ceil(needs["start_minutes"] + needs["most_minutes"] / jobs)
+        return attempt * int(ceil(needs["start_minutes"] + needs["most_minutes"] / jobs))
 
     def predict_gpu(self, wildcards: Wildcards) -> int:
         """Return the GPUs of a job of prediction."""
