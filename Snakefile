@@ -10,7 +10,7 @@ Where results live ({data} {split} {train} {predict} {decode} {measure} are ids:
     results/submit/.../{predict}/{submit}/submission.zip              labels for the CellMap challenge
     results/synth/{data}/{split}/{synth}/volumes/                     volumes that a generator made after it learnt
     results/report/{experiment}/                                      table, figures, settings; report.html over all
-    results/log/{rule}/...                                            the log of every job
+    results/log/{rule}/..., results/benchmark/{rule}/...              the log of every job, what the long ones took
 """
 
 from snakemake.utils import min_version

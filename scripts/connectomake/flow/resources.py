@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
-from typing import Any, Protocol
+from typing import Protocol
 
 from connectomake.flow.paths import Wildcards
 from connectomake.flow.study import Study
@@ -72,20 +72,20 @@ class JobResources:
     def predict_min(self, wildcards: Wildcards, input: PlannedInput, attempt: int) -> int:
         """Return the minutes that a job's share takes at most."""
         needs, jobs = read_needs(input.plan), int(wildcards["jobs"])
-        return attempt * int(ceil(needs["start_minutes"] + needs["most_minutes"] / jobs))
+        return attempt * ceil(needs["start_minutes"] + needs["most_minutes"] / jobs)
 
     def predict_gpu(self, wildcards: Wildcards) -> int:
         """Return the GPUs of a job of prediction."""
         return int(self.study.at("predict", wildcards).predict.device != "cpu")
 
 
-def read_needs(plan: str) -> dict[str, Any]:
+def read_needs(plan: str) -> dict[str, float]:
     """Return what the plan of a prediction says that it takes."""
     return _read_needs(plan, os.path.getmtime(plan))
 
 
 @cache  # asked for each of thousands of jobs
-def _read_needs(plan: str, changed: float) -> dict[str, Any]:
+def _read_needs(plan: str, changed: float) -> dict[str, float]:
     with open(plan, encoding="utf-8") as file:
-        needs: dict[str, Any] = json.load(file)["needs"]
+        needs: dict[str, float] = json.load(file)["needs"]
     return needs
