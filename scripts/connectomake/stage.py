@@ -263,7 +263,7 @@ def _read_settings(file: Any) -> dict[str, Any]:
         return file.model_dump()
     if not Path(file).is_file():
         raise ConfigError(f"no settings file {file}")
-    from connectomake.config.compose import read_preset  # the config package is only needed by hand
+    from connectomake.config.layers import read_preset  # the config package is only needed by hand
 
     return read_preset(Path(file))
 

@@ -33,6 +33,7 @@ from connectomake.errors import ModelError
 from connectomake.models import build_model
 from connectomake.precision.choose import choose_for_training
 from connectomake.train import processes
+from connectomake.train.broken import explain
 from connectomake.train.finite import Watch
 from connectomake.train.loading import PatchData
 from connectomake.train.module import Training
@@ -219,7 +220,7 @@ def train(
     network = build_model(cfg.model, 1, len(channels), [channel.target for channel in channels])
     shape, clock = (cfg.batch, 1, *cfg.patch_zyx_vx), Clock(warmup)
     dtype = choose_arithmetic(cfg, lambda precision, where: choose_for_training(precision, where, network, shape))
-    module = Training(network, cfg, channels, dtype != torch.float16, Watch(folder))
+    module = Training(network, cfg, channels, dtype != torch.float16, Watch(folder, explain))
     trainer = make_trainer(cfg, dtype, LightningEnvironment(), False, [clock, *callbacks])
     data = data or PatchData(patches, [], cfg.batch, cfg.max_steps, cfg.workers, cfg.accumulate)
     assert train_on(trainer, module, data, None, TimeLimit())
@@ -334,7 +335,7 @@ def list_lacking_compilers() -> list[str]:
 
 def looks_without_waiting(device: torch.device) -> bool:
     """Tell whether a step is looked at before the GPU has done what it was asked for earlier."""
-    watch, optimizer = Watch(Path()), SimpleNamespace()
+    watch, optimizer = Watch(Path(), explain), SimpleNamespace()
     module: Any = SimpleNamespace(trainer=SimpleNamespace(precision_plugin=None, global_step=0))
     ahead = False
     for cycles in (1, BUSY_CYCLES):  # the first time, memory that is pinned for the answer may be waited for

@@ -106,7 +106,7 @@ def test_its_volumes_are_train_volumes_of_the_experiment_that_asks(load: Load) -
     assert variant.generator is not None
     assert variant.generator.experiment == "made"
     assert variant.ids["data"] == "mixed"
-    assert generated_shape(variant.generator, "all_1") == (32, 32, 32)
+    assert generated_shape(variant.generator.synth, "all_1") == (32, 32, 32)
 
 
 def test_a_changed_generator_is_part_of_the_data_id(load: Load) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from connectomake.config.compose import read_preset
 from connectomake.config.expand import CHAIN, Variant
+from connectomake.config.layers import read_preset
 from connectomake.config.stages import STAGES
 from connectomake.config.variants import index_variants, load_run
 from connectomake.errors import ConfigError

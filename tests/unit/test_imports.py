@@ -105,3 +105,30 @@ def test_a_stage_script_is_short_and_ends_in_run(file):
     text = file.read_text(encoding="utf-8")
     assert text.count("\n") <= 40
     assert text.endswith('if __name__ == "__main__":\n    run(main)\n')
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Imports within functions and for types count too: what needs each other belongs together, or on one side."""
+    waiting = {name_of(file): modules_in(file) - {name_of(file)} for file in FILES}
+    while ready := {name for name, used in waiting.items() if not used & waiting.keys()}:
+        waiting = {name: used for name, used in waiting.items() if name not in ready}
+    assert not waiting, f"among these: {sorted(waiting)}"
+
+
+def name_of(file: Path) -> str:
+    return ".".join(file.relative_to(SCRIPTS).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(file) for file in FILES}
+
+
+def modules_in(file: Path) -> set[str]:
+    """Return the modules of the package that a file imports, or imports from."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inside & MODULES or {node.module or ""}
+    return found & MODULES

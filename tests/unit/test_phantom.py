@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from connectomake.config.compose import read_preset
+from connectomake.config.layers import read_preset
 from connectomake.config.phantom import DefectConfig, PhantomConfig
 from connectomake.errors import DataError
 from connectomake.measure.skeleton_metrics import skeleton_metrics

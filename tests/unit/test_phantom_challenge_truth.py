@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from connectomake.config.cellmap import CellmapConfig
-from connectomake.config.compose import read_preset
+from connectomake.config.layers import read_preset
 from connectomake.config.phantom import PhantomConfig
 from connectomake.geometry import Box
 from connectomake.phantom.challenge.make import check_dataset

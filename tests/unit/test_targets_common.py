@@ -203,7 +203,7 @@ def all_channels():
 def test_every_target_says_which_decoders_read_it(decoder):
     """Of the channels of all targets together, a decoder reads some of just those targets that name it."""
     cfg = all_channels()
-    chosen = DecodeConfig(decoder=decoder).choose_channels(name_channels(cfg))
+    chosen = DecodeConfig(decoder=decoder).choose_channels(name_channels(cfg.channels))
     assert {cfg.channels[c].target for c in chosen} == {
         name for name in cfg.names if decoder in getattr(cfg, name).decoders
     }

@@ -19,7 +19,7 @@ from small_training import (
 from connectomake.autoconfig.trial import make_up
 from connectomake.config.augment import AugmentConfig, CopyPasteConfig
 from connectomake.config.channels import Channel
-from connectomake.config.compose import read_preset
+from connectomake.config.layers import read_preset
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import Box
 from connectomake.split.table import SplitRow, write_split

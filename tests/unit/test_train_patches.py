@@ -9,7 +9,7 @@ import pytest
 
 from connectomake.augment.orientation import Orientation
 from connectomake.config.augment import AffineConfig, AugmentConfig, FlipConfig, NoiseConfig, RotateConfig
-from connectomake.config.compose import read_preset
+from connectomake.config.layers import read_preset
 from connectomake.config.train import TrainConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box

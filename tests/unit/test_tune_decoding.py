@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from connectomake.config.compose import read_preset
 from connectomake.config.decode import DecodeConfig
+from connectomake.config.layers import read_preset
 from connectomake.config.measure import MeasureConfig
 from connectomake.config.tune import BANIS_THRESHOLDS, TuneConfig, check_search
 from connectomake.draw.figure import save_figure

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-
-if TYPE_CHECKING:
-    from connectomake.config.targets import TargetsConfig
+from typing import Any, Literal, NamedTuple
 
 Offset = tuple[int, int, int]
 Activation = Literal["sigmoid", "tanh", "softmax", "identity"]
@@ -69,9 +66,9 @@ def name_offset(offset_zyx: Sequence[int]) -> str:
     return "affinity " + " ".join(f"{axis}{step:+d}" for axis, step in zip("zyx", offset_zyx, strict=True) if step)
 
 
-def name_channels(targets: TargetsConfig) -> list[ChannelName]:
-    """Name the channels of a network that learns these targets, in order."""
-    return [ChannelName(channel.name, channel.offset_zyx_vx) for channel in targets.channels]
+def name_channels(channels: Sequence[Channel]) -> list[ChannelName]:
+    """Return what channels of a network are called, in order."""
+    return [ChannelName(channel.name, channel.offset_zyx_vx) for channel in channels]
 
 
 def store_channels(channels: Sequence[ChannelName], stored: int | tuple[int, ...] | None) -> list[ChannelName]:

@@ -10,12 +10,12 @@ from typing import cast
 
 from connectomake.config.challenge_checks import CHALLENGE_CHECKS
 from connectomake.config.channels import name_channels, store_channels
-from connectomake.config.compose import NAME_RULE, is_name
 from connectomake.config.data import DataConfig
 from connectomake.config.decode import DecodeConfig
 from connectomake.config.expand import Variant
 from connectomake.config.explain import nearest
 from connectomake.config.generated import generated_shape
+from connectomake.config.layers import NAME_RULE, is_name
 from connectomake.config.measure import MeasureConfig
 from connectomake.config.phantom import PhantomConfig
 from connectomake.config.predict import PredictConfig
@@ -157,7 +157,7 @@ def check_phantoms_hold_patches(variant: Variant) -> None:
             phantom = cast(PhantomConfig, variant.phantoms[volume.phantom].settings)
             check_patch_fits(variant, name, phantom.shape_zyx)
         if volume.generated is not None and variant.generator is not None:
-            check_patch_fits(variant, name, generated_shape(variant.generator, volume.generated))
+            check_patch_fits(variant, name, generated_shape(variant.generator.synth, volume.generated))
 
 
 def check_patch_fits(variant: Variant, name: str, shape_zyx: Sequence[int]) -> None:
@@ -201,7 +201,7 @@ def check_decoder_reads_channels(variant: Variant) -> None:
     if not variant.is_trained:
         return  # the channels are those of a file, which planning the prediction opens
     train, predict = cast(TrainConfig, variant.settings["train"]), cast(PredictConfig, variant.settings["predict"])
-    stored = store_channels(name_channels(train.targets), predict.channels)
+    stored = store_channels(name_channels(train.targets.channels), predict.channels)
     try:
         cast(DecodeConfig, variant.settings["decode"]).choose_channels(stored)
     except ConfigError as error:

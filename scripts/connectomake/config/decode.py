@@ -22,6 +22,7 @@ from connectomake.config.decoders import (
     find_idle_key,
 )
 from connectomake.config.explain import Layer, explain
+from connectomake.config.layers import merge, read_preset
 from connectomake.config.section import Section
 from connectomake.config.tune import TuneConfig, check_search
 from connectomake.errors import ConfigError
@@ -144,7 +145,7 @@ class DecodeConfig(Section):
             One is missing.
         """
         needed, find = READS[self.decoder]
-        found = find(self, channels)
+        found = find(getattr(self, self.decoder, None), channels)
         if found is None:
             raise ConfigError(
                 f"decode.decoder: {self.decoder} reads {needed}, which are not there",
@@ -168,8 +169,6 @@ class DecodeConfig(Section):
         """
         if best is None:
             return self
-        from connectomake.config.compose import merge, read_preset  # they know this module
-
         values = merge(self.model_dump(exclude={"tune"}), read_preset(best))
         try:
             return type(self).model_validate(values)
@@ -207,7 +206,7 @@ class DecodeConfig(Section):
     @model_validator(mode="after")
     def _check_settings_count(self) -> Self:
         """Refuse settings that the decoder does not read."""
-        idle = find_idle_key(self)
+        idle = find_idle_key(self.decoder, self)
         if idle is not None:
             raise ValueError(f"decode.{idle} changes nothing: decoder is {self.decoder}")
         if self.tune is not None and self.tune.method == "thresholds" and "threshold" not in SHARED[self.decoder]:

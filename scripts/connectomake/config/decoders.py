@@ -7,17 +7,16 @@ its line in `READS`, and which of the settings that decoders share its line in `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from connectomake.config.channels import ChannelName, find_named, find_nearest
 from connectomake.config.section import Section
 
-if TYPE_CHECKING:
-    from connectomake.config.decode import DecodeConfig
+Find = Callable[[Any, Sequence[ChannelName]], tuple[int, ...] | None]
+"""Finds the channels that a decoder reads, from its own section of settings (None without) and those that there are."""
 
-Find = Callable[["DecodeConfig", Sequence[ChannelName]], tuple[int, ...] | None]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Bias = Annotated[float, Field(ge=-1, le=0)]
 
@@ -192,7 +191,7 @@ class SemanticConfig(Section):
         return self
 
 
-def _find_mutex(cfg: DecodeConfig, channels: Sequence[ChannelName]) -> tuple[int, ...] | None:
+def _find_mutex(own: MutexWatershedConfig, channels: Sequence[ChannelName]) -> tuple[int, ...] | None:
     lengths = {c: sum(map(abs, channel.offset_zyx)) for c, channel in enumerate(channels) if channel.offset_zyx}
     has_long = any(length > 1 for length in lengths.values())
     return tuple(lengths) if has_long and find_nearest(channels) else None
@@ -202,15 +201,14 @@ def _may_be_class(channel: ChannelName) -> bool:
     return channel.offset_zyx is None and channel.name.split()[0] not in _NO_CLASSES
 
 
-def _find_classes(cfg: DecodeConfig, channels: Sequence[ChannelName]) -> tuple[int, ...] | None:
-    own = cfg.semantic
+def _find_classes(own: SemanticConfig, channels: Sequence[ChannelName]) -> tuple[int, ...] | None:
     names = own.classes or tuple(channel.name for channel in channels if _may_be_class(channel))
     if not names or not {*own.instances, *own.class_threshold} <= set(names):
         return None
     return find_named(channels, names)
 
 
-def _find_flow(cfg: DecodeConfig, channels: Sequence[ChannelName]) -> tuple[int, ...] | None:
+def _find_flow(own: FlowDecoderConfig, channels: Sequence[ChannelName]) -> tuple[int, ...] | None:
     in_section = ("flow y", "flow x")
     return find_named(channels, ("binary", "flow z", *in_section)) or find_named(channels, ("binary", *in_section))
 
@@ -218,12 +216,12 @@ def _find_flow(cfg: DecodeConfig, channels: Sequence[ChannelName]) -> tuple[int,
 _NEAREST = "the affinities to the next voxel along z, y and x"
 
 READS: dict[str, tuple[str, Find]] = {
-    "affinity_cc": (_NEAREST, lambda cfg, channels: find_nearest(channels)),
+    "affinity_cc": (_NEAREST, lambda own, channels: find_nearest(channels)),
     "mutex_watershed": (f"{_NEAREST} and at least one long-range affinity", _find_mutex),
-    "waterz": (_NEAREST, lambda cfg, channels: find_nearest(channels)),
+    "waterz": (_NEAREST, lambda own, channels: find_nearest(channels)),
     "seeded_watershed": (
         "channels named binary, contour and distance (those in the name of its method)",
-        lambda cfg, channels: find_named(channels, cfg.seeded_watershed.channels),
+        lambda own, channels: find_named(channels, own.channels),
     ),
     "flow": ("channels named binary and flow y, flow x (and flow z, of flows in space)", _find_flow),
     "semantic": ("the channels that semantic names, or at least one that is a class", _find_classes),
@@ -261,11 +259,19 @@ def changed_keys(settings: Section) -> Iterator[str]:
             yield key
 
 
-def find_idle_key(cfg: DecodeConfig) -> str | None:
-    """Find a setting that was changed though the decoder does not read it; None where there is none."""
-    idle = frozenset().union(*SHARED.values()) - SHARED[cfg.decoder]
-    for key in changed_keys(cfg):
+def find_idle_key(decoder: str, settings: Section) -> str | None:
+    """Return a setting that was changed though the decoder does not read it; None where there is none.
+
+    Parameters
+    ----------
+    decoder
+        Its name.
+    settings
+        Of the decode stage.
+    """
+    idle = frozenset().union(*SHARED.values()) - SHARED[decoder]
+    for key in changed_keys(settings):
         top = key.partition(".")[0]
-        if top in idle or (top in READS and top != cfg.decoder):
+        if top in idle or (top in READS and top != decoder):
             return key
     return None

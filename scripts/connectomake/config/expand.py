@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from connectomake.config.augment import AugmentConfig
-from connectomake.config.compose import Preset, Presets, check_sweep, resolve
+from connectomake.config.compose import Preset, Presets, resolve
 from connectomake.config.crops import fill_crops
 from connectomake.config.data import DataConfig
 from connectomake.config.decode import DecodeConfig
@@ -21,6 +21,7 @@ from connectomake.config.experiment import Experiment
 from connectomake.config.generated import fill_synthetic
 from connectomake.config.ids import join_names, name_point, name_settings
 from connectomake.config.keys import Change, check_named, read_values, split_key
+from connectomake.config.layers import check_sweep
 from connectomake.config.measure import MeasureConfig
 from connectomake.config.predict import TRAINED, PredictConfig
 from connectomake.config.section import Section
@@ -282,7 +283,7 @@ class Expansion:
             filled, generator = fill_crops(data, where), None
             if data.synthetic is not None:
                 generator = self.find_generator(data.synthetic.generator, f"{where}: synthetic.generator")
-                filled = fill_synthetic(filled, generator, where)
+                filled = fill_synthetic(filled, generator.synth, where)
             self._filled[id(data)] = filled, generator
         return self._filled[id(data)]
 

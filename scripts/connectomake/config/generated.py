@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, cast
 
 from connectomake.config.data import DataConfig, VolumeSource
 from connectomake.config.explain import nearest
 from connectomake.config.synth import SynthConfig
 from connectomake.errors import ConfigError
-
-if TYPE_CHECKING:
-    from connectomake.config.expand import Variant
 
 ALL = "all"
 """The class of volumes where none are named."""
@@ -29,15 +25,15 @@ class GeneratedVolume:
     number: int
 
 
-def fill_synthetic(data: DataConfig, generator: Variant, where: str) -> DataConfig:
+def fill_synthetic(data: DataConfig, made: SynthConfig, where: str) -> DataConfig:
     """Give a data config with a train volume for each volume that the generator makes for it.
 
     Parameters
     ----------
     data
         With `synthetic`.
-    generator
-        The experiment that it names.
+    made
+        The settings of the generator that it names.
     where
         The place in the config, for errors.
 
@@ -46,7 +42,7 @@ def fill_synthetic(data: DataConfig, generator: Variant, where: str) -> DataConf
     ConfigError
         The generator makes no labels, or not those classes or that many volumes.
     """
-    asked, made = data.synthetic, cast(SynthConfig, generator.settings["synth"])
+    asked = data.synthetic
     if asked is None:
         return data
     if made.labels.kind == "none":
@@ -104,7 +100,6 @@ def list_volumes(cfg: SynthConfig, classes: Sequence[str]) -> list[GeneratedVolu
     ]
 
 
-def generated_shape(generator: Variant, name: str) -> tuple[int, int, int]:
+def generated_shape(made: SynthConfig, name: str) -> tuple[int, int, int]:
     """Give the shape, z, y, x in voxels, of a volume that a generator makes."""
-    made = cast(SynthConfig, generator.settings["synth"])
     return next(volume.shape_zyx for volume in list_volumes(made, list_classes(made)) if volume.name == name)

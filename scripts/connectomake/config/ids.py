@@ -15,8 +15,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from connectomake.config.compose import Preset, compose, nest
+from connectomake.config.compose import Preset
 from connectomake.config.explain import Layer
+from connectomake.config.layers import compose, nest
 from connectomake.config.section import Section
 
 LONGEST = 80  # characters; a chain of ids is one path, and its parts are file names (at most 255 bytes)

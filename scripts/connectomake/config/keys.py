@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from connectomake.config.compose import nest
 from connectomake.config.explain import Keys, Layer, nearest
+from connectomake.config.layers import nest
 from connectomake.config.section import Section
 from connectomake.config.stages import STAGES
 from connectomake.config.yaml_files import parse_yaml, shorten

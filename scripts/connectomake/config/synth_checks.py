@@ -6,8 +6,8 @@ from collections.abc import Callable
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, cast
 
-from connectomake.config.compose import NAME_RULE, is_name
 from connectomake.config.data import DataConfig
+from connectomake.config.layers import NAME_RULE, is_name
 from connectomake.config.synth import SynthConfig
 from connectomake.errors import ConfigError
 

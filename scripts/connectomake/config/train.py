@@ -205,7 +205,7 @@ class TrainConfig(Section):
         """Refuse to measure segmentations of a network that cannot be segmented, or to choose by none."""
         if self.keep == "best_segmentation" and self.validate_segmentation is None:
             raise ValueError("keep: best_segmentation needs validate_segmentation, {} for its defaults")
-        if self.validate_segmentation is not None and find_nearest(name_channels(self.targets)) is None:
+        if self.validate_segmentation is not None and find_nearest(name_channels(self.targets.channels)) is None:
             raise ValueError(
                 "validate_segmentation segments by affinities: targets.affinity.offsets_zyx_vx must hold [1, 0, 0], "
                 "[0, 1, 0] and [0, 0, 1]"

@@ -113,5 +113,5 @@ def _extent_of_generated(study: Study, variant: Variant, name: str) -> dict[str,
     generator = variant.generator
     assert generator is not None
     example = next(key for key, volume in generator.data.volumes.items() if volume.role == "train")
-    shape_zyx = list(generated_shape(generator, name))
+    shape_zyx = list(generated_shape(generator.synth, name))
     return read_extent(study, generator.ids["data"], example) | {"shape_zyx": shape_zyx}

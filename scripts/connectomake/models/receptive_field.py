@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils._pytree import tree_leaves
 
 from connectomake.geometry import Triple
-
-if TYPE_CHECKING:
-    from connectomake.models.network import Network
 
 CONVOLUTIONS = {"conv2d", "conv3d"}
 TRANSPOSED = {"conv_transpose2d", "conv_transpose3d"}
@@ -61,13 +58,13 @@ class _Traced(torch.Tensor):
         return result
 
 
-def trace_body(network: Network) -> Trace:
+def trace_body(network: Any) -> Trace:
     """Run a copy of a network, without memory for weights, on its smallest patch.
 
     Parameters
     ----------
     network
-        It stays as it is.
+        A `connectomake.models.network.Network`; it stays as it is.
 
     Returns
     -------
@@ -81,7 +78,7 @@ def trace_body(network: Network) -> Trace:
     volume.seen = Seen((factor,) * axes, (factor,) * axes)
     with torch.no_grad():
         features = twin.body(volume)
-        fields = [head[0](features[0]).seen.field for head in twin.heads]  # type: ignore[index]
+        fields = [head[0](features[0]).seen.field for head in twin.heads]
     whole = [tuple(a // b for a, b in zip(volume.shape[2:], x.shape[2:], strict=True)) for x in features]
     field = tuple(max(axis) for axis in zip(*fields, strict=True))
     return Trace(tuple(_as_zyx(scale) for scale in whole), None if WHOLE in field else _as_zyx(field))

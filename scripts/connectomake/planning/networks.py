@@ -67,7 +67,7 @@ def measure_networks(work: Work, in_channels: int, *, on_gpu: bool) -> Networks:
     costs = [_cost_of_file(file, window, precision) for file in files]
     if work.is_trained:
         costs.append(cost_of_training(work, in_channels, window, precision))
-        known = len(store_channels(name_channels(work.train.targets), work.predict.channels))
+        known = len(store_channels(name_channels(work.train.targets.channels), work.predict.channels))
     else:
         kept = work.predict.channels
         present = len(load_checkpoint(files[0])[1].channels)

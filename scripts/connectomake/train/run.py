@@ -26,6 +26,7 @@ from connectomake.precision.choose import choose_for_training
 from connectomake.predict.network_cost import list_costs
 from connectomake.split.table import SplitRow, read_split
 from connectomake.targets.registry import Targets
+from connectomake.train.broken import explain
 from connectomake.train.description import describe_training, save_network, settings_of
 from connectomake.train.finite import Watch
 from connectomake.train.history import History, Progress, name_columns
@@ -132,7 +133,7 @@ def _train(
     count = sum(p.numel() for p in network.parameters())
     log.info("%s: %s parameters, %s", cfg.model.architecture, f"{count:,}", PRECISIONS[dtype])
     segment = _prepare_segmentation(rows, validation, cfg, normalisation, targets.channels)
-    module = Training(network, cfg, targets.channels, dtype != torch.float16, Watch(run_folder), segment)
+    module = Training(network, cfg, targets.channels, dtype != torch.float16, Watch(run_folder, explain), segment)
     selection = Selection(cfg, run_folder / BEST, partial(save_network, meta=meta))
     if not _fit(module, data, selection, state, run_folder, partial(make_trainer, cfg, dtype, environment)):
         return False

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from connectomake.config.compose import merge, nest
+from connectomake.config.layers import merge, nest
 from connectomake.config.tune import is_highest_best
 from connectomake.measure.tables import write_table
 from connectomake.tune.decoding import Tuned
