@@ -24,7 +24,8 @@ from connectomake.errors import ConnectomakeError
 from connectomake.volumes.files import read_json, write_json
 
 PACKAGE = Path(__file__).parent
-FACTS = Path("__pycache__", "code.json")
+FACTS = Path("__pycache__", "code_and_templates.json")
+TEMPLATE = ".j2"
 NAMED_VERSIONS = ("snakemake", "torch", "pytorch-lightning", "monai", "zarr", "numba", "numpy", "scipy", "kimimaro")
 # Their code decides what is said or which settings are read, never what is computed; settings are tracked as params.
 NOT_SCIENCE = frozenset({"errors", "log", "config", "stage", "provenance"})
@@ -38,7 +39,7 @@ def code_of(*modules: str) -> str:
     ----------
     modules
         Modules or packages of connectomake, such as `"decode"`. What they import from connectomake is included, except
-        for messages, logging and config models.
+        for messages, logging and config models; and every template beside them that one names in a string.
 
     Returns
     -------
@@ -49,6 +50,8 @@ def code_of(*modules: str) -> str:
     for name in sorted(_reached(modules)):
         digest.update(name.encode())
         digest.update(_facts().of(name)["code"].encode())
+        for template in _facts().of(name)["templates"]:
+            digest.update((_file_of(name).parent / "templates" / template).read_bytes())
     _facts().keep()
     return digest.hexdigest()[:16]
 
@@ -179,7 +182,7 @@ class _Facts:
             self.known = {}
 
     def of(self, name: str) -> dict[str, Any]:
-        """Give a module's code, as the hash of its syntax tree without docstrings, and the modules it may import."""
+        """Give a module's code, as the hash of its syntax tree without docstrings, and what it imports or fills in."""
         file = _file_of(name)
         stat = file.stat()
         state = [str(file), stat.st_size, stat.st_mtime_ns]
@@ -187,7 +190,9 @@ class _Facts:
             tree = ast.parse(file.read_text(encoding="utf-8"))
             imports = [inside for node in ast.walk(tree) for inside in _imported(node)]
             code = hashlib.sha256(_without_docstrings(tree).encode()).hexdigest()
-            self.known[name] = {"state": state, "imports": imports, "code": code}
+            texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+            templates = sorted(text for text in texts if isinstance(text, str) and text.endswith(TEMPLATE))
+            self.known[name] = {"state": state, "imports": imports, "code": code, "templates": templates}
             self.is_new = True
         return self.known[name]
 

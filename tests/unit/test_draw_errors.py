@@ -305,7 +305,7 @@ def test_gather_errors_from_files(run: Path) -> None:
         [f"a/{variant}", "bars", kind] for kind in ("split", "merge") for variant in ("first", "second")
     ]
     page = (run / "new" / "errors.html").read_text()
-    assert page.count('<a href="http://one/#!{&quot;a&quot;:&quot;&lt;b&gt;&quot;}" target="_blank"') == 2
+    assert page.count('<a href="http://one/#!{&#34;a&#34;:&#34;&lt;b&gt;&#34;}" target="_blank"') == 2
     assert page.count(">open all of it</a>") == 2
     assert "<code>python scripts/serve.py --results a&amp;b</code>" in page
     assert re.findall(r"<details( open)?><summary>(\w+)", page) == [(" open", "first"), ("", "second")]

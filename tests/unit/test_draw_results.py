@@ -180,7 +180,7 @@ def test_volumes_of_another_role_have_a_mean_of_their_own_and_choose_nothing():
     assert bold_in(figure.axes[1]) == ["1.00"]
     page = write_page(only(table, "nerl"), spread_of(only(table, "nerl")), "roles")
     assert "Bold: the best on validation volumes" in page
-    assert re.findall(r"<td class=best>([^<]*)</td>", page) == ["1.000", "1.000"]  # of settings, of segmentations
+    assert re.findall(r'<td class="best">([^<]*)</td>', page) == ["1.000", "1.000"]  # of settings, of segmentations
 
 
 def test_where_test_volumes_are_all_there_is_nothing_is_marked():
@@ -192,7 +192,7 @@ def test_where_test_volumes_are_all_there_is_nothing_is_marked():
     assert "no validation volume was measured" in figure.texts[1].get_text()
     page = write_page(table, spread_of(table), "test")
     assert "Nothing is marked as best: no validation volume was measured" in page
-    assert "class=best" not in re.sub("<style>.*</style>", "", page, flags=re.S)
+    assert 'class="best"' not in re.sub("<style>.*</style>", "", page, flags=re.S)
 
 
 def test_scores_of_a_challenge_are_drawn_and_listed_by_class():
@@ -204,7 +204,7 @@ def test_scores_of_a_challenge_are_drawn_and_listed_by_class():
     assert bold_in(dots) == ["0.40"]
     page = write_page(with_settings(table), spread_of(with_settings(table)), "challenge")
     assert "<th>overall score</th><th>pm</th>" in page
-    assert re.findall(r"<td class=best>([^<]*)</td>", page) == ["0.700", "0.400"]
+    assert re.findall(r'<td class="best">([^<]*)</td>', page) == ["0.700", "0.400"]
 
 
 def test_a_setting_that_was_not_measured_everywhere_is_not_best():
@@ -214,7 +214,7 @@ def test_a_setting_that_was_not_measured_everywhere_is_not_best():
     assert comparison.middles("nerl").tolist() == [0.9, 0.5, 0.25]
     assert comparison.best("nerl", highest=True) == {1}
     settings = write_page(table, spread_of(table), "t").split("Segmentations")[0]
-    assert "<td class=best>0.500 ± 0.000</td>" in settings
+    assert '<td class="best">0.500 ± 0.000</td>' in settings
     assert "<td>0.900</td>" in settings
 
 
@@ -301,7 +301,7 @@ def test_the_page_marks_the_best_of_each_validation_volume():
     assert "Results &lt;of&gt; x" in page
     rows = re.findall(r"<tr>(<td.*?)</tr>", page.split("<h2>Segmentations</h2>")[1])
     assert len(rows) == 4
-    best = [re.findall(r"<td class=best>([^<]*)</td>", row) for row in rows]
+    best = [re.findall(r'<td class="best">([^<]*)</td>', row) for row in rows]
     assert "0.100" in best[0]
     assert "0.800" in best[3]
     assert "0.900" not in best[1]
@@ -314,7 +314,7 @@ def test_the_page_shows_settings_with_their_spread():
     page = write_page(table, spread_of(table), "two")
     settings, segmentations = page.split("<h2>Segmentations</h2>")
     assert "Means over the volumes of each role ± standard deviation over volumes" in settings
-    assert "<td class=best>1.5 ± 0.7</td>" in settings
+    assert '<td class="best">1.5 ± 0.7</td>' in settings
     assert "<td>4.0 ± 1.4</td>" in settings
     assert "±" not in segmentations
     assert len(re.findall(r"<tr><td", settings)) == 2
@@ -326,7 +326,7 @@ def test_the_page_needs_nothing_else():
     page = write_page(table, spread_of(table), "one")
     assert "http" not in page
     assert "Settings" not in page  # a mean of one value is that value
-    assert "class=best" not in re.sub("<style>.*</style>", "", page, flags=re.S)  # alone is not best
+    assert 'class="best"' not in re.sub("<style>.*</style>", "", page, flags=re.S)  # alone is not best
 
 
 def test_names_that_are_numbers_stay_names(tmp_path: Path):

@@ -127,7 +127,7 @@ def test_draw_metrics(tmp_path):
         page=tmp_path / "new" / "metrics.html",
     )
     assert (tmp_path / "metrics.png").read_bytes().startswith(PNG)
-    assert "<td class=best>0.750</td>" in (tmp_path / "new" / "metrics.html").read_text()
+    assert '<td class="best">0.750</td>' in (tmp_path / "new" / "metrics.html").read_text()
 
 
 def test_draw_curves(tmp_path):

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
 from connectomake.config.measure import CHOOSING
 from connectomake.draw.comparison import BOLD, NOTHING_CHOOSES, Settings, format_spread
+from connectomake.draw.html import Cell, HtmlTable, head_cells, render, text_cells
 from connectomake.draw.tables import Table, best_rows, shorten_ids
-
-STYLE = """
-body { font: 14px/1.4 system-ui, sans-serif; color: #222; margin: 1.2em; }
-h1 { font-size: 1.15em; } h2 { font-size: 1em; margin-top: 1.6em; } p { color: #666; max-width: 60em; }
-table { border-collapse: collapse; } th, td { padding: .28em .7em; text-align: right; white-space: nowrap; }
-th { border-bottom: 2px solid #888; font-weight: 600; }
-td { border-bottom: 1px solid #e4e4e4; font-variant-numeric: tabular-nums; }
-th.text, td.text { text-align: left; } td.best { font-weight: 700; color: #1c6b49; }
-tr:hover td { background: #f4f7fb; }
-"""
 
 
 @dataclass(frozen=True)
@@ -84,19 +74,20 @@ def write_page(table: Table, comparison: Table, title: str) -> str:
         The heading.
     """
     settings = Settings.of_table(comparison)
-    body = f"<p>{escape(BOLD if settings.can_choose else NOTHING_CHOOSES).capitalize()}.</p>\n"
-    body += (_of_settings(settings) if settings.are_pooled else "") + _of_segmentations(table)
-    if "nerl_5" in table:
-        body += "<p>NERL-K: contacts of a skeleton and a segment of K nodes or fewer make no merger.</p>\n"
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
-        f"<style>{STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n{body}</body></html>\n"
+    return render(
+        "metrics.html.j2",
+        title,
+        choosing=BOLD if settings.can_choose else NOTHING_CHOOSES,
+        settings=_of_settings(settings) if settings.are_pooled else None,
+        spread=settings.spread,
+        segmentations=_of_segmentations(table),
+        has_nerl_5="nerl_5" in table,
     )
 
 
-def _of_settings(settings: Settings) -> str:
-    """Write a row per setting and role; best is the best mean among the settings measured on all validation volumes."""
-    columns = [("setting", _text_cells(shorten_ids(settings.names))), ("role", _text_cells(settings.roles))]
+def _of_settings(settings: Settings) -> HtmlTable:
+    """Return a row per setting and role; best is the best mean of those measured on all validation volumes."""
+    columns = [("setting", text_cells(shorten_ids(settings.names))), ("role", text_cells(settings.roles))]
     for name, number in _numbers_in(settings.means):
         means, spreads = settings.means[name] / number.unit, settings.spreads[name] / number.unit
         ranked = np.where(settings.is_ranked[name], means, np.nan)
@@ -104,23 +95,20 @@ def _of_settings(settings: Settings) -> str:
         digits = max(number.digits, 1)  # a mean of counts is no count
         texts = [format_spread(m, s, digits) for m, s in zip(means, spreads, strict=True)]
         columns.append((number.heading, _number_cells(texts, _best(ranked, groups, number))))
-    said = "Means over the volumes of each role" + (f" ± {settings.spread}" if settings.spread else "")
-    note = "only settings measured on all validation volumes can be best. All columns of spread are in comparison.tsv."
-    return f"<h2>Settings</h2>\n<p>{escape(said)}; {note}</p>\n{_table(columns, 2)}"
+    return _table(columns, 2)
 
 
-def _of_segmentations(table: Table) -> str:
-    """Write a row per variant and volume; best is the best of each validation volume."""
+def _of_segmentations(table: Table) -> HtmlTable:
+    """Return a row per variant and volume; best is the best of each validation volume."""
     variants = shorten_ids([str(variant) for variant in table["variant"]])
-    columns = [("variant", _text_cells(variants))]
-    columns += [(name, _text_cells(table[name])) for name in ("volume", "role")]
+    columns = [("variant", text_cells(variants))]
+    columns += [(name, text_cells(table[name])) for name in ("volume", "role")]
     for name, number in _numbers_in(table):
         if table[name].dtype.kind == "f":
             texts = [format_spread(value, np.nan, number.digits) for value in table[name] / number.unit]
             ranked = np.where(table["role"] == CHOOSING, table[name], np.nan)
             columns.append((number.heading, _number_cells(texts, _best(ranked, table["volume"], number))))
-    note = "One row for each variant and volume. A perfect segmentation has NERL 1 and VOI 0."
-    return f"<h2>Segmentations</h2>\n<p>{note}</p>\n{_table(columns, 3)}"
+    return _table(columns, 3)
 
 
 def _numbers_in(names: Iterable[str]) -> list[tuple[str, Number]]:
@@ -131,21 +119,14 @@ def _numbers_in(names: Iterable[str]) -> list[tuple[str, Number]]:
     return found + [(name, Number(name.removeprefix(CLASS_SCORE), high_is_good=True)) for name in classes]
 
 
-def _table(columns: Sequence[tuple[str, Sequence[str]]], n_text: int) -> str:
-    head = "".join(
-        f"<th{' class=text' if k < n_text else ''}>{escape(heading)}</th>" for k, (heading, _) in enumerate(columns)
-    )
-    body = "\n".join("<tr>" + "".join(row) + "</tr>" for row in zip(*(cells for _, cells in columns), strict=True))
-    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>\n"
+def _table(columns: Sequence[tuple[str, Sequence[Cell]]], n_text: int) -> HtmlTable:
+    head = head_cells([heading for heading, _ in columns], range(n_text))
+    return HtmlTable(head, list(zip(*(cells for _, cells in columns), strict=True)))
 
 
 def _best(values: np.ndarray, groups: np.ndarray, number: Number) -> set[int]:
     return set() if number.high_is_good is None else best_rows(values, groups, highest=number.high_is_good)
 
 
-def _text_cells(values: Iterable[str]) -> list[str]:
-    return [f"<td class=text>{escape(str(value))}</td>" for value in values]
-
-
-def _number_cells(texts: Sequence[str], best: set[int]) -> list[str]:
-    return [f"<td{' class=best' if row in best else ''}>{text}</td>" for row, text in enumerate(texts)]
+def _number_cells(texts: Sequence[str], best: set[int]) -> list[Cell]:
+    return [Cell(text, "best" if row in best else "") for row, text in enumerate(texts)]

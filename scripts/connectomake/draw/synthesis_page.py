@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
-from connectomake.draw.page import STYLE
+from connectomake.draw.html import Cell, HtmlTable, head_cells, render
 
 ALL = "*"
 CODES = ("used_codes", "code_perplexity")
@@ -26,16 +25,6 @@ NAMES = {
     "gradient": "gradient",
 }
 GOOD = {"higher": "higher is better", "lower": "lower is better", "none": "near real is good"}
-ABOUT_RECONSTRUCTIONS = (
-    "Held-out volumes, encoded patch by patch and decoded as generated ones are. Seam ratio: errors beside borders of "
-    "patches over errors elsewhere; 1 = no seam."
-)
-ABOUT_VOLUMES = (
-    "Real: what real volumes reach. Of distances to held-out volumes, that is how far learnt ones are from them, as "
-    "many of these as were generated: what a perfect generator would reach. Of all else, it is the same number of "
-    "held-out volumes. Generated volumes that lie much nearer to learnt latents than held-out ones do are copies. "
-    "Numbers of few volumes are uncertain, and Frechet distances fall as volumes become more."
-)
 
 
 def write_synthesis_page(numbers: dict[str, Any], title: str) -> str:
@@ -51,16 +40,12 @@ def write_synthesis_page(numbers: dict[str, Any], title: str) -> str:
     rows = numbers["rows"]
     own = [row for row in rows if _stage(row["metric"])[0] or row["metric"] in CODES]
     others = [row for row in rows if row not in own]
-    body = f"<h2>Reconstructions</h2>\n<p>{escape(ABOUT_RECONSTRUCTIONS)}</p>\n{_of_stages(own)}"
-    body += f"<h2>Generated volumes</h2>\n<p>{escape(ABOUT_VOLUMES)}</p>\n{_of_volumes(others)}"
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
-        f"<style>{STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n{body}</body></html>\n"
-    )
+    tables = {"reconstructions": _of_stages(own), "generated": _of_volumes(others)}
+    return render("synthesis.html.j2", title, **tables)
 
 
-def _of_stages(rows: Sequence[dict[str, Any]]) -> str:
-    """Write a line for each class and number, both stages side by side."""
+def _of_stages(rows: Sequence[dict[str, Any]]) -> HtmlTable:
+    """Return a row for each class and number, both stages side by side."""
     lines: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in rows:
         stage, metric = _stage(row["metric"])
@@ -75,8 +60,8 @@ def _of_stages(rows: Sequence[dict[str, Any]]) -> str:
     return _table(("class", "shape (z, y, x)", "number", "stage 1", "stage 2", "volumes", ""), cells, (0, 1, 2, 6))
 
 
-def _of_volumes(rows: Sequence[dict[str, Any]]) -> str:
-    """Write a line for each class and number, made beside real."""
+def _of_volumes(rows: Sequence[dict[str, Any]]) -> HtmlTable:
+    """Return a row for each class and number, made beside real."""
     cells = [
         [
             *(_name(row[key]) for key in ("class", "shape_zyx_vx")),
@@ -107,10 +92,6 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[Any]], texts: Sequence[int]) -> str:
-    def line(cells: Sequence[Any], tag: str) -> str:
-        kinds = [" class=text" if k in texts else "" for k in range(len(cells))]
-        return "".join(f"<{tag}{kind}>{escape(str(cell))}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
-
-    body = "\n".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
-    return f"<table><thead><tr>{line(headings, 'th')}</tr></thead>\n<tbody>\n{body}\n</tbody></table>\n"
+def _table(headings: Sequence[str], rows: Sequence[Sequence[Any]], texts: Sequence[int]) -> HtmlTable:
+    head = head_cells(headings, texts)
+    return HtmlTable(head, [[Cell(str(value), of.style) for value, of in zip(row, head, strict=True)] for row in rows])
