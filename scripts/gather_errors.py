@@ -25,10 +25,10 @@ def main(
     """Write table and page; `variants` and `volumes` name what each file is of, `command` serves the stores."""
     from connectomake.draw.error_page import write_error_page
     from connectomake.measure.gather_errors import gather_errors, whole_links
-    from connectomake.measure.tables import write_table
+    from connectomake.tables import write_columns
 
     rows, whole = gather_errors(errors, variants, volumes, links), whole_links(variants, volumes, links)
-    write_table(table, rows)
+    write_columns(table, rows)
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(write_error_page(rows, title, command=command, whole=whole), encoding="utf-8")
 

@@ -27,12 +27,12 @@ def main(
 ) -> None:
     """Write the metrics of one segmented volume."""
     from connectomake.measure.segmentation import measure_segmentation
-    from connectomake.measure.tables import write_table
+    from connectomake.tables import write_columns
     from connectomake.volumes.files import write_json
 
     found = measure_segmentation(labels, volume, skeletons, cfg, threads=threads)
-    write_table(table, found.per_skeleton)
-    write_table(errors, found.errors)
+    write_columns(table, found.per_skeleton)
+    write_columns(errors, found.errors)
     write_json(metrics, found.numbers)
 
 

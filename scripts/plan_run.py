@@ -14,12 +14,12 @@ log = logging.getLogger("plan_run")
 def main(*, table: Path, work: dict, gpus: int = 1, cores: int = 16) -> None:
     """Plan `work`, the variants as the workflow tells them, for a machine with so many GPUs and cores."""
     from connectomake.planning.stages import Machine, plan_stages
-    from connectomake.planning.table import describe, write_table
+    from connectomake.planning.table import describe, write_plan
     from connectomake.planning.work import read_work
 
     machine = Machine(gpus, cores)
     rows = plan_stages(read_work(work), machine)
-    write_table(rows, table)
+    write_plan(rows, table)
     log.info("%s\n%s", table, "\n".join(describe(rows, machine)))
 
 

@@ -23,13 +23,13 @@ def main(
     threads: int = 1,
 ) -> None:
     """Write the score of a submission."""
-    from connectomake.measure.tables import write_table
     from connectomake.submit.score.submission import score_submission
+    from connectomake.tables import write_columns
     from connectomake.volumes.files import write_json
 
     score = score_submission(truth, submission, manifest, metric=metric, threads=threads)
     if table is not None:
-        write_table(table, score.to_table())
+        write_columns(table, score.to_table())
     write_json(out, score.to_json())
 
 

@@ -23,9 +23,9 @@ from connectomake.geometry import Box, Triple
 from connectomake.measure.contingency import contingency
 from connectomake.measure.error_table import COLUMNS
 from connectomake.measure.nodes import segment_at_nodes
-from connectomake.measure.tables import write_table
 from connectomake.measure.worst_errors import find_errors
 from connectomake.measure.worst_voxel_errors import find_voxel_errors
+from connectomake.tables import write_columns
 from connectomake.volumes.files import write_json
 from connectomake.volumes.skeletons import Skeletons, save_skeletons
 from connectomake.volumes.store import write_store
@@ -236,8 +236,8 @@ def run(tmp_path: Path) -> Path:
     save_skeletons(tmp_path / "skeletons.npz", skeletons)
     truth, labels = open_volume(tmp_path / "truth.zarr"), open_volume(tmp_path / "labels.zarr")
     segment, _ = segment_at_nodes(labels, skeletons.node_pos_nm)
-    write_table(tmp_path / "errors.tsv", find_errors(skeletons, segment, worst=9, **where))
-    write_table(tmp_path / "voxels.tsv", find_voxel_errors(contingency(truth, labels), truth, labels, worst=9))
+    write_columns(tmp_path / "errors.tsv", find_errors(skeletons, segment, worst=9, **where))
+    write_columns(tmp_path / "voxels.tsv", find_voxel_errors(contingency(truth, labels), truth, labels, worst=9))
     return tmp_path
 
 

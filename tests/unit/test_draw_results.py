@@ -16,7 +16,7 @@ from connectomake.draw.results import choose_quantities, draw_results
 from connectomake.draw.tables import best_rows, read_table, settings_in, shorten_ids, swept_key, without_setting
 from connectomake.errors import DataError
 from connectomake.measure.spread import setting_of, spread_of_settings
-from connectomake.measure.tables import write_table
+from connectomake.tables import write_columns
 
 Table = dict[str, np.ndarray]
 
@@ -330,7 +330,7 @@ def test_the_page_needs_nothing_else():
 
 
 def test_names_that_are_numbers_stay_names(tmp_path: Path):
-    write_table(tmp_path / "t.tsv", {"variant": ["7"], "volume": ["01"], "setting": ["1e3"], "nerl": [1]})
+    write_columns(tmp_path / "t.tsv", {"variant": ["7"], "volume": ["01"], "setting": ["1e3"], "nerl": [1]})
     table = read_table(tmp_path / "t.tsv")
     assert [table[name].tolist() for name in ("variant", "volume", "setting", "nerl")] == [["7"], ["01"], ["1e3"], [1]]
 

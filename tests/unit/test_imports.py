@@ -8,14 +8,15 @@ import pytest
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PACKAGE = SCRIPTS / "connectomake"
 
-BASE = {"errors", "log", "sources", "union_find", "geometry", "config", "cellmap"}
+BASE = {"errors", "log", "sources", "tables", "union_find", "geometry", "config", "cellmap"}
 DATA = BASE | {"volumes", "blocks"}
 MAY_IMPORT = {
     "errors": set(),
     "log": {"errors"},
     "sources": {"errors"},
+    "tables": {"errors", "volumes"},
     "union_find": set(),
-    "cellmap": {"errors"},
+    "cellmap": {"errors", "tables"},
     "config": {"errors", "sources", "cellmap"},
     "geometry": {"errors", "log"},
     "volumes": BASE | {"blocks"},
@@ -88,7 +89,7 @@ def test_heavy_and_foreign_packages_stay_where_they_belong(file):
         assert not roots & {"torch", "monai", "pytorch_lightning"}
     if part != "invocation":
         assert "snakemake" not in roots, "Snakemake's object reaches stage.py through __main__; nobody imports it"
-    if part in ("config", "cluster", "flow", "invocation"):
+    if part in ("config", "cluster", "flow", "invocation", "tables"):
         assert not roots & {"numpy", "zarr", "h5py", "numba"}
     if "kimimaro" in roots:
         assert file.relative_to(PACKAGE).as_posix() in ("measure/skeletonize/block.py", "targets/skeleton_distance.py")

@@ -17,7 +17,7 @@ from connectomake.measure import segmentation
 from connectomake.measure.nodes import clip_skeletons
 from connectomake.measure.segmentation import measure_segmentation
 from connectomake.measure.skeletonize import skeletons_of_volume
-from connectomake.measure.tables import write_table
+from connectomake.tables import write_columns
 from connectomake.volumes.files import write_json
 from connectomake.volumes.ingest import ingest_volume
 from connectomake.volumes.skeletons import Skeletons, load_skeletons, save_skeletons
@@ -200,7 +200,7 @@ def test_labels_of_another_place_are_refused(ingested: Path, tmp_path: Path) -> 
 
 
 def test_tables_keep_every_digit(tmp_path: Path) -> None:
-    write_table(
+    write_columns(
         tmp_path / "t.tsv",
         {"id": np.array([2**64 - 1], np.uint64), "x": np.array([0.1 + 0.2]), "n": [np.float64("nan")]},
     )

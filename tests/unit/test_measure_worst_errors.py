@@ -12,9 +12,9 @@ from connectomake.errors import DataError
 from connectomake.measure.contingency import Contingency, contingency
 from connectomake.measure.gather_errors import gather_errors, whole_links
 from connectomake.measure.nearest import Forest, nearest_to_median
-from connectomake.measure.tables import write_table
 from connectomake.measure.worst_errors import find_errors
 from connectomake.measure.worst_voxel_errors import find_voxel_errors
+from connectomake.tables import write_columns
 from connectomake.volumes.skeletons import Skeletons
 from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import Volume, open_volume
@@ -127,7 +127,7 @@ def test_ids_that_are_equal_as_floats_stay_apart_up_to_the_table(tmp_path: Path)
     big = 2**63 + 1
     found = find_on_paths((1, [big, big, big + 1, big + 1]), (2, [big + 2, big + 2]))
     assert rows_of(found, *IDS) == [("split", 1, 1, big, big + 1, 10.0)]
-    write_table(tmp_path / "errors.tsv", found)
+    write_columns(tmp_path / "errors.tsv", found)
     rows = gather_errors([tmp_path / "errors.tsv"], ["v"], ["a"])
     assert rows["segment_b"] == [str(big + 1)]
 
@@ -286,10 +286,10 @@ def test_a_table_of_other_volumes_is_refused(volumes: tuple[Volume, Volume]) -> 
 def tables(tmp_path: Path) -> list[Path]:
     """Write the errors of three segmentations; the second was compared by voxels."""
     paths = [tmp_path / f"{k}.tsv" for k in range(3)]
-    write_table(paths[0], find_on_paths((1, [5] * 3 + [6] * 3), (2, [7] * 2), (3, [7] * 2)))
+    write_columns(paths[0], find_on_paths((1, [5] * 3 + [6] * 3), (2, [7] * 2), (3, [7] * 2)))
     rows = {name: ["1"] for name in COLUMNS} | {"kind": ["split"], "lost_nm": [""], "lost_vx": ["900"]}
-    write_table(paths[1], rows)
-    write_table(paths[2], find_on_paths((1, [5] * 9 + [6] * 9)))
+    write_columns(paths[1], rows)
+    write_columns(paths[2], find_on_paths((1, [5] * 9 + [6] * 9)))
     return paths
 
 

@@ -11,7 +11,7 @@ from connectomake.config.predict import PredictConfig
 from connectomake.config.regions import RegionConfig
 from connectomake.config.train import TrainConfig
 from connectomake.planning.stages import Machine, plan_stages
-from connectomake.planning.table import describe, write_table
+from connectomake.planning.table import describe, write_plan
 from connectomake.planning.work import read_work
 
 NETWORK = {"architecture": "monai_basic_unet3d", "filters": [4, 4, 8, 8, 8, 4]}
@@ -149,7 +149,7 @@ def test_what_variants_share_is_there_once(tmp_path):
     rows = plan_stages(read_work({"variants": [one, other]}), MACHINE)
     assert [row.stage for row in rows].count("predict") == 1
     assert [row.stage for row in rows].count("decode") == 2
-    write_table(rows, tmp_path / "report/plan.tsv")
+    write_plan(rows, tmp_path / "report/plan.tsv")
     with (tmp_path / "report/plan.tsv").open() as file:
         table = list(csv.DictReader(file, delimiter="\t"))
     assert [row["stage"] for row in table] == [row.stage for row in rows]

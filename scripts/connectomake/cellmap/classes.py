@@ -5,11 +5,11 @@ Source: CellMap Segmentation Challenge toolbox (Janelia, BSD-3), its evaluation 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from connectomake.errors import DataError, MissingDataError
+from connectomake.tables import COMMAS, read_lines
 
 INSTANCE_CLASSES = ("nuc", "ves", "endo", "lyso", "ld", "perox", "mito", "np", "mt", "cell")
 """Classes that are scored object by object; all others are scored voxel by voxel."""
@@ -39,17 +39,14 @@ def read_class_table(path: Path) -> dict[str, frozenset[int]]:
     if not path.is_file():
         raise MissingDataError(f"no table of classes {path}", hint="it is classes.csv of the challenge's toolbox")
     table: dict[str, frozenset[int]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for number, line in enumerate(csv.reader(file), 1):
-            if not line:
-                continue
-            try:
-                name, own, parts = line[0].strip(), int(line[1]), [int(part) for part in line[2].split(",") if part]
-            except (IndexError, ValueError):
-                raise DataError(f"{path}, row {number}", expected='name,id,"id,id,..."', got=",".join(line)) from None
-            if not name or name in table:
-                raise DataError(f"{path}, row {number}: the class {name!r} has no name or is there twice")
-            table[name] = frozenset(parts or [own])
+    for number, line in read_lines(path, "table of classes", COMMAS):
+        try:
+            name, own, parts = line[0].strip(), int(line[1]), [int(part) for part in line[2].split(",") if part]
+        except (IndexError, ValueError):
+            raise DataError(f"{path}, row {number}", expected='name,id,"id,id,..."', got=",".join(line)) from None
+        if not name or name in table:
+            raise DataError(f"{path}, row {number}: the class {name!r} has no name or is there twice")
+        table[name] = frozenset(parts or [own])
     return table
 
 

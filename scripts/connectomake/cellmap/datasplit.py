@@ -7,7 +7,6 @@ One line for each crop, all fields in double quotes, no header; lines that begin
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from connectomake.errors import DataError, MissingDataError
+from connectomake.tables import ALL_QUOTED, read_lines, write_table
 
 USAGES = ("train", "validate")
 _CLASSES = re.compile(r"/*\[(?P<names>[^\[\]]*)\]$|(?<=/)(?P<crop>crop\d+)/(?P<name>[^/\[\].]+)$")
@@ -92,32 +92,26 @@ def write_datasplit(path: Path, entries: Iterable[SplitEntry]) -> None:
     DataError
         A crop comes without classes: the challenge's loader has to be told them.
     """
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
-        for entry in entries:
-            if not entry.classes:
-                raise DataError(f"{path}: no classes of the crop {entry.labels} to write")
-            container, group = _cut(entry.labels)
-            writer.writerow([entry.usage, *_cut(entry.raw), container, f"{group}/[{','.join(entry.classes)}]"])
+    entries = list(entries)
+    for entry in entries:
+        if not entry.classes:
+            raise DataError(f"{path}: no classes of the crop {entry.labels} to write")
+    write_table(path, None, map(_list_fields, entries), ALL_QUOTED)
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Give the number and the fields of each line that says something."""
-    try:
-        with path.open(
-            encoding="utf-8-sig", newline=""
-        ) as file:  # spreadsheets begin a file with a mark of its encoding
-            lines = ("\n" if line.lstrip().startswith("#") else line for line in file)
-            reader, row = csv.reader(lines, skipinitialspace=True), 1
-            for found in reader:
-                fields = [field.strip() for field in found]
-                while fields and not fields[-1]:  # which a spreadsheet adds where another row is longer
-                    fields.pop()
-                if fields:
-                    yield row, fields
-                row = reader.line_num + 1
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read ({error})", expected="text in UTF-8, fields between commas") from error
+    for row, found in read_lines(path, "split", ALL_QUOTED, comment="#"):
+        fields = [field.strip() for field in found]
+        while fields and not fields[-1]:  # which a spreadsheet adds where another row is longer
+            fields.pop()
+        if fields:
+            yield row, fields
+
+
+def _list_fields(entry: SplitEntry) -> list[str]:
+    container, group = _cut(entry.labels)
+    return [entry.usage, *_cut(entry.raw), container, f"{group}/[{','.join(entry.classes)}]"]
 
 
 def _read_row(fields: list[str], row: int, path: Path) -> SplitEntry:

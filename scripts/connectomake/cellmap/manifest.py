@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from connectomake.errors import DataError, MissingDataError
+from connectomake.tables import COMMAS, read_lines, write_table
 
 COLUMNS = ("crop_name", "dataset", "class_label", "voxel_size", "translation", "shape")
 
@@ -81,12 +81,7 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     if not path.is_file():
         hint = "it is test_crop_manifest.csv of the challenge's toolbox (src/cellmap_segmentation_challenge/utils)"
         raise MissingDataError(f"no manifest {path}", hint=hint)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # a spreadsheet begins it with a byte order mark
-            lines = csv.reader(file)
-            table = [(lines.line_num, [value.strip() for value in line]) for line in lines]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no manifest", expected="a table of comma-separated text", got=error) from None
+    table = [(number, [value.strip() for value in line]) for number, line in read_lines(path, "manifest", COMMAS)]
     table = [(number, line) for number, line in table if any(line)]
     header = table[0][1] if table else []
     _check_header(header, path)
@@ -97,13 +92,7 @@ def read_manifest(path: Path) -> list[ManifestRow]:
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
     """Write a manifest; `read_manifest` gives back the same rows."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            grid = row.grid
-            vectors = (grid.voxel_size_zyx_nm, grid.offset_zyx_nm, grid.shape_zyx)
-            writer.writerow([row.crop.removeprefix("crop"), row.dataset, row.label, *map(_join, vectors)])
+    write_table(path, COLUMNS, map(_list_fields, rows), COMMAS)
 
 
 def group_by_crop(rows: Iterable[ManifestRow]) -> dict[str, list[ManifestRow]]:
@@ -175,6 +164,11 @@ def _check_rows(rows: Sequence[ManifestRow], path: Path) -> None:
             )
     if not rows:
         raise DataError(f"{path} has no rows")
+
+
+def _list_fields(row: ManifestRow) -> list[str]:
+    vectors = (row.grid.voxel_size_zyx_nm, row.grid.offset_zyx_nm, row.grid.shape_zyx)
+    return [row.crop.removeprefix("crop"), row.dataset, row.label, *map(_join, vectors)]
 
 
 def _join(vector: Sequence[float]) -> str:

@@ -12,8 +12,8 @@ from connectomake.draw.planes import Layer, Plane, common_box, read_plane
 from connectomake.draw.slices import Layers, read_affinities, read_gray, stretch_contrast
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple, to_triple_nm
+from connectomake.tables import read_table
 from connectomake.volumes.skeletons import Skeletons, label_under
-from connectomake.volumes.text_tables import read_rows
 
 FIELD_VX, NARROWEST_NM, WIDEST_NM = 256, 1500.0, 2500.0
 NEAR = 0.06  # of the field: skeletons that come so near to a plane are shown in it
@@ -71,7 +71,7 @@ def read_errors(path: Path, worst: int) -> list[FoundError]:
     DataError
         When it is no table of errors.
     """
-    rows = read_rows(path, ("kind", "rank"), "errors")
+    rows = read_table(path, ("kind", "rank"), "errors")
     try:
         errors = [_parse(row) for row in rows]
     except (KeyError, TypeError, ValueError) as error:

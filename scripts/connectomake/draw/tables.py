@@ -1,18 +1,15 @@
-"""Read the tables that figures are drawn from; every column comes as numbers or as text.
-
-No pandas: a table of the report has tens of rows, and the drawing environment stays small.
-"""
+"""Read the tables that figures are drawn from; every column comes as numbers or as text."""
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from connectomake.errors import DataError, MissingDataError
+from connectomake.errors import DataError
+from connectomake.tables import COMMAS, QUOTED, check_length, read_lines
 
 Table = dict[str, np.ndarray]
 NAMES = ("variant", "volume", "role", "setting", "metric")
@@ -40,16 +37,11 @@ def read_table(path: Path) -> Table:
     DataError
         When a row has more or fewer fields than the header.
     """
-    if not path.is_file():
-        raise MissingDataError(f"no table {path}")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",") if row]
-    if not rows:
+    lines = read_lines(path, "table", QUOTED if path.suffix == ".tsv" else COMMAS)
+    _, header = next(lines, (1, []))
+    if not header:
         raise DataError(f"{path} is empty", expected="a header")
-    header, *body = rows
-    for number, row in enumerate(body, 2):
-        if len(row) != len(header):
-            raise DataError(f"{path}, line {number}", expected=f"{len(header)} fields", got=len(row))
+    body = [check_length(fields, header, path, line) for line, fields in lines]
     columns = {name: [row[k] for row in body] for k, name in enumerate(header)}
     return {
         name: np.array(values) if name in NAMES else _as_numbers(values)

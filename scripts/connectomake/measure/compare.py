@@ -12,7 +12,7 @@ import numpy as np
 from connectomake.config.measure import CHOOSING, HIGHEST_IS_BEST
 from connectomake.errors import DataError
 from connectomake.measure.spread import setting_of, values_of_settings
-from connectomake.measure.tables import write_table
+from connectomake.tables import write_columns
 from connectomake.volumes.files import read_json, write_json
 
 OVERALL = ("overall_score", "overall_instance_score", "overall_semantic_score")
@@ -117,8 +117,8 @@ def write_comparison(
     table, comparison, summary
         Where to: metrics.tsv, comparison.tsv, metrics.json.
     """
-    write_table(table, rows)
-    write_table(comparison, settings)
+    write_columns(table, rows)
+    write_columns(comparison, settings)
     found = {"role": CHOOSING, "best": best, "settings": _as_rows(settings), "rows": _as_rows(rows)}
     write_json(summary, found)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from connectomake.errors import DataError
 from connectomake.measure.error_table import COLUMNS, KINDS
-from connectomake.volumes.text_tables import read_rows
+from connectomake.tables import read_table
 
 TextTable = dict[str, list[str]]
 
@@ -53,7 +53,7 @@ def gather_errors(
     rows = []
     for path, variant, volume, link in zip(errors, variants, volumes, links or repeat(None), strict=False):
         link_of = _read_links(link)
-        for row in read_rows(path, COLUMNS, "errors"):
+        for row in read_table(path, COLUMNS, "errors"):
             found = {"variant": variant, "volume": volume} | {name: row[name] for name in COLUMNS}
             rows.append(found | {"link": link_of.get((row["kind"], row["rank"]), "")})
     rows.sort(key=_by_loss)
@@ -83,5 +83,5 @@ def _by_loss(row: dict[str, str]) -> tuple[int, float, float, int]:
 
 
 def _read_links(path: Path | None) -> dict[tuple[str, str], str]:
-    rows = [] if path is None else read_rows(path, ("kind", "rank", "link"), "links")
+    rows = [] if path is None else read_table(path, ("kind", "rank", "link"), "links")
     return {(row["kind"], row["rank"]): row["link"] for row in rows}

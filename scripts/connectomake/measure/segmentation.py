@@ -20,9 +20,9 @@ from connectomake.measure.error_table import voxels_of
 from connectomake.measure.funlib_backend import compare_backends, funlib_metrics
 from connectomake.measure.nodes import segment_at_nodes
 from connectomake.measure.skeleton_metrics import skeleton_metrics
-from connectomake.measure.tables import finite_or_none
 from connectomake.measure.worst_errors import find_errors
 from connectomake.measure.worst_voxel_errors import find_voxel_errors
+from connectomake.tables import finite_or_none
 from connectomake.volumes.files import read_json
 from connectomake.volumes.ingest import open_labels
 from connectomake.volumes.skeletons import Skeletons, load_skeletons

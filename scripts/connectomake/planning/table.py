@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from math import ceil
 from pathlib import Path
 
 from connectomake.planning.stages import Machine, Row
-from connectomake.volumes.files import explain_write_failure
+from connectomake.tables import QUOTED, write_table
 
 
-def write_table(rows: Sequence[Row], path: Path) -> None:
+def write_plan(rows: Sequence[Row], path: Path) -> None:
     """Write all rows as TSV, numbers with four digits.
 
     Raises
@@ -20,13 +19,8 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
     DataError
         The disk refuses.
     """
-    with explain_write_failure(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Row)], delimiter="\t", lineterminator="\n")
-            writer.writeheader()
-            for row in rows:
-                writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in asdict(row).items()})
+    values = ([f"{v:.4g}" if isinstance(v, float) else v for v in asdict(row).values()] for row in rows)
+    write_table(path, [field.name for field in fields(Row)], values, QUOTED)
 
 
 def describe(rows: Sequence[Row], machine: Machine) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from connectomake.errors import DataError
 from connectomake.geometry import TripleNm, to_triple_nm
-from connectomake.volumes.text_tables import read_rows
+from connectomake.tables import read_table
 
 EDGES = tuple(f"{axis}_{end}" for end in ("start", "stop") for axis in "zyx")
 
@@ -41,7 +41,7 @@ def read_crops(path: Path) -> list[BoxNm]:
     """
     crops: list[BoxNm] = []
     rows_of: dict[str, int] = {}
-    for number, row in enumerate(read_rows(path, ("name", *EDGES), "crops"), start=1):
+    for number, row in enumerate(read_table(path, ("name", *EDGES), "crops"), start=1):
         name = (row["name"] or "").strip()
         where = f"{path}, row {number} ({name})"
         if not name:

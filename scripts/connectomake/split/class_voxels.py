@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from pathlib import Path
 
 from connectomake.cellmap.manifest import CropGrid
 from connectomake.errors import DataError
-from connectomake.volumes.files import read_json, replacing
+from connectomake.tables import QUOTED, write_table
+from connectomake.volumes.files import read_json
 
 COLUMNS = ("dataset", "crop", "split", "class", "present", "absent", "unknown")
 LEARNT = ("train", "validate")
@@ -72,9 +72,9 @@ def read_crop(volume_json: Path) -> AnnotatedCrop | None:
 
 def write_class_voxels(path: Path, crops: Iterable[AnnotatedCrop]) -> None:
     """Write how many voxels each class has in each crop, as a tab-separated table: one row per crop and class."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for crop in crops:
-            for name, voxels in crop.voxels.items():
-                writer.writerow([crop.dataset, crop.crop, crop.role, name, *(voxels[state] for state in COLUMNS[4:])])
+    rows = (
+        [crop.dataset, crop.crop, crop.role, name, *(voxels[state] for state in COLUMNS[4:])]
+        for crop in crops
+        for name, voxels in crop.voxels.items()
+    )
+    write_table(path, COLUMNS, rows, QUOTED)

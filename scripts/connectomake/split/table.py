@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from connectomake.errors import DataError, MissingDataError
 from connectomake.geometry import Box, Triple, to_triple
-from connectomake.volumes.files import replacing
+from connectomake.tables import QUOTED, read_table, write_table
 
 COLUMNS = ("volume", "role", "volume_json", "box_start_zyx_vx", "box_stop_zyx_vx", "weight")
 MIX_COLUMNS = ("source", "share")  # absent in tables of earlier versions
@@ -56,13 +55,7 @@ class SplitRow:
 
 def write_split(path: Path, rows: Sequence[SplitRow]) -> None:
     """Write a split as a tab-separated table, atomically."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(COLUMNS + MIX_COLUMNS)
-        for row in rows:
-            start, stop = (",".join(map(str, corner)) for corner in (row.box.start_zyx, row.box.stop_zyx))
-            share = "" if row.share is None else str(row.share)  # str gives back the same number, as :g does not
-            writer.writerow([row.volume, row.role, row.volume_json, start, stop, str(row.weight), row.source, share])
+    write_table(path, COLUMNS + MIX_COLUMNS, map(_list_fields, rows), QUOTED)
 
 
 def read_split(path: Path) -> list[SplitRow]:
@@ -77,16 +70,15 @@ def read_split(path: Path) -> list[SplitRow]:
     """
     if not path.is_file():
         raise MissingDataError(f"no split {path}", hint="run make_datasplit first")
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(
-                f"{path} lacks columns", expected=", ".join(COLUMNS), got=", ".join(reader.fieldnames or ())
-            )
-        rows = [_read_row(row, f"{path}, row {number}") for number, row in enumerate(reader, 1)]
+    found = read_table(path, COLUMNS, "boxes of a split", QUOTED)
+    rows = [_read_row(row, f"{path}, row {number}") for number, row in enumerate(found, 1)]
     check_shares(rows, str(path))
     return rows
+
+
+def _list_fields(row: SplitRow) -> list[Any]:
+    start, stop = (",".join(map(str, corner)) for corner in (row.box.start_zyx, row.box.stop_zyx))
+    return [row.volume, row.role, row.volume_json, start, stop, row.weight, row.source, row.share]
 
 
 def _read_row(row: dict[str, str], where: str) -> SplitRow:

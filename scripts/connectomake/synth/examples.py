@@ -5,7 +5,6 @@ The table is all that later stages need: `listing` has checked everything in it.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,14 +13,13 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from connectomake import tables
 from connectomake.config.synth import SynthConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple, to_triple_nm
 from connectomake.synth.distance import distance_map
 from connectomake.synth.intensity import to_network
-from connectomake.volumes.files import replacing
 from connectomake.volumes.ingest import open_labels, open_raw
-from connectomake.volumes.text_tables import read_rows
 from connectomake.volumes.volume import Volume, open_volume
 
 Role = Literal["learn", "hold"]
@@ -85,14 +83,7 @@ class Example:
 
 def write_table(path: Path, examples: Sequence[Example]) -> None:
     """Write examples as a tab-separated table, atomically."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
-        writer.writerow(COLUMNS)
-        for example in examples:
-            corners = (example.box.start_zyx, example.box.stop_zyx, example.shape_zyx_vx)
-            numbers = [_join(values) for values in (*corners, example.voxel_size_zyx_nm, example.intensity)]
-            names = (example.key, example.class_name, example.role, example.volume, example.source)
-            writer.writerow([*names, *numbers, example.dtype])
+    tables.write_table(path, COLUMNS, map(_list_fields, examples))
 
 
 def read_table(path: Path) -> list[Example]:
@@ -105,7 +96,7 @@ def read_table(path: Path) -> list[Example]:
     DataError
         A column is missing, or a row cannot be read; names the row.
     """
-    rows = read_rows(path, COLUMNS, "examples")
+    rows = tables.read_table(path, COLUMNS, "examples")
     return [_read_row(row, f"{path}, row {number}") for number, row in enumerate(rows, 1)]
 
 
@@ -176,6 +167,13 @@ def _pad(array: np.ndarray, shape_zyx: Triple) -> np.ndarray:
     """Pad (Z, Y, X) at the end of each axis by reflection."""
     missing = [(0, n - side) for n, side in zip(shape_zyx, array.shape, strict=True)]
     return np.pad(array, missing, mode="reflect") if any(after for _, after in missing) else array
+
+
+def _list_fields(example: Example) -> list[Any]:
+    corners = (example.box.start_zyx, example.box.stop_zyx, example.shape_zyx_vx)
+    numbers = [_join(values) for values in (*corners, example.voxel_size_zyx_nm, example.intensity)]
+    names = (example.key, example.class_name, example.role, example.volume, example.source)
+    return [*names, *numbers, example.dtype]
 
 
 def _join(values: Sequence[float]) -> str:

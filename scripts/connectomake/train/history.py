@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import sys
 import time
@@ -15,10 +14,10 @@ import torch
 
 from connectomake.config.train import TrainConfig
 from connectomake.log import SECONDS_BETWEEN_LINES, format_seconds
+from connectomake.tables import COMMAS, append_row, read_lines, write_table
 from connectomake.train.processes import sum_in_place, world
 from connectomake.train.scores import DICE, name_class_scores
 from connectomake.train.states import KeepState
-from connectomake.volumes.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -116,12 +115,7 @@ class History(pl.Callback):
 
     def _write(self, step: int, values: Mapping[str, float], board_only: Mapping[str, float]) -> None:
         row = {"step": step, "seconds": f"{self.clock.seconds:.1f}", **{name: f"{v:.6g}" for name, v in values.items()}}
-        new = not self.file.exists()
-        with self.file.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        append_row(self.file, self.columns, row)
         for name, value in {**values, **board_only}.items():
             self._board.add_scalar(name, value, step)
 
@@ -189,8 +183,6 @@ def cut_table(path: Path, last_step: int, columns: Sequence[str]) -> None:
     """Remove the rows after a step from metrics.csv, and a row that was not written to its end."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
+    rows = [fields for _, fields in read_lines(path, "course of a training", COMMAS)]
     kept = [row for row in rows[1:] if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= last_step]
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([columns, *kept])
+    write_table(path, columns, kept, COMMAS)

@@ -9,7 +9,7 @@ import yaml
 
 from connectomake.config.layers import merge, nest
 from connectomake.config.tune import is_highest_best
-from connectomake.measure.tables import write_table
+from connectomake.tables import write_columns
 from connectomake.tune.decoding import Tuned
 from connectomake.tune.scores import POOLED
 from connectomake.volumes.files import replacing
@@ -20,7 +20,7 @@ def write_results(tuned: Tuned, best: Path, table: Path, figure: Path) -> None:
     from connectomake.draw.figure import save_figure
     from connectomake.draw.tuning import draw_tuning
 
-    write_table(table, tuned.table)
+    write_columns(table, tuned.table)
     title = f"tuned on {', '.join(tuned.volumes)}"
     save_figure(draw_tuning(tuned.table, tuned.chosen, tuned.criterion, title), figure)
     write_best(tuned, best)

@@ -11,14 +11,14 @@ import numpy as np
 
 from connectomake.errors import DataError
 from connectomake.geometry import Box, TripleNm, to_triple, to_triple_nm
+from connectomake.tables import read_table, write_table
 from connectomake.view.routes import FLOATS
 from connectomake.view.state import Maps, Mark, Scene, describe_mark, describe_whole, link
 from connectomake.volumes.affinities import Shown
-from connectomake.volumes.files import read_json, replacing, write_json
+from connectomake.volumes.files import read_json, write_json
 from connectomake.volumes.ingest import open_labels, open_raw
 from connectomake.volumes.skeletons import Skeletons, label_under, load_skeletons
 from connectomake.volumes.store import read_attributes
-from connectomake.volumes.text_tables import read_rows
 from connectomake.volumes.volume import Volume, open_volume
 
 MOST_SKELETONS = 200
@@ -83,15 +83,13 @@ def write_views(files: Files, state: Path, links: Path, *, results: Path, addres
         files, skeletons = replace(files, skeletons=None), None
     truth = open_labels(files.volume) if read_json(files.volume)["labels"] else None
     scene = _describe_scene(files, results, address)
-    errors = read_rows(files.errors, _NEEDED, "errors") if files.errors else []
+    errors = read_table(files.errors, _NEEDED, "errors") if files.errors else []
     marks = [_mark(row, skeletons, truth) for row in errors]
     whole = describe_whole(scene, [mark for mark, _ in marks], _longest(skeletons))
     write_json(state, whole)
     rows = [("whole", "0", link(client, whole))]
     rows += [(row["kind"], row["rank"], link(client, describe_mark(scene, mark))) for mark, row in marks]
-    with replacing(links) as temporary:
-        lines = ["\t".join(row) for row in [("kind", "rank", "link"), *rows]]
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_table(links, ("kind", "rank", "link"), rows)
 
 
 def served_at(path: Path, results: Path, address: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Literal
 
-from connectomake.volumes.files import replacing, write_json
+from connectomake.tables import QUOTED, write_table
+from connectomake.volumes.files import write_json
 
 ALL = "*"  # in the columns of class and shape
 
@@ -68,10 +68,7 @@ def write_rows(table: Path, numbers: Path, rows: Sequence[Row], about: dict[str,
     about
         What else is to be known of them, plain data.
     """
-    with replacing(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, _columns(), delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row.as_plain() for row in rows)
+    write_table(table, _columns(), ([row.as_plain()[name] for name in _columns()] for row in rows), QUOTED)
     write_json(numbers, about | {"rows": [row.as_plain() for row in rows]})
 
 
