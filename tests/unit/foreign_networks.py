@@ -59,9 +59,14 @@ def describe(folder, **changes):
     return path
 
 
+def bring_only(folder, network, **changes):
+    """Import a network."""
+    import_network(network, describe(folder, **changes), folder / "model.ckpt")
+
+
 def bring(folder, network, **changes):
     """Import a network, and open it."""
-    import_network(network, describe(folder, **changes), folder / "model.ckpt")
+    bring_only(folder, network, **changes)
     return load_checkpoint(folder / "model.ckpt")
 
 
@@ -106,14 +111,20 @@ class Evil:
         return Path.touch, (Path("stolen"),)
 
 
-def rewrite(path, change):
-    """Change the files in an archive."""
+def rewrite_all(path, change):
+    """Change a dict of the files in an archive."""
     with zipfile.ZipFile(path) as archive:
         held = {name: archive.read(name) for name in archive.namelist()}
+    change(held)
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in held.items():
-            archive.writestr(name, change(name, content))
+            archive.writestr(name, content)
     return path
+
+
+def rewrite(path, change):
+    """Change the files in an archive, one after another."""
+    return rewrite_all(path, lambda held: held.update({name: change(name, held[name]) for name in held}))
 
 
 def change_model(change):

@@ -1,9 +1,14 @@
 """Exported programs (torch.export, .pt2) as the network of a checkpoint.
 
-`torch.export.load` is not used: it unpickles, and it evaluates text of the file as Python (sizes, guards, names). A
-program is a list of calls of PyTorch's operators, which the file holds as JSON beside its tensors. This module reads
+`torch.export.load` is not used: it runs what the file says. In PyTorch 2.13 it unpickles example inputs, weights and
+constants that call themselves pickled or opaque; it evaluates the text of sizes as Python and compiles that of guards;
+and it loads machine code that lies in the archive. A test has a hostile archive for each of the first four, and fails
+when PyTorch closes one: look then whether this module is still needed. To check a file first and then give it to
+PyTorch takes the same knowledge of the format as to read it, and what a later version evaluates would pass unseen.
+
+A program is a list of calls of PyTorch's operators, which the file holds as JSON beside its tensors. This module reads
 both, and `connectomake.models.program` runs the calls whose operators it knows. That also makes checkpoints
-independent of the file format, which PyTorch changes from version to version.
+independent of the file format, which PyTorch changes from version to version, and lets them move between devices.
 """
 
 from __future__ import annotations

@@ -1,16 +1,19 @@
 """TorchScript as the network of a checkpoint.
 
-PyTorch calls TorchScript deprecated in favour of torch.export, but it is what most published networks come as. Such
-a program runs in PyTorch's own interpreter, which knows no Python: it cannot do more than the operators that PyTorch
-has. Of these, a few read or write files, and others belong to extensions: a program that names one is refused.
+PyTorch 2.13 calls TorchScript deprecated in favour of torch.export, and a later version may not open it: whoever opens
+one is told so, in one line. It is read all the same, since it is what most published networks come as. Such a program
+runs in PyTorch's own interpreter, which knows no Python: it cannot do more than the operators that PyTorch has. Of
+these, a few read or write files, and others belong to extensions: a program that names one is refused.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -21,6 +24,8 @@ from torch import nn
 from connectomake.config.foreign import ForeignConfig
 from connectomake.errors import ModelError
 from connectomake.models.foreign import Found, pack_bytes, unpack_bytes
+
+log = logging.getLogger(__name__)
 
 FORBIDDEN = re.compile(
     r"\b(?:torch|ops\s*\.\s*aten)\s*\.\s*(?:save|from_file)\b|\bops\s*\.\s*(?!aten\b|prim\b|quantized\b)\w+\s*\.\s*\w+"
@@ -42,6 +47,7 @@ def open_program(cfg: ForeignConfig, weights: Mapping[str, torch.Tensor]) -> nn.
     """
     content = unpack_bytes(weights, "program")
     check_operators(content)
+    _warn_deprecated()
     return Script(_load(content, "cpu"))
 
 
@@ -95,6 +101,15 @@ class Script(nn.Module):
         content = self.program.save_to_buffer()  # type: ignore[operator]
         self.program, self._device = _load(content, device), device
         return self
+
+
+@cache  # a job may open several networks, and one several times
+def _warn_deprecated() -> None:
+    log.warning(
+        "a network is TorchScript, which PyTorch %s calls deprecated; a later version may not open it: save it with "
+        "torch.export.save and import it again",
+        torch.__version__.partition("+")[0],
+    )
 
 
 def _load(content: bytes, device: str | torch.device) -> nn.Module:
