@@ -12,7 +12,7 @@ import yaml
 from one_node import slurm
 from small_training import assert_same_result
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+pytestmark = [pytest.mark.slurm, pytest.mark.slow("starts Slurm, and Snakemake on it")]
 
 log = logging.getLogger(__name__)
 

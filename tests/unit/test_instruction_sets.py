@@ -41,7 +41,7 @@ def _compute(name):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.slow("trains in a process for each instruction set")
 @pytest.mark.parametrize("name", SETS)
 def test_networks_learn_and_predict_what_float64_does(name):
     found = compute(name)
@@ -54,7 +54,7 @@ def test_networks_learn_and_predict_what_float64_does(name):
             assert numbers["predicts"] == "torch.float32"
 
 
-@pytest.mark.slow
+@pytest.mark.slow("trains in a process for each instruction set")
 @pytest.mark.parametrize("name", SETS)
 def test_the_known_fault_of_bfloat16_is_where_it_was(name):
     """Seen with AVX-512 and without AMX; neither with AVX2 alone nor with AMX (torch 2.13, oneDNN 3.12).

@@ -229,7 +229,7 @@ def test_image_and_map_are_learnt_together_in_bfloat16_with_a_worker(examples, t
     assert load_autoencoder(tmp_path / "model.ckpt")[0].channels == 2
 
 
-@pytest.mark.slow
+@pytest.mark.slow("trains in two processes that torchrun starts")
 def test_two_processes_have_the_same_weights_and_one_codebook(examples, tmp_path):
     cfg = settings({"devices": 2, "max_steps": 5, "adversary_from_step": 1, "batch": 1})
     (tmp_path / "spied.py").write_text(SPIED)

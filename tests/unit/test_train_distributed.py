@@ -93,7 +93,7 @@ def patches_seen(folder):
     return [number for number in numbers if number < BEYOND]
 
 
-@pytest.mark.slow
+@pytest.mark.slow("trains in two processes that torchrun starts")
 def test_two_processes_are_one_that_accumulates(split, tmp_path):
     """One is asked to stop: both do at the same step, go on from there, and see every patch once."""
     # Not Adam: it makes whole steps of gradients that are 0 but for rounding, as those of biases before a norm.
@@ -126,7 +126,7 @@ def test_two_processes_are_one_that_accumulates(split, tmp_path):
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("trains in two processes that torchrun starts")
 def test_what_breaks_one_process_stops_all_alike(split, tmp_path):
     cfg = settings(devices=2, checkpoint_every_steps=1)
     told = train_together(split, tmp_path, cfg, poisoned=5)
@@ -140,7 +140,7 @@ def test_what_breaks_one_process_stops_all_alike(split, tmp_path):
     assert "train.seed was 0, is now 1" in told.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.slow("torchrun starts two processes")
 def test_processes_tell_each_other(tmp_path):
     (tmp_path / "talk.py").write_text(TALK)
     told = run_twice(tmp_path / "talk.py", SCRIPTS)

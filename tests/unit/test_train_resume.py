@@ -250,7 +250,7 @@ def test_split_that_cannot_be_trained_on_is_refused(split, tmp_path):
         train(split, tmp_path / "f", settings(precision="float16"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow("trains in processes that are killed")
 def test_killed_process_goes_on(split, tmp_path):
     """Kill -9 between two states, then SIGTERM (exit code 75: try again), then finish."""
     cfg = settings(max_steps=80, validate_every_steps=20, checkpoint_every_steps=5)

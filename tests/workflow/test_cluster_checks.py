@@ -29,6 +29,7 @@ def on_slurm(snakemake, tmp_path, small_config, monkeypatch):
     return run
 
 
+@pytest.mark.slow("starts Snakemake for each case")
 @pytest.mark.parametrize(
     ("partition", "arguments", "words"),
     [
@@ -44,6 +45,7 @@ def test_what_cannot_be_is_refused_in_one_line(on_slurm, partition, arguments, w
     assert all(word in last for word in words), told.stderr
 
 
+@pytest.mark.slow("starts Snakemake")
 def test_a_dry_run_tells_what_would_be_refused(on_slurm):
     told = on_slurm("cpu", "-n", *ON_GPU)
     assert told.returncode == 0

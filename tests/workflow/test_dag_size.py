@@ -72,6 +72,7 @@ def count_calls(project, small_config, tmp_path):
     return run
 
 
+@pytest.mark.slow("starts Snakemake thrice")
 def test_nothing_slow_is_done_for_each_job_and_nothing_heavy_is_loaded(count_calls):
     count_calls(10)  # what is kept about the package's files is kept now
     (few, loaded), (many, loaded_again) = count_calls(20), count_calls(120)
@@ -80,6 +81,7 @@ def test_nothing_slow_is_done_for_each_job_and_nothing_heavy_is_loaded(count_cal
     assert loaded == loaded_again == []
 
 
+@pytest.mark.slow("starts Snakemake, which starts a job")
 def test_a_hundred_teravoxel_are_planned_by_their_header(snakemake, tmp_path):
     store = tmp_path / "tera.zarr"
     place = {"voxel_size_zyx_nm": (8, 8, 8), "offset_zyx_nm": (0, 0, 0), "chunk_zyx": (128,) * 3}

@@ -7,7 +7,7 @@ import yaml
 from connectomake.volumes.store import read_attributes
 from connectomake.volumes.volume import open_volume
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow("starts Snakemake, which trains and decodes in three ways, and is killed")
 
 GROW = {"decode.threshold": 0.75, "decode.min_size_vx": 20, "decode.fill_distance_vx": 3}
 IN_BLOCKS = {"decode.block_zyx_vx": [16, 32, 16], "decode.chunk_zyx_vx": [16, 16, 16], "decode.jobs": 3}

@@ -9,7 +9,7 @@ import yaml
 from connectomake.volumes.store import read_attributes
 from connectomake.volumes.volume import open_volume
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow("starts Snakemake, which trains and predicts in three ways")
 
 BOX = [[8, 4, 0], [40, 44, 48]]
 CROPS = [[[8, 4, 0], [20, 30, 48]], [[24, 8, 8], [40, 44, 40]]]

@@ -22,6 +22,7 @@ def profile_of(project: Path, name: str) -> dict:
     return yaml.safe_load((project / f"profiles/{name}/config.yaml").read_text())
 
 
+@pytest.mark.slow("starts Snakemake for each profile")
 @pytest.mark.parametrize("profile", ["profiles/slurm", "profiles/local"])
 def test_profile_is_found_by_its_folder(snakemake, tmp_path, profile):
     told = snakemake("--profile", profile, "-n", "--config", f"results={tmp_path}")
@@ -29,6 +30,7 @@ def test_profile_is_found_by_its_folder(snakemake, tmp_path, profile):
     assert f"Using profile {profile}" in told.stderr
 
 
+@pytest.mark.slow("starts Snakemake")
 def test_profile_is_found_by_name_after_the_link_of_the_readme(project, tmp_path):
     (command,) = re.findall(r"`(ln -s [^`]*)`", (project / "profiles/README.md").read_text())
     home = tmp_path / "snakemake"

@@ -13,6 +13,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = sorted({line.split("  ")[0] for line in re.findall(r"^snakemake .*$", README, re.MULTILINE)})
 
 
+@pytest.mark.slow("starts Snakemake for each command")
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "mine" not in line and "slurm" not in line])
 def test_a_command_of_the_readme_plans(snakemake, line):
     if "fib25" in line and not (ROOT / "../shared/data/fib25").is_dir():
@@ -26,9 +27,9 @@ def test_the_two_lines_stand_at_the_top_and_in_ci():
         "pip install -r requirements-torch.txt && pip install -r requirements.lock && snakemake --cores all",
         "pip install -r requirements-dev.txt && pytest",
     )
-    for line in lines:
-        assert line in README[:1000]
-        assert line in (ROOT / ".ci/run").read_text().splitlines()
+    for line, also in zip(lines, ("", " --all"), strict=True):
+        assert f"\n{line}\n" in README[:1000]
+        assert line + also in (ROOT / ".ci/run").read_text().splitlines()
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!https?:|#)([^)#]+)\)", README))))

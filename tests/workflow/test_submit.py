@@ -7,7 +7,7 @@ import zipfile
 import pytest
 import yaml
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow("starts Snakemake, which runs the miniature of the CellMap challenge")
 
 SMALL = {
     "train.model.filters": [8, 8, 16],

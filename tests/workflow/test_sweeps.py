@@ -5,6 +5,7 @@ import re
 import time
 from pathlib import Path
 
+import pytest
 import yaml
 
 
@@ -25,6 +26,7 @@ def plan(snakemake, *asked):
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}, told.stderr
 
 
+@pytest.mark.slow("starts Snakemake thrice")
 def test_a_new_value_of_a_sweep_computes_only_what_is_new(snakemake, tmp_path):
     summary = snakemake("--summary", *arguments(tmp_path, [1], [0.5, 0.8]))
     files = [line.split("\t")[0] for line in summary.stdout.splitlines() if line.startswith(str(tmp_path))]

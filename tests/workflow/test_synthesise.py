@@ -12,7 +12,7 @@ import yaml
 from connectomake.split.table import read_split
 from connectomake.volumes.volume import open_volume
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow("starts Snakemake, which trains a generator and generates volumes")
 
 SMALL = {
     "phantom.shape_zyx": [32, 32, 64],

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 
 
@@ -13,6 +14,7 @@ def with_override(config: Path, **changes) -> Path:
     return config
 
 
+@pytest.mark.slow("starts Snakemake, which trains in two processes")
 def test_two_processes_are_started_and_write_one_model(snakemake, small_config, tmp_path):
     config = with_override(small_config, devices=2)
     planned = snakemake("--configfile", config, "-n", "-p", "--until", "train_on_devices")
@@ -32,6 +34,7 @@ def test_two_processes_are_started_and_write_one_model(snakemake, small_config, 
     assert log.read_text().count(" parameters, ") == 1  # one process writes it
 
 
+@pytest.mark.slow("starts Snakemake")
 def test_several_nodes_are_asked_of_slurm(snakemake, small_config):
     config = with_override(small_config, devices=4, nodes=2, device="cuda")
     planned = snakemake("--configfile", config, "-n", "-p", "--until", "train_on_nodes")

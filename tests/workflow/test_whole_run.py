@@ -14,7 +14,7 @@ import torch
 from connectomake.models.checkpoint import load_checkpoint
 from connectomake.view.server import make_server
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow("starts Snakemake, which runs the whole workflow and is killed twice")
 
 
 @pytest.fixture
