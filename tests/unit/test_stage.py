@@ -1,5 +1,6 @@
 """A stage's signature is bound to a Snakemake job or to flags, and its errors are one line."""
 
+import runpy
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -149,8 +150,17 @@ SCRIPTS = sorted((Path(__file__).parents[2] / "scripts").glob("*.py"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_every_stage_script_shows_help(script):
-    told = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True, check=False)
+def test_every_stage_script_shows_help(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    with pytest.raises(SystemExit) as told:
+        runpy.run_path(str(script), run_name="__main__")
+    assert told.value.code == 0
+    assert f"usage: {script.stem}" in capsys.readouterr().out
+
+
+def test_a_stage_script_is_a_program(project):
+    command = [sys.executable, str(project / "scripts/make_datasplit.py"), "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
     assert "usage" in told.stdout
 
