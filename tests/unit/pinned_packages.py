@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+PYTHONS = ("3.11", "3.12", "3.13")
+
 
 def read_pins(path: Path) -> dict[str, str]:
     """Return the version of every package in a list, and in the lists that it includes, in their order."""

@@ -10,7 +10,7 @@ import pytest
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from pinned_packages import read_lock, read_pins
+from pinned_packages import PYTHONS, read_lock, read_pins
 
 ROOT = Path(__file__).parents[2]
 LISTS = sorted(ROOT.glob("requirements*"))
@@ -22,7 +22,6 @@ SYSTEMS = {
     "linux-aarch64": {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "aarch64"},
     "macos-arm64": {"sys_platform": "darwin", "platform_system": "Darwin", "platform_machine": "arm64"},
 }
-PYTHONS = ("3.11", "3.12", "3.13")
 
 
 def locked_for(environment: dict[str, str]) -> dict[str, list[str]]:
