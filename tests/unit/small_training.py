@@ -15,6 +15,7 @@ from connectomake.config.train import TrainConfig
 from connectomake.geometry import Box
 from connectomake.models.checkpoint import load_checkpoint
 from connectomake.split.table import SplitRow, write_split
+from connectomake.train import run
 from connectomake.train.run import train_model
 from connectomake.train.states import KeepState
 from connectomake.volumes.files import write_json
@@ -22,6 +23,19 @@ from connectomake.volumes.store import write_store
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 AUGMENT = AugmentConfig(flip=FlipConfig(), noise=NoiseConfig())
+
+# What a window costs in an architecture: to list it is half of the time of so small a training.
+COSTS = {}
+
+
+def list_costs_once(network, in_channels, window_zyx, listing=run.list_costs):
+    key = str(network.cfg), str(network), in_channels, tuple(window_zyx)
+    if key not in COSTS:
+        COSTS[key] = listing(network, in_channels, window_zyx)
+    return COSTS[key]
+
+
+run.list_costs = list_costs_once
 
 
 def settings(**changes):

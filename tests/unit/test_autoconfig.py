@@ -270,6 +270,7 @@ def test_a_trial_that_takes_too_much_is_stopped():
         assert child.ask({}, time.monotonic()) == {"failed": "time"}
 
 
+@pytest.mark.slow("starts processes that train")
 def test_a_process_that_the_system_killed_did_not_fit():
     settings = {"train": {"device": "cpu"}, "split": None, "gpu_share": 0.9, "threads": 1}
     request = {"patch_zyx": [32, 32, 64], "batch": 1, "precision": "float32"}
@@ -287,6 +288,7 @@ def test_a_training_that_does_not_work_says_why(tmp_path):
         child.start(time.monotonic() + 100)
 
 
+@pytest.mark.slow("starts processes that train")
 def test_a_preset_is_fitted_to_this_machine(tmp_path, monkeypatch):
     """The whole of it, on a CPU: real steps of a tiny network in a process of its own."""
     monkeypatch.setattr(measure, "LOADER_S", 0.5)

@@ -67,6 +67,7 @@ def cases(report):
     return [row["case"] for row in report.rows]
 
 
+@pytest.mark.slow("trains several times")
 def test_training_steps(report, tmp_path, monkeypatch):
     """In bfloat16 without a proof, which some CPUs do not pass; of float16 a CPU has no training."""
     monkeypatch.setattr(choose, "find_fault", lambda *asked: "")
@@ -79,6 +80,7 @@ def test_training_steps(report, tmp_path, monkeypatch):
     assert training.Run([1.0], 0, 0, 0, training.FIRST_SCALE / 8).skipped == 3
 
 
+@pytest.mark.slow("times a loader of several processes")
 def test_loader(report, tmp_path):
     test_gpu.test_the_loader_keeps_up(report, SMALL, tmp_path)
     (row,) = report.rows
@@ -117,6 +119,7 @@ def play_cuda(monkeypatch):
     return asked
 
 
+@pytest.mark.slow("predicts in four ways")
 @pytest.mark.parametrize(("number", "counts"), [(0, [8, 18, 8, 8]), (1, [27, 48, 27, 27])])
 def test_prediction(report, number, counts):
     test_gpu.test_blocks_are_as_fast_as_the_bare_network_and_say_what_monai_says(report, SMALL, number)
@@ -131,12 +134,14 @@ def test_out_of_memory(report, caplog):
     assert [r.levelname for r in caplog.records] == ["WARNING"] * 2
 
 
+@pytest.mark.slow("starts a process that trains")
 def test_autoconfig(report):
     test_gpu.test_a_preset_is_fitted_by_trials(report, SMALL)
     assert cases(report) == ["CPU"]
     assert report.rows[0]["chosen"].startswith("4 x 32 x 32 x 32 in ")
 
 
+@pytest.mark.slow("loads torch's compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # of torch's own compiler
 def test_compiled(report, tmp_path, monkeypatch):
     """Graphs are taken, and run as they are: what generates code is tried on a GPU."""
@@ -159,6 +164,7 @@ def test_compilers_that_are_not_there_are_named(report, tmp_path, monkeypatch):
     assert report.rows[0]["lacking"] == "Triton, a C compiler"
 
 
+@pytest.mark.slow("trains a generator")
 def test_generator(report, tmp_path, monkeypatch):
     """Without TensorBoard, which the package's own tests have."""
     monkeypatch.setattr(generator, "find_spec", lambda name: None)
@@ -168,6 +174,7 @@ def test_generator(report, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("**/tensorboard"))
 
 
+@pytest.mark.slow("starts pytest")
 def test_a_gpus_node_needs_few_packages_and_collects_few_tests(project):
     """Neither kernels nor the workflow's packages nor pytest's plugins are there; trials of autoconfig begin, too."""
     lacking = ("numba", "fastremap", "cc3d", "kimimaro", "snakemake", "neuroglancer", "hypothesis", "xdist")

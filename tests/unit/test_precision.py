@@ -326,6 +326,7 @@ def test_onednn_names_its_instruction_set():
         assert found == "Intel AVX2"
 
 
+@pytest.mark.slow("starts two processes that load torch")
 def test_the_check_answers_in_a_process_of_its_own():
     found = operations.list_prediction_operations(make_network().eval(), (1, 1, 4, 4, 4))
     assert proof.replay("float32", found, 1) == ""

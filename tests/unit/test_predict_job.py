@@ -2,14 +2,13 @@
 
 import json
 import logging
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import zarr
+from by_hand import run_by_hand
 from small_prediction import (
     CFG,
     NAMES,
@@ -26,7 +25,6 @@ from small_prediction import (
     write_volume,
 )
 
-import connectomake
 from connectomake.blocks import Ledger
 from connectomake.errors import MissingDataError, MissingPackageError
 from connectomake.models.checkpoint import load_checkpoint
@@ -226,16 +224,14 @@ def test_the_log_says_how_much_of_the_time_was_the_network(tmp_path, volume, tra
     assert "% of the time was the networks'" in caplog.text
 
 
-def test_the_scripts_run_by_hand(tmp_path, volume, trained, whole):
-    scripts = Path(connectomake.__file__).parents[1]
+def test_the_scripts_run_by_hand(tmp_path, volume, trained, whole, monkeypatch):
     store, marker = tmp_path / "affinities.zarr", tmp_path / "0-of-1.json"
     planned = plan(volume, trained, store)
     given = {"--plan": planned, "--volume": volume, "--checkpoints": trained[0], "--marker": marker, "--store": store}
     given |= {"--jobs": 1, "--threads": 1, "--set": "device=cpu"}
-    flags = [str(word) for pair in given.items() for word in pair]
-    subprocess.run([sys.executable, str(scripts / "predict_affinities.py"), *flags], check=True, capture_output=True)
-    flags = ["--markers", str(marker), "--done", str(store / "zarr.json")]
-    subprocess.run([sys.executable, str(scripts / "finish_prediction.py"), *flags], check=True, capture_output=True)
+    flags = [word for pair in given.items() for word in pair]
+    assert run_by_hand(monkeypatch, "predict_affinities", flags) == 0
+    assert run_by_hand(monkeypatch, "finish_prediction", ["--markers", marker, "--done", store / "zarr.json"]) == 0
     np.testing.assert_array_equal(read(store), whole)
 
 

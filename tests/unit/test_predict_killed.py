@@ -68,6 +68,7 @@ def runner():
         process.wait()
 
 
+@pytest.mark.slow("is killed twenty times")
 def test_killed_at_random_and_finished_it_holds_the_same_bytes(tmp_path, runner):
     volume, trained = write_volume(tmp_path / "in", draw_raw()), write_checkpoint(tmp_path / "model.ckpt")
     store, other = tmp_path / "a/x.zarr", tmp_path / "b/x.zarr"

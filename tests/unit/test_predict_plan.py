@@ -2,15 +2,12 @@
 
 import json
 import logging
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from by_hand import run_by_hand
 
-import connectomake
 from connectomake.blocks import Ledger
 from connectomake.config.architectures import BasicUnetConfig
 from connectomake.config.predict import PredictConfig
@@ -352,11 +349,10 @@ def test_training_records_the_grey_values_that_it_saw():
     assert np.isnan(sample_grey_values(np.full((4, 4, 4), np.nan, np.float32))).all()
 
 
-def test_the_script_writes_the_plan(tmp_path, volume, trained):
-    script = Path(connectomake.__file__).parents[1] / "plan_prediction.py"
+def test_the_script_writes_the_plan(tmp_path, volume, trained, monkeypatch, capsys):
     given = {"--volume": volume, "--checkpoints": trained, "--plan": tmp_path / "plan.json", "--name": "left"}
-    flags = [str(word) for pair in given.items() for word in pair]
+    flags = [word for pair in given.items() for word in pair]
     changes = ["--set", "device=cpu", "--set", "regions.left.box_zyx_vx=[[0,0,0],[8,9,10]]"]
-    done = subprocess.run([sys.executable, str(script), *flags, *changes], check=True, capture_output=True, text=True)
+    assert run_by_hand(monkeypatch, "plan_prediction", [*flags, *changes]) == 0
     assert read_plan(tmp_path / "plan.json").region.box == Box.of_shape((8, 9, 10))
-    assert "GB of memory" in done.stderr
+    assert "GB of memory" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """A stage's signature is bound to a Snakemake job or to flags, and its errors are one line."""
 
-import runpy
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -8,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from by_hand import run_by_hand
 
 from connectomake.config.decode import DecodeConfig
 from connectomake.errors import ConfigError
@@ -151,10 +151,7 @@ SCRIPTS = sorted((Path(__file__).parents[2] / "scripts").glob("*.py"))
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_every_stage_script_shows_help(script, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
-    with pytest.raises(SystemExit) as told:
-        runpy.run_path(str(script), run_name="__main__")
-    assert told.value.code == 0
+    assert run_by_hand(monkeypatch, script.stem, ["--help"]) == 0
     assert f"usage: {script.stem}" in capsys.readouterr().out
 
 

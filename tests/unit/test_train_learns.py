@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from slow_cases import slow_but
 from small_training import make_volume_of
 
 from connectomake.config.augment import AugmentConfig
@@ -18,6 +19,7 @@ from connectomake.split.table import SplitRow, write_split
 from connectomake.train.run import train_model
 
 SHAPE = (32, 64, 64)
+TRAINS = "trains for seconds"
 MAPS = {"affinity": None, "binary": {}, "contour": {}, "distance": {}}
 OF_MAPS = [
     {"loss": "bce", "target": "binary"},
@@ -106,7 +108,7 @@ ON = {
 VOLUMES = {"flow": "balls", "descriptors": "balls", "classes": "class"}
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", slow_but(["affinity", "classes"], TARGETS, TRAINS))
 def test_every_target_is_learnt(name, rows, tmp_path):
     (settings, loss), target = TARGETS[name], name.split()[0]
     volumes = rows[VOLUMES.get(target, "neurites" if name != "distance semantic" else "balls")]
@@ -122,7 +124,7 @@ def test_every_target_is_learnt(name, rows, tmp_path):
 OF_ONE = sorted(LOSS_OPTIONS.keys() - REGULARISERS)
 
 
-@pytest.mark.parametrize("loss", OF_ONE)
+@pytest.mark.parametrize("loss", slow_but(["dice"], OF_ONE, TRAINS))
 def test_every_loss_is_lowered(loss, rows, tmp_path):
     exclusive = loss == "cross_entropy"
     targets = {"affinity": None, "classes": {"labels": {"ball": [1]}, "exclusive": exclusive}}
@@ -137,7 +139,7 @@ def unregularised(rows, tmp_path_factory):
     return {name: value for name, value in found.items() if name.startswith("validate_loss ")}
 
 
-@pytest.mark.parametrize("loss", sorted(REGULARISERS))
+@pytest.mark.parametrize("loss", slow_but([], sorted(REGULARISERS), TRAINS))
 def test_every_regulariser_lowers_its_own_part(loss, rows, unregularised, tmp_path):
     terms = [*OF_MAPS, {"loss": loss, "weight": 1.0, **ON.get(loss, {})}]
     found = learn(tmp_path, rows["neurites"], targets=MAPS, losses=terms)[-1]
@@ -145,6 +147,7 @@ def test_every_regulariser_lowers_its_own_part(loss, rows, unregularised, tmp_pa
     assert found[part] < unregularised[part]
 
 
+@pytest.mark.slow("trains twice")
 def test_the_moving_average_validates_better_than_the_weights_of_a_step(rows, tmp_path):
     same = {
         "optimizer": {"learning_rate": 0.1},
@@ -158,6 +161,7 @@ def test_the_moving_average_validates_better_than_the_weights_of_a_step(rows, tm
     assert late[1] < late[0]
 
 
+@pytest.mark.slow("trains thrice")
 def test_a_source_is_learnt_the_better_the_more_of_it_is_mixed_in(rows, tmp_path):
     train, validate = rows["neurites"]
     found = []

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from proven import skip_where_refused
+from slow_cases import slow_but
 from small_training import (
     AUGMENT,
     SCRIPTS,
@@ -50,7 +51,10 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+TRAINS_AGAIN = "trains several times"
+
+
+@pytest.mark.parametrize("way", slow_but(["accumulate"], WAYS, TRAINS_AGAIN))
 def test_every_way_of_training_goes_on_where_it_was(split, tmp_path, monkeypatch, way):
     cfg = settings(**WAYS[way])
     with skip_where_refused():
@@ -64,7 +68,7 @@ def test_every_way_of_training_goes_on_where_it_was(split, tmp_path, monkeypatch
     assert len(best[0]) == cfg.keep_best
 
 
-@pytest.mark.parametrize("stop_before", [1, 4, 5, 9, 11])
+@pytest.mark.parametrize("stop_before", slow_but([4, 5], [1, 4, 5, 9, 11], TRAINS_AGAIN))
 def test_signal_then_resume(split, uninterrupted, tmp_path, monkeypatch, stop_before):
     """A signal is noticed before some step; its state is written and the next call goes on from it."""
     stop_at_step(
@@ -92,7 +96,7 @@ def test_signal_inside_a_step_waits_for_its_end(split, uninterrupted, tmp_path, 
     assert_same_result(tmp_path, uninterrupted)
 
 
-@pytest.mark.parametrize("lost_at", [2, 8, 10])
+@pytest.mark.parametrize("lost_at", slow_but([8], [2, 8, 10], TRAINS_AGAIN))
 def test_crash_then_resume(split, uninterrupted, tmp_path, monkeypatch, lost_at):
     """A crash loses what came after the last state; those steps are made again and are in metrics.csv once."""
     whole = KeepState.on_train_batch_end

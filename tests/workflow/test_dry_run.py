@@ -3,15 +3,13 @@
 from pathlib import Path
 
 import pytest
+from slow_cases import slow_but
 
 EXPERIMENTS = sorted(path.stem for path in (Path(__file__).parents[2] / "config/experiments").glob("*.yaml"))
-STARTS_SNAKEMAKE = pytest.mark.slow("starts Snakemake, as does one of its neighbours that is not slow")
+STARTS_SNAKEMAKE = "starts Snakemake"
 
 
-@pytest.mark.parametrize(
-    "experiment",
-    ["phantom", *(pytest.param(name, marks=STARTS_SNAKEMAKE) for name in EXPERIMENTS if name != "phantom")],
-)
+@pytest.mark.parametrize("experiment", slow_but(["phantom"], EXPERIMENTS, STARTS_SNAKEMAKE))
 def test_every_experiment_can_be_planned(snakemake, tmp_path, project, experiment):
     asked = (project / f"config/experiments/{experiment}.yaml").read_text()
     if "data: fib25\n" in asked and not (project / "../shared/data/fib25").is_dir():
@@ -36,9 +34,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("config", "words"), [WRONG[0], *(pytest.param(*case, marks=STARTS_SNAKEMAKE) for case in WRONG[1:])]
-)
+@pytest.mark.parametrize(("config", "words"), slow_but(WRONG[:1], WRONG, STARTS_SNAKEMAKE))
 def test_a_wrong_config_is_one_line(snakemake, tmp_path, config, words):
     told = snakemake("-n", "--config", *config.split(" "), f"results={tmp_path}/results")
     assert told.returncode != 0
@@ -48,7 +44,7 @@ def test_a_wrong_config_is_one_line(snakemake, tmp_path, config, words):
     assert not (tmp_path / "results").exists()
 
 
-@STARTS_SNAKEMAKE
+@pytest.mark.slow(STARTS_SNAKEMAKE)
 def test_a_second_opinion_needs_no_package_here_where_conda_makes_its_environment(snakemake, tmp_path):
     config = ["experiments=phantom", "override=measure.backend=both", f"results={tmp_path}/results"]
     told = snakemake("-n", "--software-deployment-method", "conda", "--config", *config)
@@ -57,7 +53,7 @@ def test_a_second_opinion_needs_no_package_here_where_conda_makes_its_environmen
     assert "funlib.evaluate, which cannot be imported" not in said
 
 
-@STARTS_SNAKEMAKE
+@pytest.mark.slow(STARTS_SNAKEMAKE)
 @pytest.mark.parametrize(
     ("sweep", "word"),
     [("{}", "sweep"), ("{decode.threshold: []}", "threshold"), ("{decode.thresholt: [1]}", "threshold")],
@@ -71,14 +67,14 @@ def test_an_empty_or_unknown_sweep_is_refused(snakemake, tmp_path, sweep, word):
     assert "Traceback" not in told.stderr
 
 
-@STARTS_SNAKEMAKE
+@pytest.mark.slow(STARTS_SNAKEMAKE)
 def test_autoconfig_can_be_planned(snakemake, tmp_path):
     told = snakemake("-n", "autoconfig", "--config", f"results={tmp_path}/results")
     assert told.returncode == 0, told.stderr
     assert "fitting config/train/demo.yaml" in told.stdout + told.stderr
 
 
-@STARTS_SNAKEMAKE
+@pytest.mark.slow(STARTS_SNAKEMAKE)
 def test_a_segmentation_that_has_nothing_to_segment_is_refused(snakemake, tmp_path):
     data, override = "data.volumes.validate.role=predict", "train.validate_segmentation={}"
     told = snakemake("-n", "--config", f"results={tmp_path}/results", f"override={override} {data}")
