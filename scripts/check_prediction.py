@@ -23,8 +23,8 @@ def main(*, volume: Path, affinities: Path, numbers: Path, figure: Path, title: 
 
     prediction = open_finished(volume, affinities.parent)
     found = check_prediction(prediction)
-    shown = Shown.of_attributes(prediction.settings)
-    save_figure(draw_prediction(prediction.raw, prediction.volume, shown, found, head(volume, title)), figure)
+    shown = Shown.of_prediction(prediction.described)
+    save_figure(draw_prediction(prediction.raw, prediction.volume, shown, found, head(prediction.name, title)), figure)
     write_json(numbers, found)
 
 

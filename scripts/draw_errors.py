@@ -33,7 +33,7 @@ def main(
 
     found, layers = read_errors(errors, worst), open_layers(volume, affinities, labels)
     truth = None if skeletons is None else load_skeletons(skeletons)
-    save_figure(draw_errors(found, layers, head(volume, title), skeletons=truth), figure, 2 * MOST_BYTES)
+    save_figure(draw_errors(found, layers, head(layers.name, title), skeletons=truth), figure, 2 * MOST_BYTES)
 
 
 if __name__ == "__main__":

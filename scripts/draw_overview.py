@@ -31,7 +31,7 @@ def main(
 
     numbers = read_json(metrics) if metrics else {}
     layers = open_layers(volume, affinities, labels)
-    save_figure(draw_overview(layers, head(volume, title), numbers, objects=objects, field_vx=field_vx), figure)
+    save_figure(draw_overview(layers, head(layers.name, title), numbers, objects=objects, field_vx=field_vx), figure)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def main(
     from connectomake.draw.sources import head, open_layers, read_nodes
 
     layers, nodes = open_layers(volume, affinities, labels), read_nodes(skeletons)
-    drawn = draw_slices(layers, head(volume, title), skeleton_pos_nm=nodes, slices=slices, field_vx=field_vx)
+    drawn = draw_slices(layers, head(layers.name, title), skeleton_pos_nm=nodes, slices=slices, field_vx=field_vx)
     save_figure(drawn, figure)
 
 

@@ -23,7 +23,8 @@ def main(
     threads_per_job: int = 1,
 ) -> None:
     """Write the plan of a prediction; `store` is where the prediction lies, if one was begun."""
-    from connectomake.predict.plan import plan_prediction, write_plan
+    from connectomake.predict.plan import plan_prediction
+    from connectomake.predict.plan_file import write_plan
 
     made = plan_prediction(
         volume, checkpoints, cfg, name=name, folder=folder, store=store, threads_per_job=threads_per_job

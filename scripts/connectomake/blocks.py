@@ -210,6 +210,19 @@ def _flatten(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", item
 
 
+def read_hash(folder: Path) -> str | None:
+    """Return the hash of the settings that are recorded in a folder; None where none are.
+
+    Raises
+    ------
+    DataError
+        The file is not JSON.
+    """
+    path = folder / SETTINGS_FILE
+    value = read_json(path) if path.exists() else None
+    return value.get("hash") if isinstance(value, dict) else None
+
+
 def _read_settings(folder: Path, results: Path) -> dict[str, Any]:
     """Read the settings recorded in a folder."""
     path = folder / SETTINGS_FILE

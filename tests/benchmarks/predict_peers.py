@@ -14,10 +14,11 @@ from connectomake.models.checkpoint import CheckpointMeta, describe_architecture
 from connectomake.models.registry import build_model
 from connectomake.precision.choose import guess_dtype
 from connectomake.predict.job import predict_blocks
-from connectomake.predict.plan import plan_prediction, write_plan
+from connectomake.predict.plan import plan_prediction
+from connectomake.predict.plan_file import write_plan
 from connectomake.predict.windows import WindowGrid, blending_weights
 from connectomake.volumes.files import read_json
-from connectomake.volumes.ingest import open_raw
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.store import create_store, finish_store
 
 VOXEL_SIZE = (9.0, 9.0, 9.0)
@@ -37,8 +38,9 @@ def write_volume(folder, shape_zyx):
     for box in BlockGrid(tuple(shape_zyx), tuple(shard)):
         array[box.slices] = rng.integers(0, 256, box.shape_zyx, dtype=np.uint8)
     finish_store(folder / "raw.zarr", attributes={})
+    described = {"name": "noise", "role": "test", "weight": 1.0, "shape_zyx": list(shape_zyx), "settings": {}}
     raw = {"source": "raw.zarr::s0", "axes": "zyx", "box_zyx_vx": [[0, 0, 0], list(shape_zyx)], "dtype": "uint8"}
-    (folder / "volume.json").write_text(json.dumps({"name": "noise", **place, "raw": raw}))
+    (folder / "volume.json").write_text(json.dumps({**described, **place, "raw": raw}))
 
 
 def write_checkpoint(path, settings, window_zyx, channels=CHANNELS):
@@ -133,7 +135,7 @@ def run_monai(folder, window_zyx, overlap, threads, out=None):
 
     torch.set_num_threads(threads)
     network, _, layout = load_network(folder, "float32")
-    raw = torch.from_numpy(open_raw(Path(folder) / "volume.json").read())[None, None]
+    raw = torch.from_numpy(IngestedVolume.read(Path(folder) / "volume.json").open_raw().read())[None, None]
     inferer = SlidingWindowInferer(window_zyx, sw_batch_size=1, overlap=overlap, mode="gaussian")
     inferer.roi_weight_map = torch.from_numpy(blending_weights(window_zyx, "gaussian"))
     with torch.inference_mode():

@@ -84,7 +84,9 @@ def write_arrays(manifest, folder):
                 for box in list(BlockGrid(grid.shape_zyx, CHUNK_ZYX))[::FULL_CHUNKS]:
                     array[box.slices] = balls[Box.of_shape(box.shape_zyx).slices]
             number += 1
-        said = {"crop": crop, "dataset": rows[0].dataset, "folder": crop, "classes": {row.label: {} for row in rows}}
+        made = {"predicted": True, "instances": False, "dtype": "uint16", "voxels": 1, "objects": None}
+        classes = {row.label: made for row in rows}
+        said = {"crop": crop, "dataset": rows[0].dataset, "folder": crop, "classes": classes}
         write_json(folder / crop / "crop.json", said | place)
 
 
@@ -112,9 +114,13 @@ def write_prediction(folder, side, classes):
     for block in BlockGrid((below,) * 3, (128,) * 3):
         values = balls[Box.of_shape(block.shape_zyx).slices] + rng.integers(0, 60, block.shape_zyx, dtype=np.uint8)
         array[(slice(None), *block.slices)] = np.broadcast_to(values, (classes, *block.shape_zyx))
-    finish_store(store, attributes={"channels": names})
+    offsets = [None] * len(names)
+    finish_store(store, attributes={"channels": names, "offsets_zyx_vx": offsets, "edge_convention": "source"})
     place = {"shape_zyx": (side,) * 3, "voxel_size_zyx_nm": (CROP_NM,) * 3, "offset_zyx_nm": (CROP_NM / 2,) * 3}
-    write_json(folder / "volume.json", {"crop": {"crop": "crop1", "dataset": "made_up", "classes": names, **place}})
+    crop = {"crop": "crop1", "dataset": "made_up", "classes": names, **place, "level": "s0", "resampled": False}
+    raw = {"source": "raw.zarr", "axes": "zyx", "box_zyx_vx": [[0, 0, 0], [side] * 3], "dtype": "uint8"}
+    volume = {"name": "made_up.crop1", "role": "predict", "weight": 1.0, **place, "raw": raw, "settings": {}}
+    write_json(folder / "volume.json", {**volume, "crop": {**crop, "voxels": {}}})
     return names
 
 

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from connectomake.geometry import Box
 from connectomake.predict.check.finished import Finished
+from connectomake.volumes.prediction import Prediction
 from connectomake.volumes.region import Region
 
 VOXEL_NM = (16.0, 8.0, 8.0)
@@ -59,6 +60,7 @@ def finish(stored: np.ndarray, raw: np.ndarray | None = None, region: Region | N
     told = {
         "channels": list(NAMES[:count]),
         "offsets_zyx_vx": [list(offset) for offset in OFFSETS[:count]],
+        "edge_convention": "source",
         "activations": ["sigmoid"] * count,
         "block_zyx_vx": list(BLOCK),
     }
@@ -67,5 +69,5 @@ def finish(stored: np.ndarray, raw: np.ndarray | None = None, region: Region | N
         volume=ArrayVolume(stored, VOXEL_NM, file_chunks_zyx=(16, 16, 16)),
         raw=ArrayVolume(make_raw() if raw is None else raw, VOXEL_NM),
         region=region or Region(Box.of_shape(stored.shape[1:])),
-        settings={**told, **settings},
+        described=Prediction.of_plain({**told, **settings}, "cells"),
     )

@@ -2,8 +2,9 @@
 
 import numpy as np
 from small_training import make_volume_of
+from small_volume import write_description
 
-from connectomake.volumes.files import read_json, write_json
+from connectomake.volumes.files import read_json
 
 CLASSES = ("nuc", "mito", "er", "golgi", "ves")
 
@@ -14,7 +15,7 @@ def make_crop(folder, name, role, codes, states, classes=CLASSES, nm=(8.0, 8.0, 
     raw = np.random.default_rng(0).integers(0, 255, codes.shape, np.uint8) if raw is None else raw
     row = make_volume_of(folder, name, role, raw, codes, nm)
     said = read_json(row.volume_json) | {"codes": {"classes": list(classes), "states": list(states)}}
-    write_json(row.volume_json, said | {"crop": {"dataset": "jrc_x", "crop": name}})
+    write_description(row.volume_json, said | {"crop": {"dataset": "jrc_x", "crop": name}})
     return row
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from small_volume import write_description
 
 from connectomake.config.synth import SynthConfig
 from connectomake.geometry import Box
@@ -13,8 +14,7 @@ from connectomake.synth.biflownet import build_denoiser
 from connectomake.synth.checkpoints import save_autoencoder, save_diffusion
 from connectomake.synth.examples import Example, write_table
 from connectomake.synth.latents import Normalisation
-from connectomake.volumes.files import write_json
-from connectomake.volumes.ingest import describe_array
+from connectomake.volumes.ingested import StoredArray
 from connectomake.volumes.store import write_store
 
 SHAPE = (16, 16, 16)
@@ -70,10 +70,10 @@ def write_volume(folder: Path, name: str, seed: int, shape: tuple[int, ...] = (1
     for part, array in (("raw", raw), ("labels", labels)):
         write_store(own / f"{part}.zarr", array, voxel_size_zyx_nm=SIZE)
         source = str(own / f"{part}.zarr")
-        entries[part] = describe_array(source, "zyx", Box.of_shape(shape), array.dtype)
+        entries[part] = StoredArray(source, "zyx", Box.of_shape(shape), array.dtype.name).as_plain()
     told = {"name": name, "role": "train", "weight": 1, "shape_zyx": shape, "voxel_size_zyx_nm": SIZE}
     said = {"raw": None, "folder": "", "axes": None, "box_zyx_vx": None, "crop": None}
-    write_json(own / "volume.json", told | {"offset_zyx_nm": (0, 0, 0), **entries, "settings": said})
+    write_description(own / "volume.json", told | {"offset_zyx_nm": (0, 0, 0), **entries, "settings": said})
     return own / "volume.json"
 
 

@@ -1,11 +1,11 @@
 """A small volume and a small network, and how they are predicted from plan to store; shared by several tests."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 import zarr
+from small_volume import write_description
 
 from connectomake.config.architectures import UnetConfig
 from connectomake.config.predict import PredictConfig
@@ -14,7 +14,8 @@ from connectomake.models.checkpoint import CheckpointMeta, describe_architecture
 from connectomake.models.registry import build_model
 from connectomake.predict.job import predict_blocks
 from connectomake.predict.order import blocks_of_job
-from connectomake.predict.plan import plan_prediction, write_plan
+from connectomake.predict.plan import plan_prediction
+from connectomake.predict.plan_file import write_plan
 from connectomake.volumes.store import write_store
 
 SHAPE = (20, 40, 36)
@@ -48,8 +49,7 @@ def write_volume(folder, raw):
         "raw": {"source": "raw.zarr", "axes": "zyx", "box_zyx_vx": [[0, 0, 0], list(raw.shape)], "dtype": "uint8"},
         "labels": None,
     }
-    (folder / "volume.json").write_text(json.dumps(description))
-    return folder / "volume.json"
+    return write_description(folder / "volume.json", description)
 
 
 def make_meta(channels=CHANNELS, **options):

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import zarr
+from small_volume import write_description
 
 from connectomake.cellmap.manifest import CropGrid, ManifestRow, write_manifest
 from connectomake.config.submit import SubmitConfig
 from connectomake.submit.decode_crop import decode_crop
-from connectomake.volumes.files import read_json, write_json
+from connectomake.volumes.files import read_json
 from connectomake.volumes.store import write_store
 
 # The crop's voxels are half as large as the prediction's across, and both have the same corner.
@@ -45,8 +46,7 @@ def write_volume(folder: Path, classes: tuple = CLASSES, grid: CropGrid = GRID, 
     """Write as much of volume.json as decoding reads."""
     place = {key: getattr(grid, key) for key in ("shape_zyx", "voxel_size_zyx_nm", "offset_zyx_nm")}
     path = folder / "volume.json"
-    write_json(path, {"crop": {"dataset": "jrc_a", "crop": crop, **place, "classes": classes}})
-    return path
+    return write_description(path, {"crop": {"dataset": "jrc_a", "crop": crop, **place, "classes": classes}})
 
 
 def write_rows(path: Path, classes: tuple = CLASSES, grid: CropGrid = GRID, crops: tuple = ("crop7",)) -> Path:

@@ -20,7 +20,7 @@ from connectomake.crops.ingest import ingest_crop
 from connectomake.errors import DataError, MissingDataError
 from connectomake.volumes.checks import check_source
 from connectomake.volumes.files import read_json
-from connectomake.volumes.ingest import open_labels, open_raw
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.scale import list_levels
 
 RNG = np.random.default_rng(4)
@@ -108,15 +108,18 @@ def test_transformations_of_the_whole_image_count(challenge: Challenge) -> None:
 @pytest.mark.parametrize("part", ["crop", "em"])
 def test_axes_in_another_order_are_put_in_order(challenge: Challenge, part: str) -> None:
     challenge.ingest()
-    expected = open_raw(challenge.volume_json).read(), open_labels(challenge.volume_json).read()
+    expected = (
+        IngestedVolume.read(challenge.volume_json).open_raw().read(),
+        IngestedVolume.read(challenge.volume_json).open_labels().read(),
+    )
     group = challenge.em if part == "em" else challenge.crop / "mito"
     tree.edit(group, lambda a: a["multiscales"][0]["axes"].reverse())
     for level in datasets_of(read_json(group / ".zattrs")):
         array = zarr.open_array(group / level["path"], mode="r+")
         array[...] = np.asarray(array[...]).transpose()
     challenge.ingest()
-    np.testing.assert_array_equal(open_raw(challenge.volume_json).read(), expected[0])
-    np.testing.assert_array_equal(open_labels(challenge.volume_json).read(), expected[1])
+    np.testing.assert_array_equal(IngestedVolume.read(challenge.volume_json).open_raw().read(), expected[0])
+    np.testing.assert_array_equal(IngestedVolume.read(challenge.volume_json).open_labels().read(), expected[1])
 
 
 def unname(attributes: dict) -> None:
@@ -183,7 +186,7 @@ def test_a_level_with_missing_chunks_is_passed_over(challenge: Challenge, caplog
     assert "s1 (8 x 8 x 8 nm)" in caplog.text
     assert "1 of the 1 chunks that jrc_a/crop7 needs are missing" in caplog.text
     mean = EM[4:24, 4:24, 4:24].reshape(10, 2, 10, 2, 10, 2).mean((1, 3, 5))
-    np.testing.assert_allclose(open_raw(challenge.volume_json).read(), mean, atol=0.501)
+    np.testing.assert_allclose(IngestedVolume.read(challenge.volume_json).open_raw().read(), mean, atol=0.501)
 
 
 def test_chunks_beyond_the_crop_need_not_be_there(challenge: Challenge) -> None:
@@ -205,14 +208,14 @@ def test_positions_that_files_round_reach_into_no_other_chunk(tmp_path: Path, wa
     expected = EM[16:26, 16:26, 16:26]
     if said["crop"]["resampled"]:
         expected = expected.reshape(5, 2, 5, 2, 5, 2).mean((1, 3, 5))
-    np.testing.assert_allclose(open_raw(challenge.volume_json).read(), expected, atol=1.5)
+    np.testing.assert_allclose(IngestedVolume.read(challenge.volume_json).open_raw().read(), expected, atol=1.5)
 
 
 def test_zeros_that_are_there_are_zeros(challenge: Challenge, caplog: pytest.LogCaptureFixture) -> None:
     shutil.rmtree(challenge.em)
     tree.write_em(challenge.folder, "jrc_a", np.zeros_like(EM), SIZE)
     assert challenge.ingest()["crop"]["level"] == "s1"
-    assert not open_raw(challenge.volume_json).read().any()
+    assert not IngestedVolume.read(challenge.volume_json).open_raw().read().any()
     assert "in this crop are 0: is that right?" in caplog.text
 
 
@@ -337,7 +340,7 @@ def test_a_crop_to_submit_has_the_voxels_and_classes_of_the_manifest(challenge: 
     assert said["crop"]["classes"] == ["nuc", "mito", "cell"]
     assert (said["crop"]["shape_zyx"], said["crop"]["offset_zyx_nm"]) == ([20, 20, 20], [16.0, 16.0, 16.0])
     assert (said["labels"], said["codes"], said["crop"]["voxels"]) == (None, None, {})
-    np.testing.assert_array_equal(open_raw(challenge.volume_json).read(), EM[4:24, 4:24, 4:24])
+    np.testing.assert_array_equal(IngestedVolume.read(challenge.volume_json).open_raw().read(), EM[4:24, 4:24, 4:24])
     with pytest.raises(DataError, match="no manifest says which voxels"):
         challenge.ingest(role="predict")
     with pytest.raises(DataError, match=r"manifest\.csv has no crop77; did you mean 'crop7'\?"):
@@ -362,10 +365,10 @@ def test_a_generated_tree_is_linked_so_that_results_can_move(tmp_path: Path) -> 
     cfg = CellmapConfig(tree="x", voxel_size_zyx_nm=(8, 8, 8), classes=("mito",))
     volume_json = tmp_path / "results/ingest/volume.json"
     ingest_crop(source, cfg, name="a", volume_json=volume_json, folder=str(challenge.folder))
-    expected = open_raw(volume_json).read()
+    expected = IngestedVolume.read(volume_json).open_raw().read()
     shutil.move(tmp_path / "results", tmp_path / "moved")
     moved = tmp_path / "moved/ingest/volume.json"
-    np.testing.assert_array_equal(open_raw(moved).read(), expected)
+    np.testing.assert_array_equal(IngestedVolume.read(moved).open_raw().read(), expected)
     said = read_json(moved)["crop"]
     assert (moved.parent / said["labels_group"] / "mito").is_dir()
     assert (moved.parent / said["raw_group"] / "s0").is_dir()
@@ -373,7 +376,7 @@ def test_a_generated_tree_is_linked_so_that_results_can_move(tmp_path: Path) -> 
 
 def test_other_levels_of_a_crop_are_not_offered_to_networks(challenge: Challenge) -> None:
     challenge.ingest()
-    assert [level.name for level in list_levels(challenge.volume_json)] == [None]
+    assert [level.name for level in list_levels(IngestedVolume.read(challenge.volume_json))] == [None]
 
 
 def test_folders_are_looked_for_before_anything_runs(challenge: Challenge) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_tree as tree
+from small_volume import write_description
 
 from connectomake.config.cellmap import CellmapConfig
 from connectomake.config.data import VolumeSource
@@ -15,8 +16,8 @@ from connectomake.crops import write_blocks as blocks_module
 from connectomake.crops.codes import Codes, count_voxels, read_codes
 from connectomake.crops.ingest import ingest_crop
 from connectomake.errors import DataError
-from connectomake.volumes.files import read_json, write_json
-from connectomake.volumes.ingest import open_labels
+from connectomake.volumes.files import read_json
+from connectomake.volumes.ingested import IngestedVolume
 
 RNG = np.random.default_rng(3)
 SHAPE = (6, 7, 8)
@@ -44,9 +45,9 @@ def ingest(folder: Path, classes: tuple[str, ...], *, threads: int = 1, **settin
 
 def states_of(volume_json: Path) -> dict[str, np.ndarray]:
     """Read what is known of each voxel, class by class: 1, 0, -1."""
-    codes = read_codes(volume_json)
+    codes = read_codes(IngestedVolume.read(volume_json))
     assert codes is not None
-    values = open_labels(volume_json).read()
+    values = IngestedVolume.read(volume_json).open_labels().read()
     assert values.min() == 1
     assert values.max() == len(codes.states)
     return {name: codes.states[:, i][values.astype(int) - 1] for i, name in enumerate(codes.classes)}
@@ -159,7 +160,7 @@ def test_codes_depend_on_neither_blocks_nor_threads(tmp_path: Path, monkeypatch:
     for shard, threads in (((128, 192, 128), 1), ((64, 64, 64), 3)):
         monkeypatch.setattr(blocks_module, "fit_shard", lambda *_, shard=shard: shard)
         volume_json = ingest(tmp_path, ("mito", "nuc", "mito_mem"), threads=threads)
-        found.append((read_json(volume_json)["codes"], open_labels(volume_json).read()))
+        found.append((read_json(volume_json)["codes"], IngestedVolume.read(volume_json).open_labels().read()))
         for name in ("nuc", "mito_mem"):
             np.testing.assert_array_equal(states_of(volume_json)[name], decode(arrays[name]))
     assert found[0][0] == found[1][0]
@@ -183,7 +184,7 @@ def test_more_codes_than_two_bytes_hold(tmp_path: Path) -> None:
     )
     volume_json = tmp_path / "volume.json"
     ingest_crop(source, cfg, name="jrc_a.crop7", volume_json=volume_json)
-    assert open_labels(volume_json).dtype == np.uint32
+    assert IngestedVolume.read(volume_json).open_labels().dtype == np.uint32
     found = states_of(volume_json)
     for name, column in zip(names, rows[: np.prod(shape)].T, strict=True):
         np.testing.assert_array_equal(found[name], decode(column.reshape(shape)))
@@ -195,19 +196,19 @@ def test_voxels_are_counted_class_by_class() -> None:
         "a": {"present": 18, "absent": 5, "unknown": 0},
         "b": {"present": 0, "absent": 7, "unknown": 16},
     }
-    assert codes.as_json() == {"classes": ["a", "b"], "states": ["0u", "10", "1u"]}
+    assert codes.as_table().as_plain() == {"classes": ["a", "b"], "states": ["0u", "10", "1u"]}
 
 
 def test_codes_are_read_back_or_refused(tmp_path: Path) -> None:
     file = tmp_path / "volume.json"
-    write_json(file, {"codes": None})
-    assert read_codes(file) is None
-    write_json(file, {"codes": {"classes": ["a", "b"], "states": ["1u"]}})
-    assert read_codes(file).states.tolist() == [[1, -1]]
+    write_description(file, {"crop": {}, "codes": None})
+    assert read_codes(IngestedVolume.read(file)) is None
+    write_description(file, {"crop": {}, "codes": {"classes": ["a", "b"], "states": ["1u"]}})
+    assert read_codes(IngestedVolume.read(file)).states.tolist() == [[1, -1]]
     for damaged in ("1", "12"):
-        write_json(file, {"codes": {"classes": ["a", "b"], "states": [damaged]}})
+        write_description(file, {"crop": {}, "codes": {"classes": ["a", "b"], "states": [damaged]}})
         with pytest.raises(DataError, match="are damaged"):
-            read_codes(file)
-    write_json(file, {})
+            read_codes(IngestedVolume.read(file))
+    write_description(file, {})
     with pytest.raises(DataError, match="is no crop of the CellMap challenge"):
-        read_codes(file)
+        read_codes(IngestedVolume.read(file))

@@ -16,7 +16,7 @@ from connectomake.config.data import VolumeSource
 from connectomake.crops.codes import read_codes
 from connectomake.crops.ingest import ingest_crop
 from connectomake.volumes.files import read_json
-from connectomake.volumes.ingest import open_labels, open_raw
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.resample import corner_nm
 
 Nm = tuple[float, float, float]
@@ -120,7 +120,11 @@ def test_a_crop_lies_where_it_is_to_the_half_voxel(tmp_path: Path, name: str, em
     cfg, source, corner = write(tmp_path, case, em_corner)
     volume_json = tmp_path / "out" / "volume.json"
     ingest_crop(source, cfg, name="jrc_a.crop7", volume_json=volume_json)
-    said, raw, labels = read_json(volume_json), open_raw(volume_json), open_labels(volume_json)
+    said, raw, labels = (
+        read_json(volume_json),
+        IngestedVolume.read(volume_json).open_raw(),
+        IngestedVolume.read(volume_json).open_labels(),
+    )
     assert (said["crop"]["level"], said["crop"]["resampled"]) == (f"s{case.em_level}", case.resampled)
     assert (volume_json.with_name("raw.zarr") / "zarr.json").is_file() == case.resampled
     size = [s * 2**case.em_level for s in case.em]
@@ -133,7 +137,7 @@ def test_a_crop_lies_where_it_is_to_the_half_voxel(tmp_path: Path, name: str, em
     np.testing.assert_allclose(raw.read(), expected, atol=0.501 if case.resampled else 1e-9)
     truth = np.asarray(zarr.open_array(f"{source.labels}/mito/s{case.gt_level}", mode="r")[...])
     states = expect_states(truth, [s * 2**case.gt_level for s in case.gt], corner, step, expected.shape)
-    codes = read_codes(volume_json)
+    codes = read_codes(IngestedVolume.read(volume_json))
     assert codes is not None
     np.testing.assert_array_equal(codes.states[labels.read().astype(int) - 1, 0], states)
     counts = {name: int((states == s).sum()) for name, s in (("present", 1), ("absent", 0), ("unknown", -1))}

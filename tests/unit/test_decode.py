@@ -12,6 +12,7 @@ from connectomake.decode.components import find_components, smallest_label_type
 from connectomake.decode.label_blocks import label_blocks
 from connectomake.decode.stores import choose_maps, decode_store
 from connectomake.errors import ConfigError, DataError
+from connectomake.volumes.prediction import Prediction
 from connectomake.volumes.store import read_attributes, write_store
 from connectomake.volumes.volume import open_volume
 
@@ -274,7 +275,7 @@ def test_settings_out_of_range_are_refused(key):
 )
 def test_nearest_channels_are_found_by_offset(offsets, convention, channels, edge_offset):
     attributes = {"offsets_zyx_vx": offsets, "edge_convention": convention}
-    indices, chosen = choose_maps(attributes, DecodeConfig(), "a.zarr")
+    indices, chosen = choose_maps(Prediction.of_plain(attributes, "a.zarr"), DecodeConfig())
     assert indices == channels
     assert chosen.nearest() == ((0, 1, 2), edge_offset)
 
@@ -291,7 +292,7 @@ def test_nearest_channels_are_found_by_offset(offsets, convention, channels, edg
 )
 def test_stores_without_nearest_affinities_are_refused(attributes, problem):
     with pytest.raises(DataError, match=problem):
-        choose_maps(attributes, DecodeConfig(), "a.zarr")
+        choose_maps(Prediction.of_plain(attributes, "a.zarr"), DecodeConfig())
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from scipy import ndimage
 from connectomake.config.decode import DecodeConfig
 from connectomake.decode import decode
 from connectomake.decode.stores import choose_maps, decode_store
+from connectomake.volumes.prediction import Prediction
 from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import open_volume
 
@@ -69,6 +70,6 @@ def test_a_store_of_float16_decodes_as_float32(tmp_path, settings):
     maps, attributes = (make_maps(6), AFFINITIES) if is_affinity else (make_maps(3, signed=True), OTHERS)
     count = decode_store(write_maps(tmp_path, maps, attributes), tmp_path / "labels.zarr", cfg)
     assert count > 1
-    indices, channels = choose_maps(attributes, cfg, "maps")
+    indices, channels = choose_maps(Prediction.of_plain(attributes, "maps"), cfg)
     expected = decode(maps.astype(np.float32)[list(indices)], cfg, channels=channels)
     np.testing.assert_array_equal(open_volume(tmp_path / "labels.zarr").read(), expected)

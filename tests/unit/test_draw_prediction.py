@@ -18,7 +18,7 @@ from connectomake.volumes.region import Region
 
 def draw(prediction, numbers=None):
     numbers = numbers or check_prediction(prediction)
-    shown = Shown.of_attributes(prediction.settings)
+    shown = Shown.of_prediction(prediction.described)
     return draw_prediction(prediction.raw, prediction.volume, shown, numbers, "cells   default")
 
 
@@ -128,7 +128,7 @@ def test_a_part_of_the_volume_is_shown_over_the_raw_data_there():
     prediction.volume.offset_zyx_nm = tuple(a * size for a, size in zip(start, VOXEL_NM, strict=True))
     numbers = check_prediction(prediction)
     assert numbers["warnings"] == []
-    shown = Shown.of_attributes(prediction.settings)
+    shown = Shown.of_prediction(prediction.described)
     xy, xz = read_views(prediction.raw, prediction.volume, shown, numbers["crossing_zyx_vx"])
     assert (xy.plane.index, xz.plane.index) == (26, 40)
     assert xy.plane.box == Box((26, 8, 4), (27, 72, 68))

@@ -35,7 +35,12 @@ def run(tmp_path) -> Path:
     write_store(tmp_path / "truth.zarr", truth, **where)
     write_store(tmp_path / "labels.zarr", (truth * 5).astype(np.uint32), **where)
     offsets = [[0, 0, 9], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    write_store(tmp_path / "affinities.zarr", affinities, attributes={"offsets_zyx_vx": offsets}, **where)
+    write_store(
+        tmp_path / "affinities.zarr",
+        affinities,
+        attributes={"offsets_zyx_vx": offsets, "edge_convention": "source"},
+        **where,
+    )
     nodes = np.array([OFFSET_NM, OFFSET_NM])
     save_skeletons(tmp_path / "skeletons.npz", Skeletons(np.array([[0, 1]]), np.array([1, 1]), nodes))
     write_json(tmp_path / "volume.json", describe(shape, labels=True))
@@ -75,8 +80,8 @@ def test_layers_are_opened_from_the_files_of_the_stages(run):
     assert layers.shown.channels == (1, 2, 3)
     assert layers.labels.shape_zyx == layers.truth.shape_zyx == (8, 24, 32)
     blind = open_layers(run / "blind.json")
-    assert blind == Layers(blind.raw)
-    assert head(run / "volume.json", "default") == "bars   default"
+    assert blind == Layers(blind.raw, name="bars")
+    assert head(layers.name, "default") == "bars   default"
     assert read_nodes(run / "skeletons.npz").shape == (2, 3)
     assert read_nodes(None) is None
 

@@ -24,6 +24,7 @@ from connectomake.draw.overview import draw_overview, summarise
 from connectomake.draw.slices import Layers, draw_slices, paint, read_rows, stretch_contrast
 from connectomake.errors import DataError
 from connectomake.volumes.affinities import Shown, name_shown, nearest_channels
+from connectomake.volumes.prediction import Prediction
 
 VOXEL_NM = (30.0, 6.0, 6.0)
 
@@ -137,9 +138,12 @@ def test_other_affinities_become_gray(layers):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_floats_look_as_their_bytes(layers, dtype):
     """A store of float16 holds -1 to 1 after tanh, 0 to 1 else; what lies outside is as bright as the limit."""
-    told = {"offsets_zyx_vx": [None] * 3, "channels": list("abc"), "activations": ["sigmoid", "tanh", "identity"]}
+    told = {"offsets_zyx_vx": [None] * 3, "channels": list("abc"), "edge_convention": "source"}
+    told["activations"] = ["sigmoid", "tanh", "identity"]
     values = np.stack([np.full((16, 64, 48), v, dtype) for v in (0.25, -0.5, 1.5)])
-    row = read_rows(Layers(layers.raw, in_memory(values), shown=Shown.of_attributes(told)))[0]
+    row = read_rows(
+        Layers(layers.raw, in_memory(values), shown=Shown.of_prediction(Prediction.of_plain(told, "a.zarr")))
+    )[0]
     assert (row.affinities == [255, 63, 63]).all()
 
 

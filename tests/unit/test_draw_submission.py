@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.colors import to_hex
 from small_tree import INSTANCES, write_class
+from small_volume import MADE, write_description
 
 from connectomake.cellmap.manifest import CropGrid
 from connectomake.draw import submission_views
@@ -274,11 +275,11 @@ def run(tmp_path) -> dict[str, Any]:
     entry = {"source": "raw.zarr", "axes": "zyx", "box_zyx_vx": [[0, 0, 0], raw.shape], "dtype": "uint8"}
     said = {"dataset": "jrc_x", "crop": "crop7", "labels_group": "../tree/" + group.relative_to(tree).as_posix()}
     volume = {"name": "jrc_x.crop7", "shape_zyx": raw.shape, **coarse, "raw": entry, "labels": None, "crop": said}
-    write_json(own / "volume.json", volume)
+    write_description(own / "volume.json", volume)
     labels = np.where(truth["mito"] == 300, 0, truth["mito"] > 0).astype(np.uint32) * 70_000
     put(tmp_path / "submit" / "crop7" / "mito", labels)
     grid = {"shape_zyx": SHAPE, "voxel_size_zyx_nm": SIZE_NM, "offset_zyx_nm": GRID.offset_zyx_nm}
-    classes = {"mito": {"instances": True}, "er": {"instances": False}, "ecs": {"instances": False}}
+    classes = {"mito": MADE | {"instances": True}, "er": MADE, "ecs": MADE}
     crop = {"dataset": "jrc_x", "crop": "crop7", "folder": "crop7", **grid, "classes": classes}
     write_json(tmp_path / "submit" / "crop.json", crop)
     pairs = [pair_of("mito", tp=1, fp=0, fn=2), pair_of("er", tp=0, fp=0, fn=30)]

@@ -23,6 +23,7 @@ from connectomake.targets.affinity import affinities_of_labels
 from connectomake.tune.decoding import tune_decoding
 from connectomake.volumes.ingest import ingest_volume
 from connectomake.volumes.region import Region
+from connectomake.volumes.segmentation import Segmentation
 from connectomake.volumes.skeletons import Skeletons, save_skeletons
 from connectomake.volumes.store import read_attributes, write_store
 from connectomake.volumes.wanted import find_wanted, mark_unknown
@@ -194,10 +195,10 @@ def test_a_mask_of_other_voxels_says_what_was_predicted(case: Case) -> None:
 
 def test_truth_is_left_alone_where_all_was_predicted(case: Case) -> None:
     store = ArrayVolume(case.labels, SIZE, OFFSET)
-    region = Region(Box.of_shape(SHAPE), (), None, SIZE, OFFSET).as_settings()
     truth = ArrayVolume(case.truth, SIZE, OFFSET)
-    for attributes in ({}, {"region": None}, {"region": region}):
-        assert mark_unknown(truth, find_wanted(attributes, store)) is truth
+    for region in (None, Region(Box.of_shape(SHAPE))):
+        assert mark_unknown(truth, find_wanted(region, store)) is truth
+    assert Segmentation.of_plain({"region": None}, "labels.zarr").region is None
 
 
 @pytest.mark.parametrize(
@@ -205,7 +206,7 @@ def test_truth_is_left_alone_where_all_was_predicted(case: Case) -> None:
 )
 def test_unknown_finds_room_in_every_type(dtype: str, signed: str) -> None:
     store = ArrayVolume(np.zeros(SHAPE, np.uint8), SIZE, OFFSET)
-    wanted = find_wanted({"region": crops_in(Box.of_shape(SHAPE))}, store)
+    wanted = find_wanted(Segmentation.of_plain({"region": crops_in(Box.of_shape(SHAPE))}, "labels.zarr").region, store)
     top = np.iinfo(dtype).max if dtype != "uint64" else 2**63 - 1
     truth = ArrayVolume(np.full(SHAPE, top, dtype), SIZE, OFFSET)
     found = mark_unknown(truth, wanted)

@@ -1,6 +1,5 @@
 """Each channel by its own activation: in the network's output, in the store, and in what decoders read."""
 
-import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,6 +8,7 @@ import pytest
 import small_prediction
 import torch
 from small_prediction import change
+from small_volume import write_description
 from torch import nn
 
 from connectomake.config.channels import Channel
@@ -28,6 +28,7 @@ from connectomake.predict.recipe import Recipe
 from connectomake.predict.sliding import SlidingWindow
 from connectomake.predict.windows import WindowGrid
 from connectomake.volumes.grey_values import measure_grey_values
+from connectomake.volumes.prediction import Prediction
 from connectomake.volumes.store import read_attributes, write_store
 from connectomake.volumes.volume import open_volume
 
@@ -156,8 +157,7 @@ def write_volume(folder, raw):
         "raw": {"source": "raw.zarr", "axes": "zyx", "box_zyx_vx": [[0, 0, 0], SHAPE], "dtype": "uint8"},
         "labels": None,
     }
-    (folder / "volume.json").write_text(json.dumps(description))
-    return folder / "volume.json"
+    return write_description(folder / "volume.json", description)
 
 
 def predict_store(volume, store, cfg=CFG, jobs=2):
@@ -175,7 +175,7 @@ def test_the_store_says_how_each_channel_was_activated(tmp_path, loaded):
     part = predict_store(volume, tmp_path / "b.zarr", cfg)
     assert read_attributes(tmp_path / "b.zarr")["activations"] == ["softmax", "tanh", "scaled_sigmoid"]
     np.testing.assert_array_equal(part[:2], found[[4, 2]])
-    channels = Channels.of_attributes(read_attributes(tmp_path / "b.zarr"), "b.zarr").pick([1, 0])
+    channels = Channels.of_prediction(Prediction.read(tmp_path / "b.zarr")).pick([1, 0])
     assert (channels.names, channels.activations) == (("distance", "mito"), ("tanh", "softmax"))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checked_phantom import BLOCK, NAMES, SHAPE, VOXEL_NM, as_bytes, finish, make_prediction, make_raw
+from small_volume import write_description
 
 from connectomake.errors import DataError, MissingDataError
 from connectomake.geometry import Box
@@ -116,8 +117,7 @@ def test_seams_everywhere_are_found_though_each_is_faint(stored):
     assert "along x" in text
     assert "over all 6 faces" in text
     assert "Was a part of the store made by something else" in text
-    prediction.settings["blending"] = "constant"
-    assert "the borders of windows show" in warn(prediction)[0][1]
+    assert "the borders of windows show" in warn(finish(stored, blending="constant"))[0][1]
 
 
 def test_thin_last_blocks_and_a_single_block_have_no_seams(stored):
@@ -278,10 +278,10 @@ def run(tmp_path, stored) -> Path:
     box = [[0, 0, 0], list(raw.shape)]
     description = {"name": "cells", "shape_zyx": list(raw.shape), "labels": None, **where}
     description["raw"] = {"source": "raw.zarr", "axes": "zyx", "box_zyx_vx": box, "dtype": "uint8"}
-    (tmp_path / "volume.json").write_text(json.dumps(description))
+    write_description(tmp_path / "volume.json", description)
     offset = [a * size for a, size in zip((10, 8, 4), VOXEL_NM, strict=True)]
     attributes = {
-        **finish(stored).settings,
+        **finish(stored).described.plain,
         "voxel_size_zyx_nm": VOXEL_NM,
         "offset_zyx_nm": offset,
         "source": {"level": None, "resampled": False},
@@ -308,10 +308,10 @@ def test_raw_is_read_at_the_voxel_size_that_was_predicted(tmp_path, stored):
     write_store(tmp_path / "raw.zarr", raw, **where)
     entry = {"source": "raw.zarr", "axes": "zyx", "box_zyx_vx": [[0, 0, 0], list(raw.shape)], "dtype": "uint8"}
     description = {"name": "cells", "shape_zyx": list(raw.shape), "labels": None, "raw": entry, **where}
-    (tmp_path / "volume.json").write_text(json.dumps(description))
+    write_description(tmp_path / "volume.json", description)
     place = {"voxel_size_zyx_nm": VOXEL_NM, "offset_zyx_nm": (0.0, 2.0, 2.0)}
     told = {"source": {"level": None, "resampled": True}, **place}
-    write_store(tmp_path / "affinities.zarr", stored, attributes={**finish(stored).settings, **told}, **place)
+    write_store(tmp_path / "affinities.zarr", stored, attributes={**finish(stored).described.plain, **told}, **place)
     prediction = open_finished(tmp_path / "volume.json", tmp_path / "affinities.zarr")
     assert prediction.raw.shape_zyx == SHAPE
     np.testing.assert_allclose(prediction.read_raw(Box.of_shape(SHAPE)), make_raw(), atol=1)

@@ -29,6 +29,7 @@ SETTINGS = {
     "chunk_zyx_vx": [8, 8, 8],
     "channels": ["affinity z+1", "binary"],
     "offsets_zyx_vx": [[1, 0, 0], None],
+    "edge_convention": "source",
     "dtype": "uint8",
     "pyramid": True,
 }

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from by_hand import run_by_hand
+from small_volume import write_description
 
 from connectomake.blocks import Ledger
 from connectomake.config.architectures import BasicUnetConfig
@@ -16,12 +17,13 @@ from connectomake.errors import ConfigError, DataError, MissingDataError, ModelE
 from connectomake.geometry import Box
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, save_checkpoint
 from connectomake.models.registry import build_model
-from connectomake.predict.plan import plan_prediction, read_plan, write_plan
+from connectomake.predict.plan import plan_prediction
+from connectomake.predict.plan_file import read_plan, write_plan
 from connectomake.predict.windows import WindowGrid
 from connectomake.train.normalisation import Normalisation, find_normalisation
 from connectomake.train.volumes import LabelledBox
-from connectomake.volumes.files import write_json
 from connectomake.volumes.grey_values import measure_grey_values, sample_grey_values
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.store import create_store, finish_store, remove_store, write_store
 
 SHAPE, SIZE, OFFSET = (24, 40, 36), (20.0, 9.0, 9.0), (5.0, 6.0, 7.0)
@@ -44,8 +46,7 @@ def write_volume(folder, raw=None, size=SIZE):
     entry = {"source": "raw.zarr", "axes": axes, "box_zyx_vx": [[0, 0, 0], shape], "dtype": raw.dtype.name}
     settings = {"folder": "", "raw": None, "axes": None}
     described = {"name": "left", "shape_zyx": shape, "voxel_size_zyx_nm": size, "offset_zyx_nm": OFFSET}
-    write_json(folder / "volume.json", {**described, "raw": entry, "labels": None, "settings": settings})
-    return folder / "volume.json"
+    return write_description(folder / "volume.json", {**described, "raw": entry, "settings": settings})
 
 
 def write_checkpoint(path, model=UNET, seed=0, **options):
@@ -86,16 +87,16 @@ def test_a_plan_is_read_as_it_was_written(tmp_path, volume, trained):
     write_plan(made, tmp_path / "plan.json")
     found = read_plan(tmp_path / "plan.json")
     assert found == made
-    assert found.settings == json.loads(json.dumps(made.settings))
+    assert found.settings == made.settings
     assert found.region.box == Box((1, 2, 3), (20, 30, 30))
     assert found.blocks.shape_zyx == (19, 28, 27)
     assert found.windows == WindowGrid(SHAPE, (16, 32, 32), 0.5, (4, 0, 0))
     assert [channel.offset_zyx_vx for channel in found.recipes[0].kept] == [(0, 0, 1), (1, 0, 0)]
-    assert found.open(volume).shape_zyx == SHAPE
+    assert found.open(IngestedVolume.read(volume)).shape_zyx == SHAPE
 
 
 def test_the_settings_hold_all_that_decides_the_result(volume, trained):
-    held = plan(volume, trained).settings
+    held = plan(volume, trained).settings.as_plain()
     assert held["channels"] == ["z1", "y1", "x1"]
     assert held["offsets_zyx_vx"] == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     assert held["normalisation"] == {"mean": 120, "std": 60}
@@ -110,26 +111,56 @@ def test_the_settings_hold_all_that_decides_the_result(volume, trained):
     assert (held["voxel_size_zyx_nm"], held["offset_zyx_nm"]) == (list(SIZE), list(OFFSET))
     assert {"margin_zyx_vx", "dtype", "pyramid", "compile", "precision", "chunk_zyx_vx", "block_zyx_vx"} <= set(held)
     assert not PredictConfig.effort & set(held)
-    other = plan(volume, trained, cfg=change(jobs=3, memory_gb=9, batch=2)).settings
+    other = plan(volume, trained, cfg=change(jobs=3, memory_gb=9, batch=2)).settings.as_plain()
     assert other == held
 
 
 def test_a_file_that_is_no_plan_is_refused(tmp_path):
     (tmp_path / "plan.json").write_text('{"settings": {}}')
-    with pytest.raises(DataError, match=r"is no plan of a prediction.*plan_prediction again"):
+    with pytest.raises(DataError, match=r"plan\.json: recipes is missing; .*plan_prediction again"):
         read_plan(tmp_path / "plan.json")
     with pytest.raises(MissingDataError):
         read_plan(tmp_path / "none.json")
+
+
+def test_a_plan_that_lacks_something_is_refused(tmp_path, volume, trained):
+    made = plan(volume, trained)
+    write_plan(made, tmp_path / "plan.json")
+    told = json.loads((tmp_path / "plan.json").read_text())
+    tolerated = {"channels", "activations", "activation", "normalisation", "blending", "pyramid"}
+    lacking = {f"settings.{key}": told | {"settings": {**told["settings"]}} for key in told["settings"]}
+    for key, value in lacking.items():
+        del value["settings"][key.removeprefix("settings.")]
+    lacking |= {key: {name: told[name] for name in told if name != key} for key in told}
+    for key, value in lacking.items():
+        (tmp_path / "plan.json").write_text(json.dumps(value))
+        if key.removeprefix("settings.") in tolerated:
+            read_plan(tmp_path / "plan.json")
+            continue
+        with pytest.raises(DataError) as error:
+            read_plan(tmp_path / "plan.json")
+        assert str(error.value).startswith(f"{tmp_path / 'plan.json'}: {key} is missing; expected ")
+        assert str(error.value).endswith("delete it and run plan_prediction again")
+        assert "\n" not in str(error.value)
+    tta = {"settings": told["settings"] | {"tta": {"flip": "upside down"}}}
+    (tmp_path / "plan.json").write_text(json.dumps(told | tta))
+    with pytest.raises(
+        DataError, match=r"settings\.tta: wrong value; expected .*; got .*upside down.*; delete it and run"
+    ):
+        read_plan(tmp_path / "plan.json")
+    (tmp_path / "plan.json").write_text(json.dumps({"schema": 2, **told}))
+    with pytest.raises(DataError, match="schema: this version is not known; expected 1; got 2; update Connectomake"):
+        read_plan(tmp_path / "plan.json")
 
 
 def test_an_ensemble_has_a_recipe_each(tmp_path, volume, trained):
     other = write_checkpoint(tmp_path / "b.ckpt", seed=1, normalisation={"mean": 100.0, "std": 50.0, "range": [0, 255]})
     made, turned = plan(volume, trained, other), plan(volume, other, trained)
     assert sorted((recipe.mean, recipe.std) for recipe in made.recipes) == [(100, 50), (120, 60)]
-    assert made.settings["normalisation"] == [{"mean": r.mean, "std": r.std} for r in made.recipes]
+    assert made.settings.as_plain()["normalisation"] == [{"mean": r.mean, "std": r.std} for r in made.recipes]
     assert made == turned
     alone = plan(volume, trained)
-    assert made.settings["checkpoint_hash"] != alone.settings["checkpoint_hash"]
+    assert made.settings.checkpoint_hash != alone.settings.checkpoint_hash
     assert made.needs["flops"] == 2 * alone.needs["flops"]
 
 
@@ -200,13 +231,13 @@ def test_voxels_of_another_size_are_refused_unless_told(tmp_path, trained, caplo
         plan(volume, trained, cfg=change(scale="as_is"))
     assert "1 x 1 x 2 times the size" in caplog.text
     made = plan(volume, trained, cfg=change(scale="resample"))
-    assert made.settings["source"] == {"level": None, "resampled": True}
-    assert made.settings["voxel_size_zyx_nm"] == list(SIZE)
-    assert made.settings["volume"]["shape_zyx"] == [24, 40, 72]
-    assert made.open(volume).shape_zyx == (24, 40, 72)
+    assert made.settings.as_plain()["source"] == {"level": None, "resampled": True}
+    assert made.settings.voxel_size_zyx_nm == SIZE
+    assert made.settings.shape_zyx == (24, 40, 72)
+    assert made.open(IngestedVolume.read(volume)).shape_zyx == (24, 40, 72)
     # 5 % is near enough.
     near = write_volume(tmp_path / "near", size=(20.0, 9.4, 9.0))
-    assert plan(near, trained).settings["voxel_size_zyx_nm"] == [20.0, 9.4, 9.0]
+    assert plan(near, trained).settings.voxel_size_zyx_nm == (20.0, 9.4, 9.0)
 
 
 def test_a_small_volume_and_a_large_margin_are_warned_of(tmp_path, trained, caplog):
@@ -243,7 +274,7 @@ def test_grey_values_far_beyond_the_trained_ones_are_refused(tmp_path, trained, 
 def test_a_few_odd_voxels_are_no_range(tmp_path, trained):
     raw = np.random.default_rng(0).integers(0, 255, (64, 64, 64)).astype(np.uint16)
     raw[0, 0, :2] = 60_000
-    assert plan(write_volume(tmp_path, raw), trained).settings["volume"]["dtype"] == "uint16"
+    assert plan(write_volume(tmp_path, raw), trained).settings.as_plain()["volume"]["dtype"] == "uint16"
 
 
 def test_older_checkpoints_are_compared_by_mean(tmp_path, caplog):
@@ -260,7 +291,7 @@ def test_each_volume_by_itself_is_measured_once_for_all_jobs(tmp_path):
     each = write_checkpoint(tmp_path / "each.ckpt", normalisation={"mean": 1.0, "std": 2.0, "each": "each_volume"})
     raw = np.random.default_rng(0).integers(0, 40_000, SHAPE).astype(np.uint16)
     made = plan(write_volume(tmp_path / "wide", raw), each)
-    assert made.settings["normalisation"] == pytest.approx({"mean": raw.mean(), "std": raw.std()})
+    assert made.settings.as_plain()["normalisation"] == pytest.approx({"mean": raw.mean(), "std": raw.std()})
     for value in (7.0, np.nan):
         flat = write_volume(tmp_path / str(value), np.full(SHAPE, value, np.float32))
         with pytest.raises(DataError, match=r"raw\.zarr::s0 cannot be normalised"):
@@ -279,7 +310,7 @@ def test_a_store_that_was_begun_keeps_its_blocks(tmp_path, volume, trained):
     store = tmp_path / "affinities.zarr"
     before = plan(volume, trained, store=store)
     assert not store.exists()
-    Ledger(store / "ledger", before.settings)
+    Ledger(store / "ledger", before.settings.as_plain())
     again = plan(volume, trained, store=store, cfg=change(block_zyx_vx=(32, 32, 32), memory_gb=100))
     assert again.settings == before.settings
     assert again.blocks == before.blocks
@@ -287,7 +318,7 @@ def test_a_store_that_was_begun_keeps_its_blocks(tmp_path, volume, trained):
 
 def test_a_store_that_was_begun_otherwise_is_refused_at_once(tmp_path, volume, trained):
     store = tmp_path / "affinities.zarr"
-    Ledger(store / "ledger", plan(volume, trained, store=store).settings)
+    Ledger(store / "ledger", plan(volume, trained, store=store).settings.as_plain())
     with pytest.raises(ResumeMismatchError, match=r"affinities\.zarr was begun.*: overlap was 0\.5, is now 0\.25"):
         plan(volume, trained, store=store, cfg=change(overlap=0.25, block_zyx_vx=(32, 32, 32)))
     other = write_checkpoint(tmp_path / "b.ckpt", seed=1)
@@ -312,12 +343,12 @@ def test_blocks_are_made_smaller_until_they_fit(tmp_path, trained, caplog):
     with caplog.at_level(logging.INFO):
         made = plan(volume, trained, cfg=change(cfg, memory_gb=3))
     assert made.blocks.block_zyx < shape
-    assert made.settings["block_zyx_vx"] == list(made.blocks.block_zyx)
+    assert made.settings.block_zyx_vx == made.blocks.block_zyx
     assert made.needs["mem_mb"] <= 3000
     assert made.needs["memory_bytes"].keys() >= {"activations", "raw", "sums", "output"}
     assert "GB of memory" in caplog.text
     assert f"3 channels, in {len(made.blocks)} blocks of {made.blocks.block_zyx}" in caplog.text
-    Ledger(tmp_path / "a.zarr/ledger", plan(volume, trained, cfg=change(cfg, memory_gb=20)).settings)
+    Ledger(tmp_path / "a.zarr/ledger", plan(volume, trained, cfg=change(cfg, memory_gb=20)).settings.as_plain())
     assert plan(volume, trained, cfg=change(cfg, memory_gb=3), store=tmp_path / "a.zarr").blocks.block_zyx == shape
     assert "more than predict.memory_gb: 3; blocks that were begun stay as they are" in caplog.text
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_volume import write_description
 
 from connectomake.config.regions import RegionConfig
 from connectomake.errors import DataError, MissingDataError
@@ -14,6 +15,8 @@ from connectomake.geometry import Box
 from connectomake.predict.choose_region import choose_region
 from connectomake.predict.crops import EDGES, read_crops
 from connectomake.volumes import mask as mask_module
+from connectomake.volumes.contract import Record
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.mask import Mask
 from connectomake.volumes.region import Region
 from connectomake.volumes.scale import open_working
@@ -84,9 +87,16 @@ def test_a_box_is_carried_over_by_position(volume, tmp_path):
 
 def test_a_box_on_resampled_voxels(volume, tmp_path):
     entry = {"source": "raw.zarr", "axes": "zyx", "box_zyx_vx": [[0, 0, 0], SHAPE], "dtype": "uint16"}
-    described = {"name": "v", "voxel_size_zyx_nm": SIZE, "offset_zyx_nm": OFFSET, "raw": entry, "settings": {}}
-    (tmp_path / "volume.json").write_text(json.dumps(described))
-    working = open_working(tmp_path / "volume.json", None, (20.0, 20.0, 20.0))
+    described = {
+        "name": "v",
+        "shape_zyx": SHAPE,
+        "voxel_size_zyx_nm": SIZE,
+        "offset_zyx_nm": OFFSET,
+        "raw": entry,
+        "settings": {},
+    }
+    write_description(tmp_path / "volume.json", described)
+    working = open_working(IngestedVolume.read(tmp_path / "volume.json"), None, (20.0, 20.0, 20.0))
     region = choose(volume, working, box_zyx_vx=((2, 4, 8), (8, 10, 20)))
     assert region.box == Box((2, 2, 4), (8, 5, 10))
 
@@ -221,9 +231,10 @@ def test_a_coarse_mask_over_a_huge_volume_is_asked_at_once(tmp_path):
 def test_the_settings_hold_the_region(volume, tmp_path):
     write_mask(tmp_path / "m.zarr", np.ones((3, 5, 6), np.uint8), (80, 40, 40))
     region = choose(volume, folder=tmp_path, crops_zyx_vx=(((0, 1, 2), (3, 4, 5)),), mask="m.zarr")
-    held = {"region": region.as_settings(), "voxel_size_zyx_nm": SIZE, "offset_zyx_nm": region.offset_zyx_nm}
-    assert Region.of_settings(json.loads(json.dumps(held))) == region
-    assert held["region"]["mask"]["source"] == str(tmp_path / "m.zarr")
+    held = region.as_settings()
+    found = Region.of_record(Record(json.loads(json.dumps(held)), "plan.json", "plan it again"))
+    assert found.place_at(SIZE, region.offset_zyx_nm) == region
+    assert held["mask"]["source"] == str(tmp_path / "m.zarr")
 
 
 def test_a_mask_whose_file_is_silent_is_that_of_the_volume(volume, tmp_path):

@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+from small_volume import write_description
 
 from connectomake.config.data import DataConfig
 from connectomake.config.split import SplitConfig
@@ -11,7 +12,6 @@ from connectomake.errors import ConfigError, DataError, MissingDataError
 from connectomake.geometry import Box
 from connectomake.split.datasplit import join_boxes, make_datasplit
 from connectomake.split.table import COLUMNS, SplitRow, read_split, write_split
-from connectomake.volumes.files import write_json
 
 
 def describe(folder, name="a", role="train", shape=(60, 50, 40), weight=1.0, labels=True):
@@ -20,10 +20,11 @@ def describe(folder, name="a", role="train", shape=(60, 50, 40), weight=1.0, lab
         "role": role,
         "weight": weight,
         "shape_zyx": shape,
-        "labels": {"source": "x"} if labels else None,
+        "labels": {"source": "x", "axes": "zyx", "box_zyx_vx": [(0, 0, 0), shape], "dtype": "uint8"}
+        if labels
+        else None,
     }
-    write_json(folder / f"{name}.json", told)
-    return folder / f"{name}.json"
+    return write_description(folder / f"{name}.json", told)
 
 
 def divide(folder, volumes, **settings):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_volume import write_description
 
 from connectomake.cellmap.datasplit import read_datasplit, write_datasplit
 from connectomake.cellmap.manifest import CropGrid, read_manifest
@@ -21,6 +22,9 @@ from connectomake.volumes.files import read_json, write_json
 
 RAW, LABELS = "tree/{0}/{0}.zarr/recon-1/em", "tree/{0}/{0}.zarr/recon-1/labels/groundtruth/{1}"
 GRID = CropGrid((10, 20, 30), (3.48, 4.0, 4.0), (1.5, 2.0, -8.25))
+
+
+STORED = {"source": "labels.zarr", "axes": "zyx", "box_zyx_vx": [(0, 0, 0), (10, 20, 30)], "dtype": "uint16"}
 
 
 def describe(folder: Path, dataset: str, crop: str, role: str = "train", **present: int | None) -> Path:
@@ -37,7 +41,7 @@ def describe(folder: Path, dataset: str, crop: str, role: str = "train", **prese
         "role": role,
         "weight": 1.0,
         "shape_zyx": (10, 20, 30),
-        "labels": None if role == "predict" else {"source": "labels.zarr"},
+        "labels": None if role == "predict" else STORED,
         "crop": {
             "dataset": dataset,
             "crop": crop,
@@ -51,8 +55,7 @@ def describe(folder: Path, dataset: str, crop: str, role: str = "train", **prese
         },
     }
     path = folder / "ingest" / f"{dataset}.{crop}" / "volume.json"
-    write_json(path, told)
-    return path
+    return write_description(path, told)
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ from connectomake.config.split import SplitConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box
 from connectomake.split.datasplit import make_datasplit
-from connectomake.split.leaks import list_seen
 from connectomake.volumes.files import read_json
-from connectomake.volumes.ingest import find_in_file
+from connectomake.volumes.ingested import IngestedVolume, SeenBox
 from connectomake.volumes.store import write_store
 from ingest_volume import main as ingest
 
@@ -62,7 +61,7 @@ def split(folder: Path, *volumes: Path, method: str = "role") -> list[tuple[str,
 def test_boxes_are_found_in_the_file_that_they_are_of(tmp_path, kind, request):
     source = request.getfixturevalue(kind)
     volume_json = bring_in(tmp_path, "part", role="test", raw=source, box_zyx_vx=BOX)
-    file, box = find_in_file(volume_json, Box((1, 2, 3), (4, 5, 6)))
+    file, box = IngestedVolume.read(volume_json).find_in_file(Box((1, 2, 3), (4, 5, 6)))
     assert file == (f"{source}::s0" if kind == "linked" else source)
     assert box == Box((1, 2, 13), (4, 5, 16))
     assert (read_json(volume_json)["raw"]["source"] == "raw.zarr") == (kind == "converted")
@@ -74,9 +73,9 @@ def test_a_generator_that_has_seen_what_is_held_out_is_refused(tmp_path, kind, r
     source = request.getfixturevalue(kind)
     learnt = bring_in(tmp_path, "learnt", role="train", raw=source, box_zyx_vx=((0, 0, 0), (20, 24, 11)))
     held = bring_in(tmp_path, "held", role=role, raw=source, box_zyx_vx=BOX)
-    seen = find_in_file(learnt, Box.of_shape((20, 24, 11)))
+    seen = IngestedVolume.read(learnt).find_in_file(Box.of_shape((20, 24, 11)))
     made = generate(tmp_path, seen)
-    assert list_seen(made) == [seen]
+    assert IngestedVolume.read(made).seen == (SeenBox(*seen),)
     message = (
         rf"generator of volume 'made' .* of 'held', whose role is {role}.*voxels \[0, 0, 10\] to \[20, 24, 11\] of"
     )

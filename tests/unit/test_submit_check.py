@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import zarr
 from checked_submission import GRIDS, ROWS, make_mask, pack, write_array, write_rows
+from small_volume import MADE
 
 from connectomake.errors import DataError, MissingDataError
 from connectomake.submit.arrays import create_array
@@ -57,7 +58,7 @@ def test_what_is_packed_here_is_right(tmp_path, manifest):
         "shape_zyx": crop.shape_zyx,
         "voxel_size_zyx_nm": crop.voxel_size_zyx_nm,
         "offset_zyx_nm": crop.offset_zyx_nm,
-        "classes": {"mito": {}, "er": {}},
+        "classes": {"mito": MADE, "er": MADE},
     }
     (tmp_path / "crop.json").write_text(json.dumps(described))
     pack_submission([tmp_path / "crop.json"], manifest, tmp_path / "submission.zip")

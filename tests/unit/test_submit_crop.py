@@ -30,6 +30,7 @@ from small_submission import (
     write_prediction,
     write_volume,
 )
+from small_volume import write_description
 
 import connectomake
 from connectomake.cellmap.manifest import CropGrid
@@ -301,7 +302,7 @@ def test_what_cannot_be_decoded_is_refused(tmp_path: Path) -> None:
     shifted = CropGrid(GRID.shape_zyx, GRID.voxel_size_zyx_nm, (102.0, 54.0, 1.0))
     with pytest.raises(DataError, match="does not cover the crop along y; expected 53 to 133 nm; got 50 to 130 nm"):
         decode_crop(store, write_volume(tmp_path, grid=shifted), CFG, out=out)
-    volume.write_text('{"name": "x"}')
+    write_description(volume, {"name": "x"})
     with pytest.raises(DataError, match="is no crop of a challenge"):
         decode_crop(store, volume, CFG, out=out)
     store = write_prediction(tmp_path, draw_prediction(), activations=["sigmoid", "tanh", "sigmoid", "sigmoid"])

@@ -129,7 +129,7 @@ def test_crops_that_cannot_be_packed_are_named(tmp_path: Path, decoded: list[Pat
     with pytest.raises(MissingDataError, match=r"crop.json does not exist"):
         pack_submission([tmp_path / "crop.json"], manifest, out)
     write_json(tmp_path / "crop.json", {"crop": "crop7"})
-    with pytest.raises(DataError, match="was not written by decode_crop; expected dataset, folder"):
+    with pytest.raises(DataError, match=r"crop\.json: classes is missing; .*run decode_crop again"):
         pack_submission([tmp_path / "crop.json"], manifest, out)
     write_json(tmp_path / "crop.json", read_json(decoded[0]))
     with pytest.raises(MissingDataError, match=r"no array .*er, which crop.json names"):

@@ -185,7 +185,7 @@ def test_what_learns_from_generated_volumes_has_seen_what_they_were_made_from(ex
     assert (entry["start"], entry["stop"]) == ([0, 0, 0], [16, 16, 16])
     other = {"source": "/a.h5::raw", "start": [1, 2, 3], "stop": [4, 5, 6]}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("connectomake.split.leaks.read_json", lambda path: told | {"seen": [other]})
+        patch.setattr("connectomake.volumes.contract.read_json", lambda path: told | {"seen": [other]})
         assert describe_seen(learnt) == sorted([entry, other], key=lambda e: e["source"])
 
 

@@ -116,11 +116,11 @@ def test_held_out_examples_never_overlap_learnt_ones(opened, boxes, shapes, at_m
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
-    from connectomake.volumes.ingest import open_raw
+    from connectomake.volumes.ingested import IngestedVolume
 
     folder = tmp_path_factory.mktemp("opened")
     make_volumes(folder, ("v", "train", grey(0), NM))
-    return folder / "v" / "volume.json", open_raw(folder / "v" / "volume.json")
+    return folder / "v" / "volume.json", IngestedVolume.read(folder / "v" / "volume.json").open_raw()
 
 
 def test_a_small_box_beside_large_ones_is_left_out(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from small_volume import write_description
 
 from connectomake.config.augment import AugmentConfig
 from connectomake.config.sampling import SamplingConfig
@@ -20,7 +21,6 @@ from connectomake.train.normalisation import Normalisation
 from connectomake.train.patches import TrainingPatches
 from connectomake.train.sampling import count_labels, draw_place, find_values, is_worthwhile, keep_labelled
 from connectomake.train.volumes import LabelledBox, hold_smallest, join_small, open_boxes, shrink
-from connectomake.volumes.files import write_json
 from connectomake.volumes.grey_values import SIDE_VX, measure_grey_values, spread_blocks
 from connectomake.volumes.store import write_store
 
@@ -196,7 +196,7 @@ def rows(tmp_path_factory):
             write_store(folder / f"{part}.zarr", array, **place, attributes={})
             box = [[0, 0, 0], shape]
             entries[part] = {"source": f"{part}.zarr", "axes": "zyx", "box_zyx_vx": box, "dtype": array.dtype.name}
-        write_json(folder / "volume.json", {"name": name, **place, **entries})
+        write_description(folder / "volume.json", {"name": name, "shape_zyx": shape, **place, **entries})
         box = Box((1, 2, 3), shape)
         made.append(SplitRow(name, "train", folder / "volume.json", box, source=name, share=share))
     return made

@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from small_volume import write_description
 from torch import nn
 
 from connectomake.config.targets import AffinityConfig
@@ -20,7 +21,7 @@ from connectomake.split.table import SplitRow
 from connectomake.train.normalisation import Normalisation
 from connectomake.train.segmentation_score import SegmentationScore, middle_of, read_skeletons
 from connectomake.train.volumes import LabelledBox
-from connectomake.volumes.files import write_json
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.skeletons import Skeletons, save_skeletons
 
 SIZE_NM = (40.0, 8.0, 8.0)
@@ -129,11 +130,12 @@ def test_skeletons_of_the_volume_are_shifted_and_cut(tmp_path):
     position = np.stack([np.full(100, 14), np.full(100, 40), steps], 1) * SIZE_NM + offset_nm
     edges = np.stack([steps[:-1], steps[1:]], 1)
     row = SplitRow("a", "validate", tmp_path / "volume.json", Box((10, 20, 30), (30, 68, 70)))
-    write_json(row.volume_json, {"offset_zyx_nm": offset_nm, "voxel_size_zyx_nm": SIZE_NM})
-    assert read_skeletons(row) is None
+    write_description(row.volume_json, {"offset_zyx_nm": offset_nm, "voxel_size_zyx_nm": SIZE_NM})
+    volume = IngestedVolume.read(row.volume_json)
+    assert read_skeletons(row, volume) is None
     save_skeletons(tmp_path / "skeletons.npz", Skeletons(edges, np.full(100, 7), position))
     cfg = settings(validate_segmentation={"largest_vx": 20 * 24 * 24})
-    score = SegmentationScore([make_box()], cfg, PLAIN, cfg.targets.channels, [read_skeletons(row)])
+    score = SegmentationScore([make_box()], cfg, PLAIN, cfg.targets.channels, [read_skeletons(row, volume)])
     assert score.truths[0].part == Box((0, 12, 8), (20, 36, 32))
     assert score.truths[0].nodes_zyx.tolist() == [[4, 8, x] for x in range(24)]
     assert score.score(Oracle())["segmentation_nerl"] == pytest.approx(1)

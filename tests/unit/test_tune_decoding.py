@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from small_volume import write_description
 
 from connectomake.config.decode import DecodeConfig
 from connectomake.config.layers import read_preset
@@ -22,7 +23,6 @@ from connectomake.tune.decoding import tune_decoding
 from connectomake.tune.results import write_best
 from connectomake.tune.scores import choose, pool
 from connectomake.tune.volumes import open_tuning_volumes
-from connectomake.volumes.files import write_json
 from connectomake.volumes.skeletons import Skeletons, save_skeletons
 from connectomake.volumes.store import write_store
 
@@ -46,7 +46,7 @@ def make_volume(folder, name, *, role="validate", depth=24, leak=0.6, gap=0.7, d
     write_store(place / "labels.zarr", truth, voxel_size_zyx_nm=SIZE_NM)
     labels = {"source": "labels.zarr", "axes": "zyx", "box_zyx_vx": [[0, 0, 0], truth.shape], "dtype": "uint8"}
     described = {"name": name, "role": role, "shape_zyx": truth.shape, "voxel_size_zyx_nm": SIZE_NM}
-    write_json(place / "volume.json", described | {"offset_zyx_nm": [0, 0, 0], "labels": labels})
+    write_description(place / "volume.json", described | {"offset_zyx_nm": [0, 0, 0], "labels": labels})
     if skeletons:
         voxel = np.array([[z, 2, x] for x in (2, 9) for z in range(depth)])
         first = np.array([i for i in range(2 * depth) if i % depth != depth - 1])

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from small_volume import write_description
 
 from connectomake.config.decode import DecodeConfig
 from connectomake.config.measure import MeasureConfig
@@ -14,7 +15,6 @@ from connectomake.targets.affinity import affinities_of_labels
 from connectomake.tune.decoding import tune_decoding
 from connectomake.tune.optuna_search import search_best
 from connectomake.tune.results import write_results
-from connectomake.volumes.files import write_json
 from connectomake.volumes.store import write_store
 
 UNITS = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
@@ -93,7 +93,7 @@ def make_volume(folder):
     write_store(place / "labels.zarr", truth, voxel_size_zyx_nm=(30, 9, 9))
     labels = {"source": "labels.zarr", "axes": "zyx", "box_zyx_vx": [[0, 0, 0], truth.shape], "dtype": "uint8"}
     described = {"name": "slabs", "role": "validate", "shape_zyx": truth.shape, "voxel_size_zyx_nm": [30, 9, 9]}
-    write_json(place / "volume.json", described | {"offset_zyx_nm": [0, 0, 0], "labels": labels})
+    write_description(place / "volume.json", described | {"offset_zyx_nm": [0, 0, 0], "labels": labels})
     return store, place / "volume.json"
 
 

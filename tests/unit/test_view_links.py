@@ -11,13 +11,14 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
+from small_volume import write_description
 
 from connectomake.errors import DataError, MissingDataError
 from connectomake.view.links import Files, find_contrast, served_at, write_views
 from connectomake.view.routes import Site
 from connectomake.volumes.affinities import nearest_channels
 from connectomake.volumes.files import write_json
-from connectomake.volumes.ingest import open_raw
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.skeletons import Skeletons, label_under, save_skeletons
 from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import open_volume
@@ -49,14 +50,19 @@ def files(tmp_path) -> Files:
         write_store(volume.with_name(f"{name}.zarr"), values, **where)
         box = [[0, 0, 0], SHAPE]
         entries[name] = {"source": f"{name}.zarr", "axes": "zyx", "box_zyx_vx": box, "dtype": values.dtype.name}
-    write_json(volume, {"name": "slabs", "shape_zyx": SHAPE, **where, **entries})
+    write_description(volume, {"name": "slabs", "shape_zyx": SHAPE, **where, **entries})
     nodes = np.array([[0, 2, 1], [5, 2, 1], [0, 12, 1], [5, 12, 1]]) * VOXEL_NM + OFFSET_NM
     save_skeletons(volume.with_name("skeletons.npz"), Skeletons([[0, 1], [2, 3]], [71, 71, 72, 72], nodes))
     labels = results / "decode" / "dense@x=1,y=2" / "v" / "labels.zarr"
     write_store(labels, truth.astype(np.uint32), **where)
     affinities = results / "predict" / "affinities.zarr"
     offsets = [[0, 0, 9], [0, 0, 1], [0, 1, 0], [1, 0, 0]]
-    write_store(affinities, np.zeros((4, *SHAPE), np.uint8), attributes={"offsets_zyx_vx": offsets}, **where)
+    write_store(
+        affinities,
+        np.zeros((4, *SHAPE), np.uint8),
+        attributes={"offsets_zyx_vx": offsets, "edge_convention": "source"},
+        **where,
+    )
     errors = tmp_path / "errors.tsv"
     errors.write_text(TABLE.replace(" -\n", " \n").replace(" - ", "  ").replace(" ", "\t"))
     labels, affinities = labels / "zarr.json", affinities / "zarr.json"
@@ -187,7 +193,7 @@ def test_truth_under_a_skeleton_outside_the_volume_is_none(files):
 
 
 def test_contrast_leaves_out_the_extremes(tmp_path, files):
-    assert find_contrast(open_raw(files.volume)) == (9.0, 10.0)
+    assert find_contrast(IngestedVolume.read(files.volume).open_raw()) == (9.0, 10.0)
     values = np.full((1, 200, 200), 100, np.uint8)
     values[0, 100] = np.arange(200)
     values[0, 0] = 255

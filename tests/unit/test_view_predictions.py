@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_volume import write_description
 
 from connectomake.geometry import Box
 from connectomake.view.links import Files, write_views
 from connectomake.view.routes import Site
 from connectomake.volumes import levels as levels_module
-from connectomake.volumes.files import write_json
 from connectomake.volumes.pyramid import create_pyramid
 from connectomake.volumes.store import finish_store, list_levels, write_store
 from connectomake.volumes.volume import open_volume
@@ -32,7 +32,7 @@ def write_run(results: Path, attributes: dict, dtype: type, *, voxel_size_zyx_nm
     volume = results / "ingest" / "d" / "v" / "volume.json"
     write_store(volume.with_name("raw.zarr"), np.zeros(SHAPE, np.uint8), **WHERE)
     raw = {"source": "raw.zarr", "axes": "zyx", "box_zyx_vx": [[0, 0, 0], SHAPE], "dtype": "uint8"}
-    write_json(volume, {"name": "v", "shape_zyx": SHAPE, **WHERE, "raw": raw, "labels": None})
+    write_description(volume, {"name": "v", "shape_zyx": SHAPE, **WHERE, "raw": raw, "labels": None})
     labels, store = results / "decode" / "x" / "v" / "labels.zarr", results / "predict" / "maps.zarr"
     write_store(labels, np.ones(SHAPE, np.uint32), **WHERE)
     channels = len(attributes["offsets_zyx_vx"])
@@ -42,7 +42,7 @@ def write_run(results: Path, attributes: dict, dtype: type, *, voxel_size_zyx_nm
     pyramid = create_pyramid(store, shape=values.shape, dtype=dtype, **layout, **where)
     pyramid.write_block(Box.of_shape(SHAPE), values.astype(dtype))
     pyramid.fill_coarse()
-    finish_store(store, attributes=attributes)
+    finish_store(store, attributes={"edge_convention": "source", **attributes})
     return Files(volume, labels / "zarr.json", store / "zarr.json")
 
 

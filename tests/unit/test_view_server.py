@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from small_volume import write_description
 
 from connectomake.errors import ConfigError, MissingDataError
 from connectomake.geometry import Box
@@ -26,7 +27,7 @@ from connectomake.view import routes
 from connectomake.view.routes import OWN_CLIENT, PUBLIC_CLIENT, split_path
 from connectomake.view.server import ResultsServer, make_server, parse_range
 from connectomake.volumes.files import write_json
-from connectomake.volumes.ingest import open_labels, open_raw
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import open_volume
 
@@ -84,8 +85,7 @@ def describe(folder: Path, parts: dict[str, tuple[str, str]], box_zyx_vx=((0, 0,
     }
     place = {"shape_zyx": box.shape_zyx, "voxel_size_zyx_nm": VOXEL_NM, "offset_zyx_nm": OFFSET_NM}
     path = folder / "volume.json"
-    write_json(path, {"name": "v", "raw": None, "labels": None, **place, **entries})
-    return path
+    return write_description(path, {"name": "v", **place, **entries})
 
 
 def download(server: ResultsServer, path: str, folder: Path) -> Path:
@@ -125,7 +125,7 @@ def test_raw_data_of_any_format_come_out_as_zarr(server, results, tmp_path, kind
     box = ((1, 3, 1), (5, 70, 66)) if kind in ("zarr", "xyz") else ((0, 0, 0), SHAPE)
     described = describe(results / "ingest" / "mine" / "v", {"raw": source}, box)
     fetched = download(server, "/ingest/mine/v/raw", tmp_path / "fetched")
-    expected = open_raw(described)
+    expected = IngestedVolume.read(described).open_raw()
     there = open_volume(fetched)
     np.testing.assert_array_equal(there.read(), expected.read())
     np.testing.assert_array_equal(there.read(), values[Box(*box).slices])
@@ -150,7 +150,9 @@ def test_unknown_labels_are_served_as_background(server, results, tmp_path):
     described = describe(results / "x", {"labels": source})
     there = zarr.open_array(download(server, "/x/labels", tmp_path / "fetched") / "s0", mode="r")
     assert there.dtype == np.uint64
-    np.testing.assert_array_equal(there[...], np.maximum(open_labels(described).read(), 0).astype(np.uint64))
+    np.testing.assert_array_equal(
+        there[...], np.maximum(IngestedVolume.read(described).open_labels().read(), 0).astype(np.uint64)
+    )
 
 
 def test_a_volume_is_opened_anew_where_its_description_changes(server, results, tmp_path):

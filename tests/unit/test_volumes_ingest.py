@@ -19,7 +19,8 @@ from connectomake.geometry import Box
 from connectomake.volumes import convert as convert_module
 from connectomake.volumes.convert import choose_block, choose_shard
 from connectomake.volumes.files import read_json, write_json
-from connectomake.volumes.ingest import ingest_volume, is_fast, open_labels, open_raw
+from connectomake.volumes.ingest import ingest_volume, is_fast
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import Volume, open_volume
 
@@ -47,7 +48,7 @@ def test_a_converted_volume_reads_like_its_source(tmp_path: Path) -> None:
     file = write_hdf5(tmp_path, raw=RAW, labels=LABELS)
     box = ((1, 2, 3), (31, 42, 53))
     volume_json = ingest(tmp_path, role="train", raw=f"{file}::raw", labels=f"{file}::labels", box_zyx_vx=box, weight=2)
-    raw, labels = open_raw(volume_json), open_labels(volume_json)
+    raw, labels = IngestedVolume.read(volume_json).open_raw(), IngestedVolume.read(volume_json).open_labels()
     np.testing.assert_array_equal(raw.read(), RAW[Box(*box).slices])
     np.testing.assert_array_equal(labels.read(), LABELS[Box(*box).slices])
     assert is_fast(raw)
@@ -67,7 +68,9 @@ def test_a_converted_volume_reads_like_its_source(tmp_path: Path) -> None:
     }
     assert description["settings"]["raw"] == f"{file}::raw"
     volume_json.parent.rename(tmp_path / "moved")
-    np.testing.assert_array_equal(open_raw(tmp_path / "moved" / "volume.json").read(), raw_part(box))
+    np.testing.assert_array_equal(
+        IngestedVolume.read(tmp_path / "moved" / "volume.json").open_raw().read(), raw_part(box)
+    )
 
 
 def raw_part(box: tuple) -> np.ndarray:
@@ -78,12 +81,12 @@ def test_a_fast_store_is_linked_with_its_box(tmp_path: Path) -> None:
     write_store(tmp_path / "a.zarr", RAW, voxel_size_zyx_nm=SIZE, offset_zyx_nm=(1, 1, 1))
     volume_json = ingest(tmp_path, raw=str(tmp_path / "a.zarr"), box_zyx_vx=((5, 5, 5), (9, 9, 9)))
     assert os.listdir(volume_json.parent) == ["volume.json"]
-    raw = open_raw(volume_json)
+    raw = IngestedVolume.read(volume_json).open_raw()
     np.testing.assert_array_equal(raw.read(), RAW[5:9, 5:9, 5:9])
     assert raw.offset_zyx_nm == (151, 41, 41)
     assert read_json(volume_json)["labels"] is None
     with pytest.raises(DataError, match="volume left has no labels; give their path as the key labels"):
-        open_labels(volume_json)
+        IngestedVolume.read(volume_json).open_labels()
 
 
 def test_a_generated_volume_is_linked_by_paths_that_move_along(tmp_path: Path) -> None:
@@ -95,8 +98,8 @@ def test_a_generated_volume_is_linked_by_paths_that_move_along(tmp_path: Path) -
     ingest_volume(source, name="v", volume_json=volume_json, raw=made / "raw.zarr", labels=made / "labels.zarr")
     (tmp_path / "results").rename(tmp_path / "elsewhere")
     moved = tmp_path / "elsewhere" / "ingest" / "d" / "v" / "volume.json"
-    np.testing.assert_array_equal(open_labels(moved).read(), LABELS)
-    np.testing.assert_array_equal(open_raw(moved).read(), RAW)
+    np.testing.assert_array_equal(IngestedVolume.read(moved).open_labels().read(), LABELS)
+    np.testing.assert_array_equal(IngestedVolume.read(moved).open_raw().read(), RAW)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -108,8 +111,8 @@ def test_nisb_is_turned_once(tmp_path: Path, channels: int) -> None:
     store = tmp_path / "data.zarr"
     volume_json = ingest(tmp_path, raw=f"{store}::img", labels=f"{store}::seg", voxel_size_zyx_nm=(20, 9, 9))
     assert sorted(os.listdir(volume_json.parent)) == ["labels.zarr", "raw.zarr", "volume.json"]
-    np.testing.assert_array_equal(open_raw(volume_json).read(), raw if channels > 1 else raw[0])
-    np.testing.assert_array_equal(open_labels(volume_json).read(), LABELS)
+    np.testing.assert_array_equal(IngestedVolume.read(volume_json).open_raw().read(), raw if channels > 1 else raw[0])
+    np.testing.assert_array_equal(IngestedVolume.read(volume_json).open_labels().read(), LABELS)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
@@ -117,7 +120,7 @@ def test_intensities_stay_what_they_are(tmp_path: Path, dtype: str) -> None:
     raw = RAW.astype(dtype) * 257 if dtype == "uint16" else RAW.astype(dtype) / 255
     tifffile.imwrite(tmp_path / "a.tif", raw, compression="zlib", photometric="minisblack")
     volume_json = ingest(tmp_path, raw=str(tmp_path / "a.tif"), voxel_size_zyx_nm=SIZE)
-    found = open_raw(volume_json).read()
+    found = IngestedVolume.read(volume_json).open_raw().read()
     assert found.dtype == dtype
     np.testing.assert_array_equal(found, raw)
 
@@ -182,7 +185,7 @@ def test_unknown_labels_are_kept(tmp_path: Path) -> None:
     labels = bad(LABELS, -1, "int32")
     file = write_hdf5(tmp_path, raw=RAW, labels=labels)
     volume_json = ingest(tmp_path, raw=f"{file}::raw", labels=f"{file}::labels")
-    np.testing.assert_array_equal(open_labels(volume_json).read(), labels)
+    np.testing.assert_array_equal(IngestedVolume.read(volume_json).open_labels().read(), labels)
 
 
 def test_a_stopped_conversion_goes_on_and_another_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,12 +210,12 @@ def test_a_stopped_conversion_goes_on_and_another_starts_anew(tmp_path: Path, mo
     seen[:] = [0] * 10
     volume_json = ingest(tmp_path, **source)
     assert seen[10:] == [3, 4, 5]
-    np.testing.assert_array_equal(open_raw(volume_json).read(), raw)
+    np.testing.assert_array_equal(IngestedVolume.read(volume_json).open_raw().read(), raw)
 
     write_hdf5(tmp_path, raw=255 - raw)
     os.utime(file, (1, 1))  # another file, even where the clock is coarse
     seen[:] = [0] * 10
-    np.testing.assert_array_equal(open_raw(ingest(tmp_path, **source)).read(), 255 - raw)
+    np.testing.assert_array_equal(IngestedVolume.read(ingest(tmp_path, **source)).open_raw().read(), 255 - raw)
     assert sorted(seen[10:]) == [0, 1, 2, 3, 4, 5]
 
 
@@ -249,7 +252,7 @@ def test_a_conversion_killed_amid_a_shard_is_completed(tmp_path: Path, monkeypat
     assert len(list(shards.rglob("*.partial"))) == 1
     assert not (volume_json.parent / "raw.zarr" / "zarr.json").exists()
     monkeypatch.setattr(convert_module, "choose_shard", lambda volume: (64, 64, 64))
-    np.testing.assert_array_equal(open_raw(ingest(tmp_path, raw=source)).read(), raw)
+    np.testing.assert_array_equal(IngestedVolume.read(ingest(tmp_path, raw=source)).open_raw().read(), raw)
     assert not list(shards.rglob("*.partial"))
 
 
@@ -259,7 +262,7 @@ def test_a_store_that_was_emptied_by_hand_is_made_again(tmp_path: Path) -> None:
     store = volume_json.parent / "raw.zarr"
     (store / "s0").rename(tmp_path / "gone")
     ingest(tmp_path, raw=f"{file}::raw")
-    np.testing.assert_array_equal(open_raw(volume_json).read(), RAW)
+    np.testing.assert_array_equal(IngestedVolume.read(volume_json).open_raw().read(), RAW)
 
 
 def test_what_was_moved_after_ingest_is_named(tmp_path: Path) -> None:
@@ -267,7 +270,7 @@ def test_what_was_moved_after_ingest_is_named(tmp_path: Path) -> None:
     volume_json = ingest(tmp_path, raw=str(tmp_path / "a.zarr"))
     (tmp_path / "a.zarr").rename(tmp_path / "b.zarr")
     with pytest.raises(MissingDataError, match=r"a\.zarr does not exist; did you mean .*b\.zarr\?"):
-        open_raw(volume_json)
+        IngestedVolume.read(volume_json).open_raw()
 
 
 @pytest.mark.parametrize(
@@ -298,10 +301,10 @@ def test_slices_are_decoded_as_seldom_as_memory_allows(
 @pytest.mark.skipif(not FIB25.exists(), reason="the shared test data are not here")
 def test_real_fib_sem(tmp_path: Path) -> None:
     volume_json = ingest(tmp_path, raw=f"{FIB25}::raw", labels=f"{FIB25}::labels")
-    assert open_raw(volume_json).voxel_size_zyx_nm == (10, 10, 10)
+    assert IngestedVolume.read(volume_json).open_raw().voxel_size_zyx_nm == (10, 10, 10)
     with h5py.File(FIB25) as file:
-        np.testing.assert_array_equal(open_raw(volume_json).read(), file["raw"][:])
-        np.testing.assert_array_equal(open_labels(volume_json).read(), file["labels"][:])
+        np.testing.assert_array_equal(IngestedVolume.read(volume_json).open_raw().read(), file["raw"][:])
+        np.testing.assert_array_equal(IngestedVolume.read(volume_json).open_labels().read(), file["labels"][:])
 
 
 def test_volume_json_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +314,7 @@ def test_volume_json_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyP
         written.append(Path(path).name)
         write_json(path, value)
 
-    for module in ("ingest", "store"):
+    for module in ("ingested", "store"):
         monkeypatch.setattr(f"connectomake.volumes.{module}.write_json", note)
     file = write_hdf5(tmp_path, raw=RAW)
     ingest(tmp_path, raw=f"{file}::raw")

@@ -20,7 +20,8 @@ from connectomake.geometry import Box
 from connectomake.volumes.checks import check_source
 from connectomake.volumes.formats import remote
 from connectomake.volumes.formats.ome_zarr import find_levels
-from connectomake.volumes.ingest import ingest_volume, open_raw
+from connectomake.volumes.ingest import ingest_volume
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.volume import open_volume
 
 moto = pytest.importorskip("moto.server", reason="moto is not installed: pip install -r requirements-dev.txt")
@@ -107,7 +108,7 @@ def test_ingest_links_it_and_boxes_are_read(tmp_path: Path, version: int) -> Non
     ingest_volume(source, name="a", volume_json=volume_json)
     assert json.loads(volume_json.read_text())["raw"]["source"] == array
     assert [path.name for path in tmp_path.iterdir()] == ["volume.json"]
-    volume = open_raw(volume_json)
+    volume = IngestedVolume.read(volume_json).open_raw()
     assert volume.voxel_size_zyx_nm == (8.0, 8.0, 8.0)
     box = Box((4, 15, 0), (24, 25, 40))
     np.testing.assert_array_equal(volume.read(box), VALUES[1:][box.slices])
@@ -130,7 +131,7 @@ def test_flat_chunks_are_downloaded_once(tmp_path: Path, monkeypatch: pytest.Mon
     ingest_volume(
         VolumeSource(role="test", raw="s3://cells/v2.zarr::em/s0"), name="a", volume_json=tmp_path / "volume.json"
     )
-    np.testing.assert_array_equal(open_raw(tmp_path / "volume.json").read(), VALUES)
+    np.testing.assert_array_equal(IngestedVolume.read(tmp_path / "volume.json").open_raw().read(), VALUES)
 
 
 def test_http_is_read_like_s3(server: str) -> None:

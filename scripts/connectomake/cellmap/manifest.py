@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import isfinite
@@ -32,12 +32,6 @@ class CropGrid:
     shape_zyx: tuple[int, int, int]
     voxel_size_zyx_nm: tuple[float, float, float]
     offset_zyx_nm: tuple[float, float, float]
-
-    @classmethod
-    def of_crop(cls, crop: Mapping[str, Any]) -> CropGrid:
-        """Take the voxels from what volume.json or crop.json tells of a crop."""
-        shape = _to_triple(int, crop["shape_zyx"])
-        return cls(shape, _to_triple(float, crop["voxel_size_zyx_nm"]), _to_triple(float, crop["offset_zyx_nm"]))
 
 
 @dataclass(frozen=True)

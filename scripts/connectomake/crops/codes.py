@@ -20,7 +20,8 @@ from connectomake.crops.ground_truth import ClassLabels, GroundTruth
 from connectomake.crops.write_blocks import write_blocks
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple
-from connectomake.volumes.files import read_json
+from connectomake.volumes.ingested import IngestedVolume
+from connectomake.volumes.ingested_crop import CodeTable
 from connectomake.volumes.resample import covered_box, lay_on
 from connectomake.volumes.volume import Lattice, open_volume
 
@@ -45,36 +46,28 @@ class Codes:
     classes: tuple[str, ...]
     states: np.ndarray
 
-    def as_json(self) -> dict[str, Any]:
-        """Give plain data: one letter per class for each code, 1, 0 or u."""
+    def as_table(self) -> CodeTable:
+        """Return what volume.json holds: one letter per class for each code, 1, 0 or u."""
         letters = {value: letter for letter, value in _LETTERS.items()}
-        rows = ["".join(letters[int(state)] for state in row) for row in self.states]
-        return {"classes": list(self.classes), "states": rows}
+        rows = ("".join(letters[int(state)] for state in row) for row in self.states)
+        return CodeTable(self.classes, tuple(rows))
 
 
-def read_codes(volume_json: Path) -> Codes | None:
+def read_codes(volume: IngestedVolume) -> Codes | None:
     """Read what the codes of an ingested crop mean; None where it has no labels.
 
     Raises
     ------
-    MissingDataError
-        The volume is not ingested.
     DataError
-        It is no crop, or the codes are damaged.
+        The volume is no crop.
     """
-    description = read_json(volume_json)
-    if "codes" not in description:
+    if volume.crop is None:
         hint = "classes by name are those of the crops of a data config with cellmap"
-        raise DataError(f"{volume_json} is no crop of the CellMap challenge", hint=hint)
-    found = description["codes"]
-    if found is None:
+        raise DataError(f"{volume.path} is no crop of the CellMap challenge", hint=hint)
+    if volume.codes is None:
         return None
-    classes = tuple(found["classes"])
-    if any(len(row) != len(classes) or set(row) - set(_LETTERS) for row in found["states"]):
-        hint = "delete it and run the step that makes it again"
-        raise DataError(f"the codes in {volume_json} are damaged", expected="1, 0 or u per class", hint=hint)
-    rows = [[_LETTERS[letter] for letter in row] for row in found["states"]]
-    return Codes(classes, np.array(rows, np.int8).reshape(-1, len(classes)))
+    rows = [[_LETTERS[letter] for letter in row] for row in volume.codes.states]
+    return Codes(volume.codes.classes, np.array(rows, np.int8).reshape(-1, len(volume.codes.classes)))
 
 
 def write_codes(

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,8 +25,9 @@ from connectomake.crops.write_blocks import choose_blocks, write_blocks
 from connectomake.errors import DataError
 from connectomake.geometry import Box
 from connectomake.volumes.checks import find_groups
-from connectomake.volumes.files import write_json
-from connectomake.volumes.ingest import LABELS_STORE, RAW_STORE, describe, describe_array
+from connectomake.volumes.ingest import describe
+from connectomake.volumes.ingested import LABELS_STORE, RAW_STORE, StoredArray
+from connectomake.volumes.ingested_crop import CodeTable, IngestedCrop
 from connectomake.volumes.store import remove_store
 from connectomake.volumes.volume import Readable, Volume
 
@@ -96,21 +97,22 @@ def ingest_crop(
     log.info("%s is read from the level %s", name, level.describe())
     raw = _bring_in(images, volume_json, folder, threads)
     labels, codes, voxels = _bring_in_labels(truth, images, volume_json, threads)
-    links = {"raw_group": raw_group, "labels_group": labels_group}
-    described = {
-        "dataset": dataset,
-        "crop": crop,
-        "shape_zyx": grid.shape_zyx,
-        "voxel_size_zyx_nm": grid.voxel_size_zyx_nm,
-        "offset_zyx_nm": grid.offset_zyx_nm,
-        "classes": classes,
-        **{key: path and _link(str(path), volume_json, folder) for key, path in links.items()},
-        "level": level.name,
-        "resampled": not isinstance(images, Volume),
-        "voxels": voxels,
-    }
-    parts = {"raw": raw, "labels": labels, "crop": described, "codes": codes}
-    write_json(volume_json, describe(source, name, folder, images, parts))
+    raw_link, labels_link = (
+        None if path is None else _link(str(path), volume_json, folder) for path in (raw_group, labels_group)
+    )
+    described = IngestedCrop(
+        dataset=dataset,
+        crop=crop,
+        grid=grid,
+        classes=tuple(classes),
+        voxels=voxels,
+        raw_group=raw_link,
+        labels_group=labels_link,
+        level=level.name,
+        is_resampled=not isinstance(images, Volume),
+    )
+    volume = describe(source, name, folder, images, volume_json=volume_json, raw=raw, labels=labels)
+    replace(volume, crop=described, codes=codes).write()
 
 
 def _find_in_manifest(manifest: Path | None, dataset: str, crop: str) -> tuple[CropGrid, tuple[str, ...]]:
@@ -127,8 +129,8 @@ def _find_in_manifest(manifest: Path | None, dataset: str, crop: str) -> tuple[C
     return rows[0].grid, tuple(row.label for row in rows)
 
 
-def _bring_in(images: Readable, volume_json: Path, folder: str, threads: int) -> dict[str, Any]:
-    """Read all images once, which finds what is damaged, write them where they are not linked, and describe them."""
+def _bring_in(images: Readable, volume_json: Path, folder: str, threads: int) -> StoredArray:
+    """Read all images once, to find damage, write them where they are not linked; return where they lie."""
     ends: list[tuple[int, int]] = []
 
     def look(box: Box) -> np.ndarray:
@@ -142,10 +144,11 @@ def _bring_in(images: Readable, volume_json: Path, folder: str, threads: int) ->
         with ThreadPoolExecutor(max(1, threads)) as pool:
             for _ in pool.map(look, choose_blocks(images.shape_zyx)):
                 pass
-        entry = describe_array(_link(images.source, volume_json, folder), images.axes, images.box, images.dtype)
+        link = _link(images.source, volume_json, folder)
+        entry = StoredArray(link, images.axes, images.box, images.dtype.name)
     else:
         write_blocks(store, images, images.dtype, look, threads=threads)
-        entry = describe_array(RAW_STORE, "zyx", Box.of_shape(images.shape_zyx), images.dtype)
+        entry = StoredArray(RAW_STORE, "zyx", Box.of_shape(images.shape_zyx), images.dtype.name)
     lowest, highest = min(low for low, _ in ends), max(high for _, high in ends)
     if lowest == highest:
         log.warning("all voxels of %s in this crop are %d: is that right?", images.source, lowest)
@@ -154,8 +157,8 @@ def _bring_in(images: Readable, volume_json: Path, folder: str, threads: int) ->
 
 def _bring_in_labels(
     truth: GroundTruth | None, images: Readable, volume_json: Path, threads: int
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None, dict[str, dict[str, int]]]:
-    """Write the codes, and give their entry in volume.json, what they mean, and the voxels of each class."""
+) -> tuple[StoredArray | None, CodeTable | None, dict[str, dict[str, int]]]:
+    """Write the codes; return where they lie, what they mean, and the voxels of each class."""
     store = volume_json.with_name(LABELS_STORE)
     if truth is None:
         remove_store(store)
@@ -163,7 +166,8 @@ def _bring_in_labels(
     if not truth.annotated:
         log.warning("none of the classes asked for is annotated in %s", volume_json.parent.name)
     codes, voxels, dtype = write_codes(truth, images, store, threads)
-    return describe_array(store.name, "zyx", Box.of_shape(images.shape_zyx), dtype), codes.as_json(), voxels
+    lies = StoredArray(store.name, "zyx", Box.of_shape(images.shape_zyx), dtype.name)
+    return lies, codes.as_table(), voxels
 
 
 def _link(path: str, volume_json: Path, folder: str) -> str:

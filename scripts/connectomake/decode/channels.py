@@ -6,17 +6,15 @@ Source convention (Connectomake, BANIS): channel c at voxel p is the edge p -- p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from connectomake.config.channels import NEAREST, ChannelName, find_nearest, name_offset
 from connectomake.errors import DataError
 from connectomake.geometry import Triple, to_triple
-
-CONVENTIONS = ("source", "destination")
+from connectomake.volumes.prediction import CONVENTIONS, Prediction
 
 
 @dataclass(frozen=True)
@@ -49,35 +47,10 @@ class Channels:
         return cls(tuple(map(name_offset, NEAREST)), NEAREST, edge_offset)
 
     @classmethod
-    def of_attributes(cls, attributes: Mapping[str, Any], source: str) -> Channels:
-        """Read them from the attributes of a store of predictions.
-
-        Parameters
-        ----------
-        attributes
-            `offsets_zyx_vx`: one triple (or None) for each channel; `edge_convention`: 'source' or 'destination';
-            `channels`: their names, by default made from the offsets; `activations`: by default sigmoid.
-        source
-            What to call the store in errors.
-
-        Raises
-        ------
-        DataError
-            An attribute is missing, or the convention is not known.
-        """
-        missing = [key for key in ("offsets_zyx_vx", "edge_convention") if key not in attributes]
-        if missing:
-            raise DataError(
-                f"{source} does not say what its channels are", expected=f"the attributes {' and '.join(missing)}"
-            )
-        convention = attributes["edge_convention"]
-        if convention not in CONVENTIONS:
-            raise DataError(f"{source}: unknown edge_convention", expected=" or ".join(CONVENTIONS), got=convention)
-        offsets = tuple(to_triple(offset) if offset else None for offset in attributes["offsets_zyx_vx"])
-        names = attributes.get("channels") or [
-            name_offset(offset) if offset else f"channel {c}" for c, offset in enumerate(offsets)
-        ]
-        return cls(tuple(names), offsets, CONVENTIONS.index(convention), tuple(attributes.get("activations", ())))
+    def of_prediction(cls, prediction: Prediction) -> Channels:
+        """Describe the channels of a store of predictions."""
+        edge_offset = CONVENTIONS.index(prediction.edge_convention)
+        return cls(prediction.channels, prediction.offsets_zyx_vx, edge_offset, prediction.activations)
 
     def listed(self) -> list[ChannelName]:
         """Give name and offset of each channel, as the settings know them."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from connectomake.blocks import Ledger
 from connectomake.config.decode import DecodeConfig
 from connectomake.decode.plan import plan_blocks
+from connectomake.decode.stitched import Stitched
 from connectomake.decode.stores import describe_labels
-from connectomake.volumes.files import read_json
-from connectomake.volumes.store import finish_store, read_attributes
+from connectomake.volumes.prediction import Prediction
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def finish_labels(affinities: Path, labels: Path, stitched: Path, cfg: DecodeCon
     plan = plan_blocks(affinities, labels, cfg, code=code)
     Ledger.open(plan.labels / "ledger")
     Ledger(plan.labels / "ledger", plan.settings).require_all(len(plan.blocks), "relabel_blocks")
-    n_objects = int(read_json(stitched)["n_objects"])
-    finish_store(plan.labels, attributes=describe_labels(cfg, n_objects, read_attributes(affinities)))
+    n_objects = Stitched.read(stitched).n_objects
+    describe_labels(cfg, n_objects, Prediction.read(affinities)).write(plan.labels)
     shutil.rmtree(plan.parts.parent)
     log.info("%s is complete: %d objects in %d blocks", labels, n_objects, len(plan.blocks))

@@ -19,7 +19,7 @@ from connectomake.decode.channels import Channels
 from connectomake.decode.stores import choose_maps
 from connectomake.errors import ConfigError
 from connectomake.geometry import BlockGrid, Box, to_triple
-from connectomake.volumes.store import read_attributes
+from connectomake.volumes.prediction import Prediction
 from connectomake.volumes.volume import Volume, open_volume
 
 _HASH_DIGITS = 12
@@ -121,11 +121,11 @@ def plan_blocks(affinities: Path, labels: Path, cfg: DecodeConfig, *, code: str 
     """
     if cfg.block_zyx_vx is None:
         raise ConfigError("decode.block_zyx_vx is null: there are no blocks", hint="set it, or run decode_affinities")
-    attributes = read_attributes(affinities)
-    indices, channels = choose_maps(attributes, cfg, str(affinities))
+    prediction = Prediction.read(affinities)
+    indices, channels = choose_maps(prediction, cfg)
     volume = open_volume(affinities)
     settings = {
-        "affinities": hash_settings(attributes),
+        "affinities": prediction.settings_hash,
         "shape_zyx": volume.shape_zyx,
         "decode": cfg.model_dump(mode="json", exclude={*cfg.effort, "tune"}),
         "code": code,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -14,10 +13,11 @@ from connectomake.config.decode import DecodeConfig
 from connectomake.decode.block_job import run_block_job
 from connectomake.decode.fill import fill_gaps
 from connectomake.decode.plan import Plan, plan_blocks
+from connectomake.decode.stitched import Stitched
 from connectomake.decode.stores import read_channels
 from connectomake.errors import DataError
 from connectomake.geometry import Box
-from connectomake.volumes.files import explain_write_failure, read_json
+from connectomake.volumes.files import explain_write_failure
 from connectomake.volumes.store import create_store
 from connectomake.volumes.volume import Volume, open_volume
 
@@ -56,7 +56,7 @@ def relabel_blocks(
         What label_blocks and stitch_blocks made is not there, or the disk refuses.
     """
     plan = plan_blocks(affinities, labels, cfg, code=code)
-    table = IdTable(plan, read_json(stitched))
+    table = IdTable(plan, Stitched.read(stitched))
     ledger = Ledger(plan.labels / "ledger", plan.settings)
     array = create_store(plan.labels, dtype=table.dtype, **plan.layout)
     parts = open_part_labels(plan)
@@ -110,11 +110,11 @@ class IdTable:
         What stitch_blocks wrote.
     """
 
-    def __init__(self, plan: Plan, stitched: dict[str, Any]) -> None:
+    def __init__(self, plan: Plan, stitched: Stitched) -> None:
         self.blocks = plan.blocks
-        self.base = stitched["base"]
-        self.dtype = np.dtype(stitched["dtype"])
-        path = plan.parts / stitched["table"]
+        self.base = stitched.base
+        self.dtype = stitched.dtype
+        path = plan.parts / stitched.table
         if not path.is_file():
             raise DataError(f"{path} is not there", hint="run label_blocks and stitch_blocks again")
         self._ids = np.load(path, mmap_mode="r")

@@ -11,15 +11,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from connectomake.blocks import Ledger, hash_settings
+from connectomake.blocks import Ledger, hash_settings, read_hash
 from connectomake.config.decode import DecodeConfig
 from connectomake.decode.block_labels import Faces
 from connectomake.decode.components import smallest_label_type
 from connectomake.decode.plan import Plan, plan_blocks
 from connectomake.decode.small_objects import join_small
+from connectomake.decode.stitched import Stitched
 from connectomake.errors import DataError
 from connectomake.union_find import unite
-from connectomake.volumes.files import read_json, replacing, write_json
+from connectomake.volumes.files import replacing
 from connectomake.volumes.store import remove_store
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def stitch_blocks(affinities: Path, labels: Path, cfg: DecodeConfig, done: Path,
         np.save(temporary, new_id.astype(dtype))
     _clear_outdated(plan)
     log.info("%d components in %d blocks are %d objects", base[-1], len(plan.blocks), count)
-    write_json(done, {"table": plan.table.name, "base": base.tolist(), "dtype": dtype.name, "n_objects": count})
+    Stitched(plan.table.name, tuple(base.tolist()), dtype, count).write(done)
     return count
 
 
@@ -173,10 +174,10 @@ def _contacts(plan: Plan, base: NDArray[np.int64], scan_id: NDArray[np.int64]) -
 
 def _clear_outdated(plan: Plan) -> None:
     """Remove what other settings, inputs or code left behind: relabel_blocks must not take it for its own."""
-    ledger = plan.labels / "ledger" / "settings.json"
-    if plan.labels.exists() and not (ledger.exists() and read_json(ledger).get("hash") == hash_settings(plan.settings)):
+    ledger = plan.labels / "ledger"
+    if plan.labels.exists() and read_hash(ledger) != hash_settings(plan.settings):
         remove_store(plan.labels)
-        shutil.rmtree(ledger.parent, ignore_errors=True)
+        shutil.rmtree(ledger, ignore_errors=True)
     for other in plan.parts.parent.iterdir():
         if other != plan.parts and other.is_dir():
             shutil.rmtree(other)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import fastremap
 import numpy as np
@@ -18,9 +17,10 @@ from connectomake.decode.components import strong
 from connectomake.decode.registry import decode
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import Box, Triple
-from connectomake.volumes.store import read_attributes, write_store
+from connectomake.volumes.prediction import Prediction
+from connectomake.volumes.segmentation import Segmentation
+from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import Volume, open_volume
-from connectomake.volumes.wanted import PASSED_ON
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ def decode_store(affinities: Path, labels: Path, cfg: DecodeConfig, *, threads: 
     DataError
         The store does not hold what the decoder reads, or does not say so.
     """
-    attributes, volume = read_attributes(affinities), open_volume(affinities)
-    indices, channels = choose_maps(attributes, cfg, str(affinities))
+    prediction, volume = Prediction.read(affinities), open_volume(affinities)
+    indices, channels = choose_maps(prediction, cfg)
     log.info(
         "decoding %s voxels (z, y, x); this needs up to about %.1f GB of memory",
         " x ".join(map(str, volume.shape_zyx)),
@@ -66,23 +66,21 @@ def decode_store(affinities: Path, labels: Path, cfg: DecodeConfig, *, threads: 
         found,
         voxel_size_zyx_nm=volume.voxel_size_zyx_nm,
         offset_zyx_nm=volume.offset_zyx_nm,
-        attributes=describe_labels(cfg, count, attributes),
+        attributes=describe_labels(cfg, count, prediction).attributes,
         chunk_zyx=cfg.chunk_zyx_vx,
     )
     return count
 
 
-def choose_maps(attributes: Mapping[str, Any], cfg: DecodeConfig, source: str) -> tuple[tuple[int, ...], Channels]:
+def choose_maps(prediction: Prediction, cfg: DecodeConfig) -> tuple[tuple[int, ...], Channels]:
     """Choose the channels of a store that a decoder reads.
 
     Parameters
     ----------
-    attributes
-        Of the store; see `Channels.of_attributes`.
+    prediction
+        What the store holds.
     cfg
         The decoder.
-    source
-        What to call the store in errors.
 
     Returns
     -------
@@ -94,13 +92,13 @@ def choose_maps(attributes: Mapping[str, Any], cfg: DecodeConfig, source: str) -
     Raises
     ------
     DataError
-        One is missing, or the store does not say what its channels are.
+        One is missing.
     """
-    channels = Channels.of_attributes(attributes, source)
+    channels = Channels.of_prediction(prediction)
     try:
         indices = cfg.choose_channels(channels.listed())
     except ConfigError as error:
-        raise DataError(f"{source}: {error}") from error
+        raise DataError(f"{prediction.source}: {error}") from error
     return indices, channels.pick(indices)
 
 
@@ -112,8 +110,8 @@ def read_channels(volume: Volume, indices: Sequence[int], box: Box | None = None
     return values if order == list(range(len(values))) else values[order]
 
 
-def describe_labels(cfg: DecodeConfig, n_objects: int, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the attributes of a store of labels: decoder, threshold, objects, all settings, the checkpoint's hash.
+def describe_labels(cfg: DecodeConfig, n_objects: int, prediction: Prediction) -> Segmentation:
+    """Describe a store of labels: decoder, threshold, objects, all settings, the checkpoint's hash.
 
     Which part of the volume was predicted, and on which level of it, is handed on.
 
@@ -123,17 +121,16 @@ def describe_labels(cfg: DecodeConfig, n_objects: int, attributes: Mapping[str, 
         How it was decoded.
     n_objects
         The largest id.
-    attributes
-        Those of the store of affinities.
+    prediction
+        What it was decoded from.
     """
-    return {
-        "decoder": cfg.decoder,
-        "threshold": cfg.threshold,
-        "n_objects": n_objects,
-        "settings": cfg.model_dump(mode="json", exclude=set(cfg.effort)),
-        "checkpoint_hash": attributes.get("checkpoint_hash"),
-        **{key: attributes[key] for key in PASSED_ON if key in attributes},
-    }
+    return Segmentation.of_prediction(
+        prediction,
+        decoder=cfg.decoder,
+        threshold=cfg.threshold,
+        n_objects=n_objects,
+        settings=cfg.model_dump(mode="json", exclude=set(cfg.effort)),
+    )
 
 
 def warn_if_outside(affinities: np.ndarray, cfg: DecodeConfig, source: str) -> None:

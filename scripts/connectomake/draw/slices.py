@@ -30,6 +30,7 @@ class Layers:
     """What there is to draw of one volume. Only raw must be there.
 
     `shown` says which channels of the affinities are shown: stores of predictions may hold other maps than these.
+    `name` is that of the volume.
     """
 
     raw: Readable
@@ -37,6 +38,7 @@ class Layers:
     labels: Readable | None = None
     truth: Readable | None = None
     shown: Shown = field(default_factory=Shown)
+    name: str = ""
 
     def aligned(self) -> dict[str, Layer]:
         """Lay what there is over the raw volume, and read it on the raw voxels."""

@@ -8,10 +8,10 @@ import numpy as np
 
 from connectomake.draw.slices import Layers
 from connectomake.volumes.affinities import Shown
-from connectomake.volumes.files import read_json
-from connectomake.volumes.ingest import open_labels, open_raw
+from connectomake.volumes.ingested import IngestedVolume
+from connectomake.volumes.prediction import Prediction
+from connectomake.volumes.segmentation import Segmentation
 from connectomake.volumes.skeletons import load_skeletons
-from connectomake.volumes.store import read_attributes
 from connectomake.volumes.volume import Readable, open_volume
 from connectomake.volumes.wanted import find_wanted, mark_unknown
 
@@ -31,12 +31,16 @@ def open_layers(volume_json: Path, affinities: Path | None = None, labels: Path 
     MissingDataError
         When a file is not there.
     """
+    volume = IngestedVolume.read(volume_json)
+    prediction = None if affinities is None else Prediction.read(_folder(affinities))
+    described = prediction or (None if labels is None else Segmentation.read(_folder(labels)))
     return Layers(
-        raw=open_raw(volume_json),
+        name=volume.name,
+        raw=volume.open_raw(),
         affinities=None if affinities is None else open_volume(_folder(affinities)),
         labels=None if labels is None else open_volume(_folder(labels)),
-        truth=_open_truth(volume_json, affinities or labels),
-        shown=Shown() if affinities is None else Shown.of_attributes(read_attributes(_folder(affinities))),
+        truth=_open_truth(volume, described, affinities or labels),
+        shown=Shown() if prediction is None else Shown.of_prediction(prediction),
     )
 
 
@@ -45,19 +49,21 @@ def read_nodes(skeletons: Path | None) -> np.ndarray | None:
     return None if skeletons is None else load_skeletons(skeletons).node_pos_nm
 
 
-def head(volume_json: Path, title: str) -> str:
+def head(volume: str, title: str) -> str:
     """Write a figure's heading: the volume's name and what the caller says of the run."""
-    return f"{read_json(volume_json)['name']}   {title}".rstrip()
+    return f"{volume}   {title}".rstrip()
 
 
-def _open_truth(volume_json: Path, store: Path | None) -> Readable | None:
+def _open_truth(
+    volume: IngestedVolume, described: Prediction | Segmentation | None, store: Path | None
+) -> Readable | None:
     """Open the truth labels, if there are any; what the store does not hold a prediction of is unknown."""
-    if not read_json(volume_json)["labels"]:
+    if volume.labels is None:
         return None
-    truth = open_labels(volume_json)
-    if store is None:
+    truth = volume.open_labels()
+    if store is None or described is None:
         return truth
-    return mark_unknown(truth, find_wanted(read_attributes(_folder(store)), open_volume(_folder(store))))
+    return mark_unknown(truth, find_wanted(described.region, open_volume(_folder(store))))
 
 
 def _folder(store: Path) -> Path:

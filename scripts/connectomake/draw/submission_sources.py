@@ -12,8 +12,9 @@ import numpy as np
 
 from connectomake.cellmap.manifest import CropGrid
 from connectomake.errors import DataError
+from connectomake.volumes.decoded_crop import DecodedCrop
 from connectomake.volumes.files import read_json
-from connectomake.volumes.ingest import open_raw
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.resample import Resampled, lay_on, resample
 from connectomake.volumes.volume import Lattice, Readable, Volume, open_volume
 
@@ -100,21 +101,19 @@ def open_crops(volumes: Sequence[Path], crops: Sequence[Path], truth: Path | Non
         A crop has no volume, or a file is not what it should be.
     """
     described = {}
-    for path in volumes:
-        volume = read_json(path)
-        described[(volume["crop"]["dataset"], volume["crop"]["crop"])] = (path, volume["crop"])
+    for volume in map(IngestedVolume.read, volumes):
+        if volume.crop is None:
+            raise DataError(f"{volume.path} is no crop of a challenge", hint="give those of the submission")
+        described[volume.crop.dataset, volume.crop.crop] = (volume, volume.crop)
     opened = {}
-    for path in crops:
-        crop = read_json(path)
-        name = (crop["dataset"], crop["crop"])
+    for decoded in map(DecodedCrop.read, crops):
+        name = (decoded.dataset, decoded.crop)
         if name not in described:
             known = ", ".join("/".join(key) for key in described) or "none"
-            raise DataError(f"{path}: there is no volume of this crop", expected=known, got="/".join(name))
-        volume_json, said = described[name]
-        own = volume_json.parent / said["labels_group"] if said["labels_group"] else truth and truth / crop["crop"]
-        opened[crop["crop"]] = SubmittedCrop(
-            *name, CropGrid.of_crop(crop), open_raw(volume_json), own or None, path.parent / crop["folder"]
-        )
+            raise DataError(f"{decoded.path}: there is no volume of this crop", expected=known, got="/".join(name))
+        volume, crop = described[name]
+        own = volume.path.parent / crop.labels_group if crop.labels_group else truth and truth / decoded.crop
+        opened[decoded.crop] = SubmittedCrop(*name, decoded.grid, volume.open_raw(), own or None, decoded.arrays)
     return opened
 
 
@@ -122,8 +121,8 @@ def submitted_classes(crops: Sequence[Path]) -> dict[str, bool]:
     """Give the classes of a submission, and whether each is told object by object, from its files crop.json."""
     found = {}
     for path in crops:
-        for label, said in read_json(path)["classes"].items():
-            found[label] = bool(said["instances"])
+        for label, made in DecodedCrop.read(path).classes.items():
+            found[label] = made.has_instances
     return found
 
 

@@ -7,32 +7,23 @@ are compared on the voxels of the volume, those of its truth; what was not predi
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from connectomake.errors import DataError
-from connectomake.geometry import Box, Triple, TripleNm, to_triple, to_triple_nm, voxel_at
+from connectomake.geometry import Box, voxel_at
 from connectomake.measure.label_volumes import BLOCK_VX, reading_grid
 from connectomake.measure.nodes import clip_skeletons, keep_nodes, segment_at_nodes
+from connectomake.volumes.ingested import IngestedVolume
+from connectomake.volumes.region import Region
 from connectomake.volumes.resample import corner_nm, covered_box, extent_nm, lay_on, voxels_under
 from connectomake.volumes.skeletons import Skeletons
 from connectomake.volumes.volume import Lattice, Readable, Volume
 from connectomake.volumes.wanted import Wanted, find_wanted, mark_unknown
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Described:
-    """The voxels of an ingested volume."""
-
-    shape_zyx: Triple
-    voxel_size_zyx_nm: TripleNm
-    offset_zyx_nm: TripleNm
 
 
 @dataclass(frozen=True)
@@ -44,7 +35,7 @@ class Coverage:
     store
         The store's voxels.
     grid
-        The volume's voxels.
+        The volume, whose voxels they are.
     box
         Those of the volume's whose centres lie in the store.
     wanted
@@ -54,7 +45,7 @@ class Coverage:
     """
 
     store: Readable
-    grid: Described
+    grid: IngestedVolume
     box: Box
     wanted: Wanted | None
     is_whole: bool
@@ -92,48 +83,39 @@ class Coverage:
         return covered / Box.of_shape(self.grid.shape_zyx).size
 
 
-def find_coverage(
-    store: Readable, attributes: Mapping[str, Any], description: Mapping[str, Any], source: str
-) -> Coverage:
+def find_coverage(store: Readable, region: Region | None, volume: IngestedVolume) -> Coverage:
     """Find the part of an ingested volume that a store covers.
 
     Parameters
     ----------
     store
         Labels, or maps.
-    attributes
-        Of the store.
-    description
-        What the volume.json holds.
-    source
-        The name of that file, for messages.
+    region
+        What the attributes of the store say was predicted; None = all.
+    volume
+        The ingested volume.
 
     Raises
     ------
     DataError
         The store holds no voxel of the volume.
     """
-    grid = Described(
-        to_triple(description["shape_zyx"]),
-        to_triple_nm(description["voxel_size_zyx_nm"]),
-        to_triple_nm(description["offset_zyx_nm"]),
-    )
-    wanted = find_wanted(attributes, store)
-    if _is_same(store, grid):
-        return Coverage(store, grid, Box.of_shape(grid.shape_zyx), wanted, is_whole=True)
-    box = covered_box(store, grid)
+    wanted = find_wanted(region, store)
+    if _is_same(store, volume):
+        return Coverage(store, volume, Box.of_shape(volume.shape_zyx), wanted, is_whole=True)
+    box = covered_box(store, volume)
     if not box.size:
         raise DataError(
-            f"{store.source} does not lie in the volume of {source}",
-            expected=f"voxels in {_span(grid)}",
+            f"{store.source} does not lie in the volume of {volume.path}",
+            expected=f"voxels in {_span(volume)}",
             got=_span(store),
             hint="is it the segmentation of another volume, or is its voxel size or offset wrong?",
         )
     log.info(
         "%s, of %s nm voxels, covers the voxels %s to %s (z, y, x) of %s",
-        *(store.source, store.voxel_size_zyx_nm, box.start_zyx, box.stop_zyx, source),
+        *(store.source, store.voxel_size_zyx_nm, box.start_zyx, box.stop_zyx, volume.path),
     )
-    return Coverage(store, grid, box, wanted, is_whole=False)
+    return Coverage(store, volume, box, wanted, is_whole=False)
 
 
 def _is_same(store: Lattice, grid: Lattice) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,9 @@ from connectomake.measure.skeleton_metrics import skeleton_metrics
 from connectomake.measure.worst_errors import find_errors
 from connectomake.measure.worst_voxel_errors import find_voxel_errors
 from connectomake.tables import finite_or_none
-from connectomake.volumes.files import read_json
-from connectomake.volumes.ingest import open_labels
+from connectomake.volumes.ingested import IngestedVolume
+from connectomake.volumes.segmentation import Segmentation
 from connectomake.volumes.skeletons import Skeletons, load_skeletons
-from connectomake.volumes.store import read_attributes
 from connectomake.volumes.volume import Readable, Volume, open_volume
 
 log = logging.getLogger(__name__)
@@ -90,19 +88,19 @@ def measure_segmentation(
         When the settings ask for funlib.evaluate and it is not installed.
     """
     store = labels.parent if labels.name == "zarr.json" else labels
-    segmentation, volume = open_volume(store), read_json(volume_json)
-    attributes = read_attributes(store)
-    covered = find_coverage(segmentation, attributes, volume, str(volume_json))
-    context = _context(segmentation, volume, attributes)
+    segmentation, volume = open_volume(store), IngestedVolume.read(volume_json)
+    described = Segmentation.read(store)
+    covered = find_coverage(segmentation, described.region, volume)
+    context = _context(segmentation, volume, described)
     context["share"] = share = covered.measure_share(cfg.block_vx, threads)
     if share < 1:
-        log.warning("%s covers %.3g %% of %s: the rest is not measured", store, 100 * share, volume["name"])
+        log.warning("%s covers %.3g %% of %s: the rest is not measured", store, 100 * share, volume.name)
     along, backends = _along_skeletons(segmentation, covered, skeletons, cfg, threads)
     if backends:
         context["backends"] = backends
     numbers, errors = dict(along.numbers), along.errors
-    if volume["labels"] is not None:
-        truth, labelled = covered.bring_truth(open_labels(volume_json)), covered.bring_labels(segmentation)
+    if volume.labels is not None:
+        truth, labelled = covered.bring_truth(volume.open_labels()), covered.bring_labels(segmentation)
         counts = contingency(truth, labelled, block_vx=cfg.block_vx, threads=threads)
         numbers |= dense_metrics(counts, cfg)
         if "clefts" in cfg.voxel_metrics:
@@ -168,12 +166,12 @@ def _no_skeletons() -> Skeletons:
     return Skeletons(np.zeros((0, 2), np.int64), np.zeros(0, np.int64), np.zeros((0, 3)))
 
 
-def _context(segmentation: Volume, volume: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, Any]:
+def _context(segmentation: Volume, volume: IngestedVolume, described: Segmentation) -> dict[str, Any]:
     return {
-        "volume": volume["name"],
-        "role": volume["role"],
+        "volume": volume.name,
+        "role": volume.role,
         "shape_zyx": segmentation.shape_zyx,
         "voxel_size_zyx_nm": segmentation.voxel_size_zyx_nm,
         "n_voxels": int(np.prod(segmentation.shape_zyx, dtype=np.int64)),
-        "labels": attributes,
+        "labels": dict(described.plain),
     }

@@ -13,7 +13,7 @@ from connectomake.config.decode import DecodeConfig
 from connectomake.config.predict import PredictConfig
 from connectomake.config.train import TrainConfig
 from connectomake.geometry import Triple, to_triple, to_triple_nm
-from connectomake.volumes.ingest import open_raw
+from connectomake.volumes.ingested import IngestedVolume
 
 log = logging.getLogger(__name__)
 
@@ -121,5 +121,5 @@ def _read_extent(told: Mapping[str, Any]) -> Extent | None:
     path = Path(told["volume_json"])
     if not path.is_file():
         return None
-    raw = open_raw(path)
+    raw = IngestedVolume.read(path).open_raw()
     return Extent(raw.shape_zyx, to_triple_nm(raw.voxel_size_zyx_nm), raw.dtype.name, raw.channels, "volume.json")

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from connectomake.blocks import Ledger
-from connectomake.errors import ResumeMismatchError
+from connectomake.blocks import SETTINGS_FILE, Ledger
+from connectomake.errors import DataError, ResumeMismatchError
 from connectomake.geometry import BlockGrid
 from connectomake.predict.order import job_of_block
 from connectomake.volumes.files import read_json
+from connectomake.volumes.prediction import AGAIN, Prediction
 from connectomake.volumes.pyramid import create_pyramid
-from connectomake.volumes.store import LEVEL, finish_store, list_levels
+from connectomake.volumes.store import LEVEL, list_levels
 
 log = logging.getLogger(__name__)
 
@@ -48,23 +49,37 @@ def finish_prediction(markers: Sequence[Path], store: Path, *, threads: int = 1)
     """
     ledger = Ledger.open(store / "ledger")
     reports = [_read_marker(marker, ledger) for marker in markers]
-    settings = ledger.settings
+    prediction = Prediction.of_plain(ledger.settings, str(ledger.folder / SETTINGS_FILE))
+    layout = _read_layout(prediction)
     array = read_json(store / LEVEL / "zarr.json")
-    blocks = BlockGrid(array["shape"][-3:], settings["block_zyx_vx"])
+    blocks = BlockGrid(array["shape"][-3:], layout["shard_zyx"])
     ledger.require_all(len(blocks), "predict_affinities", job_of_block(blocks, len(markers)) if markers else None)
     pyramid = create_pyramid(
         store,
         shape=tuple(array["shape"]),
         dtype=array["data_type"],
-        chunk_zyx=settings["chunk_zyx_vx"],
-        shard_zyx=settings["block_zyx_vx"],
-        voxel_size_zyx_nm=settings["voxel_size_zyx_nm"],
-        offset_zyx_nm=settings["offset_zyx_nm"],
-        coarser=settings.get("pyramid", False),  # stores that an older version began have one level
+        coarser=prediction.has_pyramid,  # stores that an older version began have one level
+        **layout,
     )
     pyramid.fill_coarse(threads)
-    finish_store(store, attributes=settings)
+    prediction.write(store)
     _log_summary(store, array, len(blocks), reports)
+
+
+def _read_layout(prediction: Prediction) -> dict[str, Any]:
+    """Return how the store is cut into files and where it lies, as `create_pyramid` takes it."""
+    layout = {
+        "chunk_zyx": prediction.chunk_zyx_vx,
+        "shard_zyx": prediction.block_zyx_vx,
+        "voxel_size_zyx_nm": prediction.voxel_size_zyx_nm,
+        "offset_zyx_nm": prediction.offset_zyx_nm,
+    }
+    missing = [key for key, value in layout.items() if value is None]
+    if missing:
+        raise DataError(
+            f"{prediction.source} does not say how the store is laid out", expected=" and ".join(missing), hint=AGAIN
+        )
+    return layout
 
 
 def _read_marker(marker: Path, ledger: Ledger) -> dict[str, Any]:

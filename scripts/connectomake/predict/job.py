@@ -13,7 +13,6 @@ import torch
 
 from connectomake.blocks import Ledger, job_name
 from connectomake.config.predict import PredictConfig
-from connectomake.config.tta import TtaConfig
 from connectomake.errors import MissingPackageError, ResumeMismatchError
 from connectomake.models.arithmetic import choose_device, keep_freed_memory
 from connectomake.predict.block_work import BlockWork
@@ -21,11 +20,12 @@ from connectomake.predict.estimate import warn_of_length
 from connectomake.predict.evaluate import Ensemble, build_ensemble
 from connectomake.predict.members import hash_members, open_members
 from connectomake.predict.order import blocks_of_job
-from connectomake.predict.plan import Plan, read_plan
+from connectomake.predict.plan_file import Plan, read_plan
 from connectomake.predict.sliding import SlidingWindow
 from connectomake.predict.steps import Step, plan_steps
 from connectomake.volumes.files import write_json
 from connectomake.volumes.fingerprint import fingerprint
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.pyramid import Pyramid, create_pyramid
 from connectomake.volumes.scale import open_working
 from connectomake.volumes.volume import Readable
@@ -84,10 +84,10 @@ def predict_blocks(
         keep_freed_memory(one_heap=True)
     plan = read_plan(plan_json)
     with use_codecs(cfg.codec_pipeline):
-        volume = open_planned(plan, plan_json, volume_json)
+        volume = open_planned(plan, plan_json, IngestedVolume.read(volume_json))
         ensemble = load_ensemble(plan, plan_json, checkpoints, device)
         mine = blocks_of_job(plan.blocks, job, jobs)
-        ledger = Ledger(store / "ledger", plan.settings)
+        ledger = Ledger(store / "ledger", plan.settings.as_plain())
         done = ledger.done()
         todo = [block for block in mine if block not in done]
         steps = plan_steps(plan.windows, plan.region, plan.blocks, todo)
@@ -107,7 +107,7 @@ def predict_blocks(
         write_json(marker, {"job": job, "jobs": jobs, "settings_hash": ledger.settings_hash, **counts})
 
 
-def open_planned(plan: Plan, plan_json: Path, volume_json: Path) -> Readable:
+def open_planned(plan: Plan, plan_json: Path, volume: IngestedVolume) -> Readable:
     """Open the working volume of a plan.
 
     Raises
@@ -115,14 +115,11 @@ def open_planned(plan: Plan, plan_json: Path, volume_json: Path) -> Readable:
     ResumeMismatchError
         It is not the volume that the plan was made for.
     """
-    if (
-        fingerprint(open_working(volume_json, plan.settings["source"]["level"]))
-        != plan.settings["volume"]["fingerprint"]
-    ):
+    if fingerprint(open_working(volume, plan.settings.level.name)) != plan.settings.fingerprint:
         raise ResumeMismatchError(
-            f"the voxels of {volume_json} are not those that {plan_json} was made for", hint=AGAIN.format(plan_json)
+            f"the voxels of {volume.path} are not those that {plan_json} was made for", hint=AGAIN.format(plan_json)
         )
-    return plan.open(volume_json)
+    return plan.open(volume)
 
 
 def load_ensemble(plan: Plan, plan_json: Path, checkpoints: Sequence[Path], device: torch.device) -> Ensemble:
@@ -140,10 +137,10 @@ def load_ensemble(plan: Plan, plan_json: Path, checkpoints: Sequence[Path], devi
     """
     members = open_members(checkpoints)
     found = hash_members(members)
-    if len(members) != len(plan.recipes) or found != plan.settings["checkpoint_hash"]:
+    if len(members) != len(plan.recipes) or found != plan.settings.checkpoint_hash:
         raise ResumeMismatchError(
             f"{' and '.join(map(str, checkpoints))}: not what {plan_json} was made for",
-            expected=f"{len(plan.recipes)} with the hash {plan.settings['checkpoint_hash']}",
+            expected=f"{len(plan.recipes)} with the hash {plan.settings.checkpoint_hash}",
             got=f"{len(members)} with {found}",
             hint=f"give those checkpoints back, or {AGAIN.format(plan_json)}",
         )
@@ -152,11 +149,11 @@ def load_ensemble(plan: Plan, plan_json: Path, checkpoints: Sequence[Path], devi
         plan.recipes,
         device=device,
         in_channels=members[0].meta.in_channels,
-        precision=plan.settings["precision"],
-        compile=plan.settings["compile"],
-        tta=TtaConfig.model_validate(plan.settings["tta"]),
+        precision=plan.settings.precision,
+        compile=plan.settings.compile,
+        tta=plan.settings.tta,
         window_zyx=plan.windows.window_zyx,
-        edge_convention=plan.settings["edge_convention"],
+        edge_convention=plan.settings.prediction.edge_convention,
     )
     log.info("networks on %s in %s", device, " and ".join(map(str, ensemble.dtypes)))
     return ensemble
@@ -167,13 +164,13 @@ def open_store(store: Path, plan: Plan) -> Pyramid:
     settings = plan.settings
     return create_pyramid(
         store,
-        shape=(len(settings["channels"]), *plan.blocks.shape_zyx),
-        dtype=settings["dtype"],
-        chunk_zyx=settings["chunk_zyx_vx"],
-        shard_zyx=settings["block_zyx_vx"],
-        voxel_size_zyx_nm=settings["voxel_size_zyx_nm"],
-        offset_zyx_nm=settings["offset_zyx_nm"],
-        coarser=settings["pyramid"],
+        shape=(len(settings.prediction.channels), *plan.blocks.shape_zyx),
+        dtype=settings.dtype,
+        chunk_zyx=settings.chunk_zyx_vx,
+        shard_zyx=settings.block_zyx_vx,
+        voxel_size_zyx_nm=settings.voxel_size_zyx_nm,
+        offset_zyx_nm=settings.offset_zyx_nm,
+        coarser=settings.prediction.has_pyramid,
     )
 
 

@@ -14,16 +14,18 @@ import torch
 from connectomake.blocks import SETTINGS_FILE, Ledger
 from connectomake.config.jobs import AUTO
 from connectomake.config.predict import PredictConfig
-from connectomake.geometry import BlockGrid, Triple, to_triple
+from connectomake.geometry import BlockGrid, Triple
 from connectomake.models.arithmetic import DTYPES
 from connectomake.precision.choose import guess_dtype
 from connectomake.predict.estimate import Task, estimate_needs, log_needs
 from connectomake.predict.members import Member
 from connectomake.predict.network_cost import find_cost, measure_network
+from connectomake.predict.plan_file import PredictionSettings
 from connectomake.predict.sliding import as_torch_can
 from connectomake.predict.symmetries import list_symmetries
 from connectomake.predict.windows import WindowGrid
 from connectomake.predict.workload import count_windows
+from connectomake.volumes.contract import Record
 from connectomake.volumes.region import Region
 from connectomake.volumes.volume import Readable
 
@@ -61,7 +63,7 @@ def describe_task(
     )
 
 
-def find_begun_block(settings: dict[str, Any], store: Path | None) -> Triple | None:
+def find_begun_block(settings: PredictionSettings, store: Path | None) -> Triple | None:
     """Give the block of a store that was begun with these settings; None where none was.
 
     Raises
@@ -71,10 +73,12 @@ def find_begun_block(settings: dict[str, Any], store: Path | None) -> Triple | N
     """
     if store is None or not (store / "ledger" / SETTINGS_FILE).exists():
         return None
-    begun = Ledger.open(store / "ledger").settings.get("block_zyx_vx", settings["block_zyx_vx"])
-    Ledger(store / "ledger", {**settings, "block_zyx_vx": begun})
-    log.info("%s was begun, in blocks of %s voxels: these are kept", store, tuple(begun))
-    return to_triple(begun)
+    ledger = Ledger.open(store / "ledger")
+    recorded = Record(ledger.settings, str(ledger.folder / SETTINGS_FILE), f"delete {store} and predict again")
+    begun = recorded.optional(recorded.triple, "block_zyx_vx") or settings.block_zyx_vx
+    Ledger(store / "ledger", settings.with_blocks(begun).as_plain())
+    log.info("%s was begun, in blocks of %s voxels: these are kept", store, begun)
+    return begun
 
 
 def find_needs(task: Task, region: Region, blocks: BlockGrid, cfg: PredictConfig, threads: int) -> dict[str, Any]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from connectomake.config.predict import PredictConfig
-from connectomake.errors import DataError
-from connectomake.geometry import BlockGrid, to_triple
 from connectomake.models.ensemble import VOXEL_SIZE_TOLERANCE, check_ensemble
 from connectomake.predict.choose_region import choose_region
 from connectomake.predict.estimate import choose_block
@@ -23,17 +21,15 @@ from connectomake.predict.members import (
     choose_window,
     hash_members,
     open_members,
-    read_channel,
 )
 from connectomake.predict.needs import describe_task, find_begun_block, find_needs
 from connectomake.predict.normalise import find_normalisations
+from connectomake.predict.plan_file import Plan, PredictionSettings
 from connectomake.predict.recipe import Recipe
 from connectomake.predict.symmetries import check_symmetries
-from connectomake.predict.windows import WindowGrid
-from connectomake.volumes.files import read_json, write_json
 from connectomake.volumes.fingerprint import fingerprint
-from connectomake.volumes.ingest import open_raw
-from connectomake.volumes.region import Region
+from connectomake.volumes.ingested import IngestedVolume
+from connectomake.volumes.prediction import WorkingLevel
 from connectomake.volumes.scale import choose_scale, open_working
 from connectomake.volumes.volume import Readable
 
@@ -51,93 +47,6 @@ COPIED = (
     "chunk_zyx_vx",
 )
 """Settings that decide the result as they are."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is computed for one volume: the same in every job.
-
-    Parameters
-    ----------
-    windows
-        The grid of windows, on the whole working volume (the level that is read, or the resampled one).
-    region
-        What is wanted of it; ``region.box`` is what the store covers.
-    blocks
-        The grid of blocks on ``region.box``: block b covers ``blocks[b].shift(region.box.start_zyx)`` of the volume.
-    recipes
-        From raw values to probabilities, or what else the channels hold: one per checkpoint.
-    settings
-        All that decides the result, as plain data: what the ledger holds, and what becomes the store's attributes.
-    needs
-        What it takes: ``memory_bytes`` by part and ``mem_mb`` of each job, ``minutes`` of all together, ``windows``,
-        ``windows_computed`` (those at borders between blocks in y and x twice) and ``flops``.
-    """
-
-    windows: WindowGrid
-    region: Region
-    blocks: BlockGrid
-    recipes: tuple[Recipe, ...]
-    settings: dict[str, Any]
-    needs: dict[str, Any]
-
-    @classmethod
-    def of_settings(cls, settings: dict[str, Any], recipes: Sequence[Recipe], needs: dict[str, Any]) -> Plan:
-        """Lay the grids that the settings tell."""
-        region = Region.of_settings(settings)
-        shape_zyx, window_zyx = to_triple(settings["volume"]["shape_zyx"]), to_triple(settings["window_zyx_vx"])
-        return cls(
-            windows=WindowGrid(shape_zyx, window_zyx, settings["overlap"], to_triple(settings["margin_zyx_vx"])),
-            region=region,
-            blocks=BlockGrid(region.box.shape_zyx, settings["block_zyx_vx"]),
-            recipes=tuple(recipes),
-            settings=settings,
-            needs=needs,
-        )
-
-    def open(self, volume_json: Path) -> Readable:
-        """Open the working volume, on which the windows lie.
-
-        Raises
-        ------
-        MissingDataError
-            The volume is not ingested, or its file was moved since.
-        """
-        source = self.settings["source"]
-        return open_working(
-            volume_json, source["level"], self.region.voxel_size_zyx_nm if source["resampled"] else None
-        )
-
-
-def write_plan(plan: Plan, path: Path) -> None:
-    """Write a plan as JSON, whole or not at all: what every job of the prediction follows."""
-    recipes = [asdict(recipe) for recipe in plan.recipes]
-    write_json(path, {"needs": plan.needs, "settings": plan.settings, "recipes": recipes})
-
-
-def read_plan(path: Path) -> Plan:
-    """Read what `write_plan` wrote.
-
-    Raises
-    ------
-    MissingDataError
-        There is no such file.
-    DataError
-        It is no plan.
-    """
-    value = read_json(path)
-    try:
-        recipes = [_read_recipe(recipe) for recipe in value["recipes"]]
-        return Plan.of_settings(value["settings"], recipes, value["needs"])
-    except (KeyError, TypeError) as error:
-        hint = "delete it and run plan_prediction again"
-        raise DataError(f"{path} is no plan of a prediction ({error!r})", hint=hint) from error
-
-
-def _read_recipe(value: dict[str, Any]) -> Recipe:
-    """Make a recipe of plain data."""
-    outputs = tuple(read_channel(channel) for channel in value["outputs"])
-    return Recipe(**{**value, "channels": tuple(value["channels"]), "outputs": outputs})
 
 
 def plan_prediction(
@@ -184,24 +93,25 @@ def plan_prediction(
     members = open_members(checkpoints)
     check_ensemble({member.path: member.meta for member in members})
     size = members[0].meta.voxel_size_zyx_nm
-    level, resample_to = choose_scale(volume_json, size, cfg.scale, VOXEL_SIZE_TOLERANCE)
-    working = open_working(volume_json, level, resample_to)
+    volume = IngestedVolume.read(volume_json)
+    level, resample_to = choose_scale(volume, size, cfg.scale, VOXEL_SIZE_TOLERANCE)
+    working = open_working(volume, level, resample_to)
     check_input(working, members[0], VOXEL_SIZE_TOLERANCE)
     window_zyx, channels = choose_window(members, cfg), choose_channels(members[0], cfg)
     check_room(working, window_zyx, cfg.margin_zyx_vx)
     check_symmetries(cfg.tta, window_zyx, working.voxel_size_zyx_nm, members[0].outputs)
-    region = choose_region(cfg.regions.get(name), open_raw(volume_json), working, name=name, folder=folder)
+    region = choose_region(cfg.regions.get(name), volume.open_raw(), working, name=name, folder=folder)
     recipes = [
         Recipe(mean, std, channels, cfg.activation, cfg.blending, member.outputs, cfg.dtype)
         for member, (mean, std) in zip(members, find_normalisations(working, members), strict=True)
     ]
     settings = {
         "volume": {
-            "fingerprint": fingerprint(open_working(volume_json, level)),
+            "fingerprint": fingerprint(open_working(volume, level)),
             "shape_zyx": working.shape_zyx,
             "dtype": working.dtype.name,
         },
-        "source": {"level": level, "resampled": resample_to is not None},
+        "source": WorkingLevel(level, resample_to is not None).as_plain(),
         "region": region.as_settings(),
         "voxel_size_zyx_nm": region.voxel_size_zyx_nm,
         "offset_zyx_nm": region.offset_zyx_nm,
@@ -214,7 +124,8 @@ def plan_prediction(
         **{key: getattr(cfg, key) for key in COPIED},
     }
     plain = json.loads(json.dumps(settings))  # as jobs read it: with lists for tuples
-    return _fit(Plan.of_settings(plain, recipes, {}), members, working, cfg, store, threads_per_job)
+    draft = Plan.of_settings(PredictionSettings.of_plain(plain, working.source), recipes, {})
+    return _fit(draft, members, working, cfg, store, threads_per_job)
 
 
 def _fit(
@@ -224,7 +135,7 @@ def _fit(
     begun = find_begun_block(draft.settings, store)
     task = describe_task(members, working, draft.windows, draft.region, len(draft.recipes[0].channels), cfg)
     block_zyx = begun or choose_block(task, cfg.block_zyx_vx, cfg.chunk_zyx_vx, cfg.memory_gb)
-    plan = Plan.of_settings({**draft.settings, "block_zyx_vx": list(block_zyx)}, draft.recipes, {})
+    plan = Plan.of_settings(draft.settings.with_blocks(block_zyx), draft.recipes, {})
     _log_plan(plan, working)
     return replace(plan, needs=find_needs(task, plan.region, plan.blocks, cfg, threads))
 
@@ -248,7 +159,7 @@ def _log_plan(plan: Plan, working: Readable) -> None:
     log.info(
         "%s%s, voxels of %s nm: %s of %s voxels%s; %d channels%s, in %d blocks of %s voxels",
         working.source,
-        " resampled" if plan.settings["source"]["resampled"] else "",
+        " resampled" if plan.settings.level.is_resampled else "",
         plan.region.voxel_size_zyx_nm,
         box.shape_zyx,
         plan.windows.shape_zyx,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from connectomake.cellmap.manifest import CropGrid
 from connectomake.errors import DataError
 from connectomake.tables import QUOTED, write_table
-from connectomake.volumes.files import read_json
+from connectomake.volumes.ingested import IngestedVolume
 
 COLUMNS = ("dataset", "crop", "split", "class", "present", "absent", "unknown")
 LEARNT = ("train", "validate")
@@ -45,11 +45,11 @@ class AnnotatedCrop:
     raw: str
     labels: str
     classes: tuple[str, ...]
-    voxels: dict[str, dict[str, int]]
+    voxels: Mapping[str, Mapping[str, int]]
     grid: CropGrid
 
 
-def read_crop(volume_json: Path) -> AnnotatedCrop | None:
+def read_crop(volume: IngestedVolume) -> AnnotatedCrop | None:
     """Read what an ingested volume tells of the crop that it is; None where that is not to be learnt from.
 
     Raises
@@ -57,17 +57,15 @@ def read_crop(volume_json: Path) -> AnnotatedCrop | None:
     DataError
         The volume is no crop of a challenge.
     """
-    told = read_json(volume_json)
-    try:
-        crop = told["crop"]
-        if told["role"] not in LEARNT:
-            return None
-        raw, labels = (os.path.abspath(volume_json.parent / crop[key]) for key in ("raw_group", "labels_group"))
-        names = (told["name"], told["role"], crop["dataset"], crop["crop"])
-        return AnnotatedCrop(*names, raw, labels, tuple(crop["classes"]), crop["voxels"], CropGrid.of_crop(crop))
-    except (KeyError, TypeError) as error:
+    crop = volume.crop
+    if crop is not None and volume.role not in LEARNT:
+        return None
+    if crop is None or crop.raw_group is None or crop.labels_group is None:
         hint = "ingest it again as a crop; of other volumes split.method is role, slab or blocks"
-        raise DataError(f"{volume_json} describes no annotated crop of a challenge", hint=hint) from error
+        raise DataError(f"{volume.path} describes no annotated crop of a challenge", hint=hint)
+    raw, labels = (os.path.abspath(volume.path.parent / group) for group in (crop.raw_group, crop.labels_group))
+    names = (volume.name, volume.role, crop.dataset, crop.crop)
+    return AnnotatedCrop(*names, raw, labels, crop.classes, crop.voxels, crop.grid)
 
 
 def write_class_voxels(path: Path, crops: Iterable[AnnotatedCrop]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +11,12 @@ from connectomake.cellmap.datasplit import SplitEntry, read_datasplit
 from connectomake.errors import DataError
 from connectomake.split.class_voxels import AnnotatedCrop, read_crop
 from connectomake.split.table import SplitRow
+from connectomake.volumes.ingested import IngestedVolume
 
 log = logging.getLogger(__name__)
 
 
-def take_roles(rows: Sequence[SplitRow], datasplit: Path) -> list[SplitRow]:
+def take_roles(rows: Sequence[SplitRow], volumes: Mapping[Path, IngestedVolume], datasplit: Path) -> list[SplitRow]:
     """Give each volume that is an annotated crop the role that the table has for it; others keep theirs.
 
     A row is a crop's by the group of its labels or, where the data were moved, by the names of dataset and crop.
@@ -24,6 +25,8 @@ def take_roles(rows: Sequence[SplitRow], datasplit: Path) -> list[SplitRow]:
     ----------
     rows
         One for each volume.
+    volumes
+        The volumes by the path of their volume.json.
     datasplit
         The table.
 
@@ -37,7 +40,7 @@ def take_roles(rows: Sequence[SplitRow], datasplit: Path) -> list[SplitRow]:
     DataError
         A row of the table is no volume's, two rows are one volume's, or a volume has none.
     """
-    crops = {row.volume: crop for row in rows if (crop := read_crop(row.volume_json)) is not None}
+    crops = {row.volume: crop for row in rows if (crop := read_crop(volumes[row.volume_json])) is not None}
     found: dict[str, SplitEntry] = {}
     for entry in read_datasplit(datasplit):
         where = f"{datasplit}, row {entry.row}"

@@ -17,6 +17,7 @@ from connectomake.errors import DataError
 from connectomake.split.by_class import choose_validation
 from connectomake.split.class_voxels import AnnotatedCrop, read_crop, write_class_voxels
 from connectomake.volumes.files import replacing
+from connectomake.volumes.ingested import IngestedVolume
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def split_crops(
 
 def _read_crops(volume_jsons: Sequence[Path]) -> list[AnnotatedCrop]:
     """Read the crops that can be learnt from, in an order that is theirs."""
-    read = [crop for path in volume_jsons if (crop := read_crop(path)) is not None]
+    read = [crop for path in volume_jsons if (crop := read_crop(IngestedVolume.read(path))) is not None]
     repeated = [name for name, count in Counter(crop.crop for crop in read).items() if count > 1]
     if repeated:
         names = ", ".join(crop.volume for crop in read if crop.crop == repeated[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from connectomake.config.split import SplitConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import BlockGrid, Box, to_triple
 from connectomake.split.crop_roles import take_roles
-from connectomake.split.leaks import is_generated, refuse_leaks
+from connectomake.split.leaks import refuse_leaks
 from connectomake.split.table import ROLES, SplitRow, check_shares, write_split
-from connectomake.volumes.files import read_json
+from connectomake.volumes.ingested import IngestedVolume
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +58,15 @@ def make_datasplit(
     ConfigError
         Volumes shall be divided although some have the role validate, or `datasplit` and the method do not go together.
     """
-    rows = [_read_volume(path) for path in volume_jsons]
+    volumes = {path: IngestedVolume.read(path) for path in volume_jsons}
+    rows = [_row_of(volumes[path]) for path in volume_jsons]
     repeated = [name for name, count in Counter(row.volume for row in rows).items() if count > 1]
     if repeated:
         raise DataError(f"two volumes are called {repeated[0]!r}", hint="give each volume its own name")
     if (cfg.method == "classes") != (datasplit is not None):
         raise ConfigError(f"split.method {cfg.method}", expected="datasplit.csv with classes, and only with it")
     if datasplit is not None:
-        rows = take_roles(rows, datasplit)
+        rows = take_roles(rows, volumes, datasplit)
     rows = [_mix(row, data) for row in rows]
     if not any(row.role == "train" for row in rows):
         raise DataError(
@@ -73,8 +74,8 @@ def make_datasplit(
         )
     check_shares(rows, "the data config")
     if cfg.method in CUTS:
-        rows = _divide(rows, cfg)
-    refuse_leaks(rows)
+        rows = _divide(rows, volumes, cfg)
+    refuse_leaks(rows, volumes)
     for role in ROLES:
         boxes = [row.box for row in rows if row.role == role]
         log.info("%s: %d boxes, %s voxels", role, len(boxes), f"{sum(box.size for box in boxes):,}")
@@ -82,17 +83,12 @@ def make_datasplit(
     return rows
 
 
-def _read_volume(path: Path) -> SplitRow:
-    """Give the row of a whole volume."""
-    told = read_json(path)
-    try:
-        name, role, weight, shape = (told[key] for key in ("name", "role", "weight", "shape_zyx"))
-    except KeyError as error:
-        raise DataError(f"{path} lacks {error}", hint="ingest the volume again") from error
-    box = Box.of_shape(shape)
+def _row_of(volume: IngestedVolume) -> SplitRow:
+    """Return the row of a whole volume."""
+    box = Box.of_shape(volume.shape_zyx)
     if box.size == 0:
-        raise DataError(f"volume {name!r} has no voxels", got=shape)
-    return SplitRow(name, role, path, box, float(weight))
+        raise DataError(f"volume {volume.name!r} has no voxels", got=list(volume.shape_zyx))
+    return SplitRow(volume.name, volume.role, volume.path, box, volume.weight)
 
 
 def _mix(row: SplitRow, data: DataConfig | None) -> SplitRow:
@@ -114,7 +110,7 @@ def _mix(row: SplitRow, data: DataConfig | None) -> SplitRow:
     return replace(row, source=source, share=data.mix.get(source) if row.role == "train" else None)
 
 
-def _divide(rows: Sequence[SplitRow], cfg: SplitConfig) -> list[SplitRow]:
+def _divide(rows: Sequence[SplitRow], volumes: Mapping[Path, IngestedVolume], cfg: SplitConfig) -> list[SplitRow]:
     """Keep a part of every train volume for validation.
 
     A volume of a source without a share is left alone, and a generated one: what is real is validated on.
@@ -128,7 +124,7 @@ def _divide(rows: Sequence[SplitRow], cfg: SplitConfig) -> list[SplitRow]:
     rng = np.random.default_rng(cfg.seed)
     divided = []
     for row in rows:
-        if row.role != "train" or row.share == 0 or is_generated(row):
+        if row.role != "train" or row.share == 0 or volumes[row.volume_json].is_generated:
             divided.append(row)
             continue
         train, validate = CUTS[cfg.method](row.box, cfg, rng)

@@ -2,50 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from connectomake.errors import DataError
-from connectomake.geometry import Box, to_triple
 from connectomake.split.table import SplitRow
-from connectomake.volumes.files import read_json
-from connectomake.volumes.ingest import SEEN, find_in_file
+from connectomake.volumes.ingested import IngestedVolume
 
 HELD_OUT = ("validate", "test")
 
 
-def is_generated(row: SplitRow) -> bool:
-    """Tell whether a volume was made by a generator that has learnt from other volumes."""
-    return SEEN in read_json(row.volume_json)
-
-
-def list_seen(volume_json: Path) -> list[tuple[str, Box]]:
-    """List what the generator of a volume has learnt from: array and box in its voxels; nothing of other volumes."""
-    entries = read_json(volume_json).get(SEEN, ())
-    return [(entry["source"], Box(to_triple(entry["start"]), to_triple(entry["stop"]))) for entry in entries]
-
-
-def refuse_leaks(rows: Sequence[SplitRow]) -> None:
+def refuse_leaks(rows: Sequence[SplitRow], volumes: Mapping[Path, IngestedVolume]) -> None:
     """Refuse generated volumes whose generator has learnt from voxels that validate or test.
 
     Files are compared by their paths: those of the generator's training, and those of this split.
+
+    Parameters
+    ----------
+    rows
+        The boxes and their roles.
+    volumes
+        The volumes by the path of their volume.json.
 
     Raises
     ------
     DataError
         There is such a volume; names it, and the volume whose voxels leak.
     """
-    generated = [row for row in rows if is_generated(row)]
+    generated = [row for row in rows if volumes[row.volume_json].is_generated]
     if not generated:
         return
-    seen = {entry: row for row in generated for entry in list_seen(row.volume_json)}
+    seen = {entry: row for row in generated for entry in volumes[row.volume_json].seen or ()}
     for held in rows:
         if held.role not in HELD_OUT:
             continue
-        file, box = find_in_file(held.volume_json, held.box)
-        for (source, learnt), row in seen.items():
-            common = learnt.intersect(box)
-            if source == file and common.size:
+        file, box = volumes[held.volume_json].find_in_file(held.box)
+        for learnt, row in seen.items():
+            common = learnt.box_zyx_vx.intersect(box)
+            if learnt.source == file and common.size:
                 raise DataError(
                     f"the generator of volume {row.volume!r} has learnt from voxels of {held.volume!r}, whose role is "
                     f"{held.role}",

@@ -15,15 +15,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from connectomake.blocks import hash_settings
 from connectomake.cellmap.manifest import CropGrid
 from connectomake.config.submit import ObjectsConfig, SubmitConfig
 from connectomake.errors import DataError
 from connectomake.geometry import BlockGrid, to_triple
 from connectomake.submit.arrays import create_array, fit_chunk
 from connectomake.submit.class_grid import check_covers
-from connectomake.volumes.files import explain_write_failure, read_json
-from connectomake.volumes.store import read_attributes
+from connectomake.volumes.files import explain_write_failure
+from connectomake.volumes.ingested import IngestedVolume
+from connectomake.volumes.prediction import Prediction
 from connectomake.volumes.volume import Volume, open_volume
 
 BLOCK_VX = 128  # a block has about so many voxels a side, and whole chunks
@@ -121,24 +121,29 @@ def plan_crop(affinities: Path, volume_json: Path, cfg: SubmitConfig, out: Path,
     DataError
         The volume is no crop of a challenge, or the prediction does not cover it or is no probability.
     """
-    crop = read_json(volume_json).get("crop")
+    crop = IngestedVolume.read(volume_json).crop
     if crop is None:
         raise DataError(
             f"{volume_json} is no crop of a challenge", hint="give the key cellmap in its data config, and ingest it"
         )
-    grid = CropGrid.of_crop(crop)
-    attributes, prediction = read_attributes(affinities), open_volume(affinities)
+    grid, described, prediction = crop.grid, Prediction.read(affinities), open_volume(affinities)
     check_covers(prediction, grid)
-    classes = tuple(dict.fromkeys(crop["classes"]))
-    channels = _find_channels(attributes, classes, affinities)
+    classes = tuple(dict.fromkeys(crop.classes))
+    channels = _find_channels(described, classes)
     settings = {
-        "affinities": hash_settings(attributes),
-        "crop": {key: crop[key] for key in ("crop", "dataset", "shape_zyx", "voxel_size_zyx_nm", "offset_zyx_nm")},
+        "affinities": described.settings_hash,
+        "crop": {
+            "crop": crop.crop,
+            "dataset": crop.dataset,
+            "shape_zyx": grid.shape_zyx,
+            "voxel_size_zyx_nm": grid.voxel_size_zyx_nm,
+            "offset_zyx_nm": grid.offset_zyx_nm,
+        },
         "classes": {name: _settings_of(name, channels.get(name), cfg) for name in classes},
         "chunk_zyx_vx": cfg.chunk_zyx_vx,
         "code": code,
     }
-    return CropPlan(crop["crop"], crop["dataset"], grid, classes, channels, prediction, cfg, settings, out)
+    return CropPlan(crop.crop, crop.dataset, grid, classes, channels, prediction, cfg, settings, out)
 
 
 def threshold_of(name: str, cfg: SubmitConfig) -> float:
@@ -155,14 +160,13 @@ def remove_folder(folder: Path) -> None:
             shutil.rmtree(folder)
 
 
-def _find_channels(attributes: Mapping[str, Any], classes: tuple[str, ...], source: Path) -> dict[str, int]:
-    names = list(attributes.get("channels", ()))
-    activations = attributes.get("activations") or ["sigmoid"] * len(names)
+def _find_channels(prediction: Prediction, classes: tuple[str, ...]) -> dict[str, int]:
+    names = prediction.channels
     channels = {name: names.index(name) for name in classes if name in names}
     for name, channel in channels.items():
-        if activations[channel] == "tanh":
+        if prediction.activations[channel] == "tanh":
             raise DataError(
-                f"{source}: the channel {name} is no probability",
+                f"{prediction.source}: the channel {name} is no probability",
                 expected="one that went through sigmoid or softmax",
                 got="tanh",
             )

@@ -21,7 +21,8 @@ from connectomake.submit.arrays import create_array, measure_content, read_chunk
 from connectomake.submit.class_grid import Held, choose_part, cut_box, hull_of
 from connectomake.submit.crop_plan import CropPlan, plan_crop, remove_folder, threshold_of
 from connectomake.submit.objects import find_objects
-from connectomake.volumes.files import explain_write_failure, write_json
+from connectomake.volumes.decoded_crop import DecodedClass, DecodedCrop
+from connectomake.volumes.files import explain_write_failure
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def decode_crop(
     with explain_write_failure(plan.folder):
         for left_over in plan.folder.rglob("*.partial"):  # of a run that was killed while it wrote a chunk
             left_over.unlink(missing_ok=True)
-    write_json(out, _describe(plan, ledger.settings_hash))
+    _describe(plan, out, ledger.settings_hash).write()
 
 
 def _open_ledger(plan: CropPlan) -> Ledger:
@@ -150,26 +151,18 @@ def _write(array: Any, box: Box, values: NDArray) -> None:
         array[box.slices] = values.astype(array.dtype, copy=False)
 
 
-def _describe(plan: CropPlan, settings_hash: str) -> dict[str, Any]:
-    return {
-        "crop": plan.crop,
-        "dataset": plan.dataset,
-        "folder": plan.folder.name,
-        "shape_zyx": plan.grid.shape_zyx,
-        "voxel_size_zyx_nm": plan.grid.voxel_size_zyx_nm,
-        "offset_zyx_nm": plan.grid.offset_zyx_nm,
-        "classes": {name: _describe_class(plan, name) for name in plan.classes},
-        "settings_hash": settings_hash,
-    }
+def _describe(plan: CropPlan, out: Path, settings_hash: str) -> DecodedCrop:
+    classes = {name: _describe_class(plan, name) for name in plan.classes}
+    return DecodedCrop(out, plan.crop, plan.dataset, plan.folder.name, plan.grid, classes, settings_hash)
 
 
-def _describe_class(plan: CropPlan, name: str) -> dict[str, Any]:
+def _describe_class(plan: CropPlan, name: str) -> DecodedClass:
     content = measure_content(plan.array_of(name))
     told_apart = name in plan.cfg.instance_classes
-    return {
-        "predicted": name in plan.channels,
-        "instances": told_apart,
-        "dtype": smallest_type(content.largest).name,
-        "voxels": content.voxels,
-        "objects": content.largest if told_apart else None,
-    }
+    return DecodedClass(
+        is_predicted=name in plan.channels,
+        has_instances=told_apart,
+        dtype=smallest_type(content.largest).name,
+        voxels=content.voxels,
+        objects=content.largest if told_apart else None,
+    )

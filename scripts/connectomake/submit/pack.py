@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from io import BytesIO
 from math import isclose
 from pathlib import Path
-from typing import Any
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from connectomake.cellmap.manifest import ManifestRow, group_by_crop, read_manifest
@@ -29,7 +28,8 @@ from connectomake.submit.arrays import (
     describe_array,
     list_chunks,
 )
-from connectomake.volumes.files import read_json, replacing
+from connectomake.volumes.decoded_crop import DecodedCrop
+from connectomake.volumes.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -49,18 +49,6 @@ class Entry:
     def size(self) -> int:
         """In bytes."""
         return self.content.stat().st_size if isinstance(self.content, Path) else len(self.content)
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What a crop.json says, and where it lies."""
-
-    path: Path
-    description: Mapping[str, Any]
-
-    def array_of(self, label: str) -> Path | None:
-        """Give the folder of the array of a class; None where it has none."""
-        return self.path.parent / self.description["folder"] / label if label in self.description["classes"] else None
 
 
 def pack_submission(crop_jsons: Sequence[Path], manifest: Path, out: Path, *, largest_gb: float = 50.0) -> None:
@@ -119,36 +107,33 @@ def _check_place(out: Path) -> None:
         )
 
 
-def _read_crops(crop_jsons: Sequence[Path]) -> dict[str, Decoded]:
+def _read_crops(crop_jsons: Sequence[Path]) -> dict[str, DecodedCrop]:
     """Read what was decoded, by crop."""
-    decoded: dict[str, Decoded] = {}
+    decoded: dict[str, DecodedCrop] = {}
     for path in crop_jsons:
-        found = Decoded(path, read_json(path))
-        missing = [key for key in ("crop", "dataset", "folder", "classes", "shape_zyx") if key not in found.description]
-        if missing:
-            raise DataError(f"{path} was not written by decode_crop", expected=", ".join(missing))
-        before = decoded.setdefault(found.description["crop"], found)
+        found = DecodedCrop.read(path)
+        before = decoded.setdefault(found.crop, found)
         if before is not found:
-            raise DataError(f"{path} and {before.path} are of the same crop {found.description['crop']}")
+            raise DataError(f"{path} and {before.path} are of the same crop {found.crop}")
     return decoded
 
 
-def _check_grid(decoded: Decoded, row: ManifestRow, manifest: Path) -> None:
+def _check_grid(decoded: DecodedCrop, row: ManifestRow, manifest: Path) -> None:
     """Refuse a crop that lies elsewhere than the manifest says."""
-    said, grid = decoded.description, row.grid
-    same = said["dataset"] == row.dataset and tuple(said["shape_zyx"]) == grid.shape_zyx
+    same = decoded.dataset == row.dataset and decoded.grid.shape_zyx == row.grid.shape_zyx
     for key in ("voxel_size_zyx_nm", "offset_zyx_nm"):
-        same &= all(isclose(a, b, abs_tol=SAME_NM) for a, b in zip(said[key], getattr(grid, key), strict=True))
+        pairs = zip(getattr(decoded.grid, key), getattr(row.grid, key), strict=True)
+        same &= all(isclose(a, b, abs_tol=SAME_NM) for a, b in pairs)
     if not same:
         raise DataError(
             f"{decoded.path} and {manifest}, row {row.line}, contradict each other about {row.crop}",
-            expected=f"{row.dataset}, {grid}",
-            got=f"{said['dataset']}, {said['shape_zyx']}, {said['voxel_size_zyx_nm']}, {said['offset_zyx_nm']}",
+            expected=f"{row.dataset}, {row.grid}",
+            got=f"{decoded.dataset}, {decoded.grid}",
             hint="ingest the crop with this manifest and decode it again",
         )
 
 
-def _list_entries(rows: Sequence[ManifestRow], decoded: Mapping[str, Decoded]) -> Iterator[Entry]:
+def _list_entries(rows: Sequence[ManifestRow], decoded: Mapping[str, DecodedCrop]) -> Iterator[Entry]:
     """List what goes into the zip, sorted by crop, class and file."""
     yield Entry(GROUP_FILE, GROUP_TEXT)
     for crop, its_rows in sorted(group_by_crop(rows).items()):
@@ -157,7 +142,7 @@ def _list_entries(rows: Sequence[ManifestRow], decoded: Mapping[str, Decoded]) -
             yield from _list_array(row, _array_of(row, decoded))
 
 
-def _array_of(row: ManifestRow, decoded: Mapping[str, Decoded]) -> Path | None:
+def _array_of(row: ManifestRow, decoded: Mapping[str, DecodedCrop]) -> Path | None:
     return decoded[row.crop].array_of(row.label) if row.crop in decoded else None
 
 
@@ -184,7 +169,7 @@ def _read_array_file(folder: Path, row: ManifestRow) -> bytes:
     return text
 
 
-def _warn_of_missing(rows: Sequence[ManifestRow], decoded: Mapping[str, Decoded]) -> None:
+def _warn_of_missing(rows: Sequence[ManifestRow], decoded: Mapping[str, DecodedCrop]) -> None:
     """Say which arrays are empty because nobody made them, and which crops nobody asked for."""
     missing = Counter(row.label for row in rows if _array_of(row, decoded) is None)
     if missing:

@@ -19,7 +19,7 @@ from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple, to_triple_nm
 from connectomake.synth.distance import distance_map
 from connectomake.synth.intensity import to_network
-from connectomake.volumes.ingest import open_labels, open_raw
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.volume import Volume, open_volume
 
 Role = Literal["learn", "hold"]
@@ -148,7 +148,7 @@ def read_labels(example: Example) -> np.ndarray:
     """
     if example.source.suffix != ".json":
         raise DataError(f"{example.source} has no labels", hint="volumes of a collection have none: give volumes")
-    return open_labels(example.source).read(example.box)
+    return _read_volume(example.source).open_labels().read(example.box)
 
 
 def open_source(example: Example) -> Volume:
@@ -159,8 +159,13 @@ def open_source(example: Example) -> Volume:
 @lru_cache(maxsize=64)
 def _open(source: Path, voxel_size_zyx_nm: TripleNm) -> Volume:
     if source.suffix == ".json":
-        return open_raw(source)
+        return _read_volume(source).open_raw()
     return open_volume(source, voxel_size_zyx_nm=voxel_size_zyx_nm).drop_single_channel()
+
+
+@lru_cache(maxsize=64)
+def _read_volume(volume_json: Path) -> IngestedVolume:
+    return IngestedVolume.read(volume_json)
 
 
 def _pad(array: np.ndarray, shape_zyx: Triple) -> np.ndarray:

@@ -30,7 +30,7 @@ from connectomake.synth.generator import Generator
 from connectomake.synth.intensity import to_disk
 from connectomake.synth.stores import describe_seen, is_finished, write_volume
 from connectomake.volumes.files import write_json
-from connectomake.volumes.ingest import SEEN
+from connectomake.volumes.ingested import SEEN
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from connectomake.geometry import Box
 from connectomake.split.table import SplitRow, read_split
 from connectomake.synth.collection import list_files
 from connectomake.synth.examples import Role
-from connectomake.volumes.ingest import open_labels, open_raw
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.volume import Volume, open_volume
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ class Region:
         In voxels of the volume.
     raw
         The volume, opened, without a channel axis.
+    ingested
+        The ingested volume; None of a file.
     """
 
     volume: str
@@ -54,6 +56,7 @@ class Region:
     source: Path
     box: Box
     raw: Volume
+    ingested: IngestedVolume | None = None
 
 
 def find_regions(
@@ -114,7 +117,9 @@ def _of_split(cfg: SynthConfig, rows: Sequence[SplitRow]) -> list[Region]:
     left_out = sorted({row.volume for row in used} - classes.keys())
     if left_out:
         log.info("%d volumes are of no class and left out: %s", len(left_out), ", ".join(left_out[:10]))
-    volumes = {row.volume_json: open_raw(row.volume_json) for row in used if row.volume in classes}
+    paths = dict.fromkeys(row.volume_json for row in used if row.volume in classes)
+    volumes = {path: IngestedVolume.read(path) for path in paths}
+    opened = {path: volume.open_raw() for path, volume in volumes.items()}
     regions = [
         Region(
             row.volume,
@@ -122,6 +127,7 @@ def _of_split(cfg: SynthConfig, rows: Sequence[SplitRow]) -> list[Region]:
             ROLE_OF[row.role],
             row.volume_json,
             row.box,
+            opened[row.volume_json],
             volumes[row.volume_json],
         )
         for row in used
@@ -202,13 +208,13 @@ def _check_volume(region: Region, labels_kind: str) -> None:
         )
     if labels_kind == "none":
         return
-    if region.source.suffix != ".json":
+    if region.ingested is None:
         raise DataError(
             f"labels.kind {labels_kind} needs labels, and the files of a collection have none ({region.source})",
             hint="set labels.kind: none in the synth preset, or name raw and labels under volumes in the data config",
         )
     try:
-        shape_zyx = open_labels(region.source).shape_zyx
+        shape_zyx = region.ingested.open_labels().shape_zyx
     except DataError as error:
         raise DataError(f"labels.kind {labels_kind} needs labels of volume {region.volume!r}: {error}") from error
     if shape_zyx != region.raw.shape_zyx:

@@ -14,10 +14,9 @@ import numpy as np
 from connectomake.errors import MissingDataError
 from connectomake.geometry import Box, TripleNm
 from connectomake.split.datasplit import join_boxes
-from connectomake.split.leaks import list_seen
 from connectomake.synth.examples import Example
 from connectomake.volumes.files import replacing
-from connectomake.volumes.ingest import LABELS_STORE, RAW_STORE, find_in_file
+from connectomake.volumes.ingested import LABELS_STORE, RAW_STORE, IngestedVolume, SeenBox
 from connectomake.volumes.store import read_attributes, remove_store, write_store
 
 NIFTI = "raw.nii.gz"
@@ -42,17 +41,16 @@ def describe_seen(learnt: Sequence[Example]) -> list[dict[str, Any]]:
     for source in {example.source for example in learnt}:
         own = [example.box for example in learnt if example.source == source]
         if source.suffix == ".json":
-            file, first = find_in_file(source, Box.of_shape((1, 1, 1)))
-            located = [*((file, box.shift(first.start_zyx)) for box in own), *list_seen(source)]
+            volume = IngestedVolume.read(source)
+            located = [
+                *map(volume.find_in_file, own),
+                *((box.source, box.box_zyx_vx) for box in volume.seen or ()),
+            ]
         else:
             located = [(os.path.realpath(source), box) for box in own]
         for file, box in located:
             boxes.setdefault(file, set()).add(box)
-    return [
-        {"source": file, "start": list(box.start_zyx), "stop": list(box.stop_zyx)}
-        for file in sorted(boxes)
-        for box in join_boxes(boxes[file])
-    ]
+    return [SeenBox(file, box).as_plain() for file in sorted(boxes) for box in join_boxes(boxes[file])]
 
 
 def is_finished(folder: Path, notes: Mapping[str, Any], formats: Sequence[str], has_labels: bool) -> bool:

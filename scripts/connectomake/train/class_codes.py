@@ -15,7 +15,7 @@ from connectomake.config.targets import TargetsConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.split.table import SplitRow
 from connectomake.targets.combinations import Combinations
-from connectomake.volumes.files import read_json
+from connectomake.volumes.ingested import IngestedVolume
 
 if TYPE_CHECKING:
     from connectomake.crops.codes import Codes
@@ -40,8 +40,10 @@ class Numbering:
     by_volume: Mapping[Path, np.ndarray]
 
 
-def number_codes(rows: Sequence[SplitRow], targets: TargetsConfig | None) -> Numbering | None:
-    """Join what the codes of all volumes that a training reads mean; only their volume.json are read.
+def number_codes(
+    rows: Sequence[SplitRow], targets: TargetsConfig | None, volumes: Mapping[Path, IngestedVolume]
+) -> Numbering | None:
+    """Join what the codes of all volumes that a training reads mean.
 
     Parameters
     ----------
@@ -49,6 +51,8 @@ def number_codes(rows: Sequence[SplitRow], targets: TargetsConfig | None) -> Num
         The split. Volumes to train and to validate on are numbered together, whichever of them is opened.
     targets
         What is learnt; None = nothing that needs labels by class.
+    volumes
+        Those that are trained on or validate, by the path of their volume.json.
 
     Returns
     -------
@@ -64,7 +68,7 @@ def number_codes(rows: Sequence[SplitRow], targets: TargetsConfig | None) -> Num
     """
     named = targets.classes.named if targets is not None and targets.classes is not None else ()
     names = {row.volume_json: row.volume for row in rows if row.role in LEARNT and row.share != 0}
-    found = {path: _read_codes(path) for path in names}
+    found = {path: _read_codes(volumes[path]) for path in names}
     for path, codes in found.items():
         if codes is not None:
             _check_targets(names[path], targets, named)
@@ -83,13 +87,13 @@ def number_codes(rows: Sequence[SplitRow], targets: TargetsConfig | None) -> Num
     return Numbering(combinations, numbers)
 
 
-def _read_codes(volume_json: Path) -> Codes | None:
+def _read_codes(volume: IngestedVolume) -> Codes | None:
     """Read what the labels of a volume mean; None where they are no classes by name."""
-    if "codes" not in read_json(volume_json):
+    if volume.crop is None:
         return None
     from connectomake.crops.codes import read_codes  # whose kernels only those need who train on crops
 
-    return read_codes(volume_json)
+    return read_codes(volume)
 
 
 def _choose(codes: Codes, named: Sequence[str]) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,8 +40,9 @@ from connectomake.train.selection import Selection
 from connectomake.train.states import STATES, KeepState, Signals, claim_folder, find_newest_state
 from connectomake.train.time_limit import find_limit
 from connectomake.train.trainer import PRECISIONS, choose_arithmetic, make_trainer, train_on
-from connectomake.train.volumes import LabelledBox, open_boxes
+from connectomake.train.volumes import LabelledBox, open_boxes, read_volumes
 from connectomake.volumes.files import replacing
+from connectomake.volumes.ingested import IngestedVolume
 
 log = logging.getLogger(__name__)
 
@@ -112,8 +113,9 @@ def _train(
 ) -> bool:
     rows = read_split(split)
     # Of the validation volumes little is read, and seldom: all memory is for training.
-    boxes = open_boxes(rows, "train", cfg.memory_gb / cfg.devices, cfg.targets)
-    validation = open_boxes(rows, "validate", 0, cfg.targets)
+    volumes = read_volumes(rows)
+    boxes = open_boxes(rows, "train", cfg.memory_gb / cfg.devices, cfg.targets, volumes)
+    validation = open_boxes(rows, "validate", 0, cfg.targets, volumes)
     _check(boxes, validation, cfg)
     normalisation = find_normalisation(boxes, cfg)
     targets = Targets(cfg.targets, boxes[0].voxel_size_zyx_nm, boxes[0].combinations)
@@ -132,7 +134,7 @@ def _train(
     dtype = choose_arithmetic(cfg, _choose(network, cfg, boxes[0].channels, len(data.validation)))
     count = sum(p.numel() for p in network.parameters())
     log.info("%s: %s parameters, %s", cfg.model.architecture, f"{count:,}", PRECISIONS[dtype])
-    segment = _prepare_segmentation(rows, validation, cfg, normalisation, targets.channels)
+    segment = _prepare_segmentation(rows, volumes, validation, cfg, normalisation, targets.channels)
     module = Training(network, cfg, targets.channels, dtype != torch.float16, Watch(run_folder, explain), segment)
     selection = Selection(cfg, run_folder / BEST, partial(save_network, meta=meta))
     if not _fit(module, data, selection, state, run_folder, partial(make_trainer, cfg, dtype, environment)):
@@ -199,6 +201,7 @@ def _choose(
 
 def _prepare_segmentation(
     rows: Sequence[SplitRow],
+    volumes: Mapping[Path, IngestedVolume],
     boxes: Sequence[LabelledBox],
     cfg: TrainConfig,
     normalisation: Normalisation,
@@ -207,7 +210,8 @@ def _prepare_segmentation(
     """Make what segments the validation volumes; in the first process only, which measures for all."""
     if cfg.validate_segmentation is None:
         return None
-    skeletons = [read_skeletons(row) for row in rows if row.role == "validate" and row.share != 0]
+    shown = [row for row in rows if row.role == "validate" and row.share != 0]
+    skeletons = [read_skeletons(row, volumes[row.volume_json]) for row in shown]
     made: list[SegmentationScore] = []
     first_does(lambda: made.append(SegmentationScore(boxes, cfg, normalisation, channels, skeletons)))
     return made[0].score if made else None

@@ -40,8 +40,8 @@ from connectomake.split.table import SplitRow
 from connectomake.train.normalisation import Normalisation
 from connectomake.train.volumes import LabelledBox
 from connectomake.tune.scores import Numbers, choose, pool
-from connectomake.volumes.files import read_json
 from connectomake.volumes.formats.array import FileArray, Metadata
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.skeletons import Skeletons, load_skeletons
 from connectomake.volumes.volume import Volume
 
@@ -207,25 +207,25 @@ class SegmentationScore:
         return dense_metrics(table, MeasureConfig(voxel_metrics=("voi",)))
 
 
-def read_skeletons(row: SplitRow) -> Skeletons | None:
+def read_skeletons(row: SplitRow, volume: IngestedVolume) -> Skeletons | None:
     """Read the skeletons of a validation box where its volume has some beside its volume.json.
 
     Parameters
     ----------
     row
         A row of the split.
+    volume
+        The volume that the box is a part of.
 
     Returns
     -------
     Skeletons or None
         In nm from the centre of the box's first voxel; those of the whole volume.
     """
-    file = row.volume_json.with_name("skeletons.npz")
-    if not file.is_file():
+    if not volume.skeletons.is_file():
         return None
-    said = read_json(row.volume_json)
-    origin = position_of(np.array(row.box.start_zyx), said["voxel_size_zyx_nm"], said["offset_zyx_nm"])
-    found = load_skeletons(file)
+    origin = position_of(np.array(row.box.start_zyx), volume.voxel_size_zyx_nm, volume.offset_zyx_nm)
+    found = load_skeletons(volume.skeletons)
     return Skeletons(found.edges, found.node_skeleton_id, found.node_pos_nm - origin)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
@@ -17,8 +18,8 @@ from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
 from connectomake.split.table import SplitRow
 from connectomake.targets.combinations import Combinations
-from connectomake.train.class_codes import Numbering, number_codes
-from connectomake.volumes.ingest import open_labels, open_raw
+from connectomake.train.class_codes import LEARNT, Numbering, number_codes
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,11 @@ class LabelledBox:
 
 
 def open_boxes(
-    rows: Sequence[SplitRow], role: str, memory_gb: float, targets: TargetsConfig | None = None
+    rows: Sequence[SplitRow],
+    role: str,
+    memory_gb: float,
+    targets: TargetsConfig | None = None,
+    volumes: Mapping[Path, IngestedVolume] | None = None,
 ) -> list[LabelledBox]:
     """Open all boxes of a role, in the order of the table; those of a source whose share is 0 are left alone.
 
@@ -154,6 +159,8 @@ def open_boxes(
     targets
         What is learnt from them. Where that is classes of crops, labels are numbers of `LabelledBox.combinations`, the
         same in all boxes of the split.
+    volumes
+        Those of the split, as `read_volumes` gives them; by default they are read.
 
     Raises
     ------
@@ -163,12 +170,22 @@ def open_boxes(
         The boxes differ in voxel size (by more than 5 %; crops by more than 5 % from one size) or in their number of
         channels, or their labels are not such as the targets need.
     """
-    numbering = number_codes(rows, targets)
-    opened = cache(lambda volume_json: (open_raw(volume_json), open_labels(volume_json)))
+    volumes = read_volumes(rows) if volumes is None else volumes
+    numbering = number_codes(rows, targets, volumes)
+    opened = cache(lambda path: (volumes[path].open_raw(), volumes[path].open_labels()))
     boxes = [_cut(row, *opened(row.volume_json), numbering) for row in rows if row.role == role and row.share != 0]
     for box in boxes[1:]:
         _check_alike(boxes[0], box)
     return hold_smallest(boxes, memory_gb * 1e9) if memory_gb else boxes
+
+
+def read_volumes(rows: Sequence[SplitRow]) -> dict[Path, IngestedVolume]:
+    """Read the volumes of a split that are trained on or validate, by the path of their volume.json.
+
+    Those of a source whose share is 0 are left alone: they may not be there.
+    """
+    paths = dict.fromkeys(row.volume_json for row in rows if row.role in LEARNT and row.share != 0)
+    return {path: IngestedVolume.read(path) for path in paths}
 
 
 def _check_alike(first: LabelledBox, box: LabelledBox) -> None:

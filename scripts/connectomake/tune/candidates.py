@@ -23,7 +23,6 @@ from connectomake.measure.dense_metrics import dense_metrics
 from connectomake.measure.skeleton_metrics import skeleton_metrics
 from connectomake.tune.scores import Candidate
 from connectomake.tune.volumes import TuningVolume
-from connectomake.volumes.store import read_attributes
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ def sweep_volume(
     """
     if volume.skeletons is None:
         return [{} for _ in thresholds], (nan, nan)
-    indices, channels = choose_maps(read_attributes(volume.affinities), cfg, str(volume.affinities))
+    indices, channels = choose_maps(volume.prediction, cfg)
     order, edge_offset = channels.nearest()
     maps, extremes = volume.maps, []
 
@@ -111,7 +110,7 @@ class FullDecodes:
         return _extremes(self._held[1]) if self._held else (0.0, 1.0)
 
     def _read(self, volume: TuningVolume, cfg: DecodeConfig) -> tuple[np.ndarray, Channels]:
-        indices, channels = choose_maps(read_attributes(volume.affinities), cfg, str(volume.affinities))
+        indices, channels = choose_maps(volume.prediction, cfg)
         key = (volume.affinities, indices)
         if self._held is None or self._held[0] != key:
             self._held = None  # lest two volumes be in memory

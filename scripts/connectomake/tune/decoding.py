@@ -17,7 +17,6 @@ from connectomake.tune.candidates import FullDecodes, sweep_volume, why_not_swee
 from connectomake.tune.optuna_search import search_best
 from connectomake.tune.scores import Candidate, Numbers, choose, pool, tabulate
 from connectomake.tune.volumes import TuningVolume, open_tuning_volumes
-from connectomake.volumes.store import read_attributes
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +174,7 @@ def _search(
         ),
         "tune": tune.model_dump(mode="json", exclude={"trials", "thresholds"}),
         "measure": full.measure.model_dump(mode="json", exclude={"block_vx"}),
-        "volumes": {v.name: read_attributes(v.affinities).get("checkpoint_hash") for v in volumes},
+        "volumes": {v.name: v.prediction.checkpoint_hash for v in volumes},
     }
     log.info("trying %d settings on %d volumes, each decoded in full", tune.trials, len(volumes))
     highest = is_highest_best(tune.criterion)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,10 +14,9 @@ from connectomake.config.tune import VOXEL_CRITERIA, TuneConfig
 from connectomake.errors import ConfigError
 from connectomake.geometry import voxel_at
 from connectomake.measure.coverage import Coverage, find_coverage
-from connectomake.volumes.files import read_json
-from connectomake.volumes.ingest import open_labels
+from connectomake.volumes.ingested import IngestedVolume
+from connectomake.volumes.prediction import Prediction
 from connectomake.volumes.skeletons import Skeletons, load_skeletons
-from connectomake.volumes.store import read_attributes
 from connectomake.volumes.volume import Volume, open_volume
 
 log = logging.getLogger(__name__)
@@ -26,22 +24,26 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TuningVolume:
-    """A volume to tune on: the store of its affinities, its volume.json, what that says, and its skeletons' file."""
+    """A volume to tune on: the store of its affinities, the ingested volume, and its skeletons' file."""
 
     affinities: Path
-    volume_json: Path
-    said: dict[str, Any]
+    ingested: IngestedVolume
     skeleton_file: Path | None
 
     @property
     def name(self) -> str:
         """Its name in config/data."""
-        return str(self.said["name"])
+        return self.ingested.name
 
     @property
     def has_labels(self) -> bool:
         """Whether there are truth labels."""
-        return self.said["labels"] is not None
+        return self.ingested.labels is not None
+
+    @cached_property
+    def prediction(self) -> Prediction:
+        """What the store of affinities says that it holds."""
+        return Prediction.read(self.affinities)
 
     @cached_property
     def maps(self) -> Volume:
@@ -51,7 +53,7 @@ class TuningVolume:
     @cached_property
     def coverage(self) -> Coverage:
         """The part of the volume that the store covers."""
-        return find_coverage(self.maps, read_attributes(self.affinities), self.said, str(self.volume_json))
+        return find_coverage(self.maps, self.prediction.region, self.ingested)
 
     @cached_property
     def skeletons(self) -> Skeletons | None:
@@ -71,7 +73,7 @@ class TuningVolume:
     @cached_property
     def truth(self) -> np.ndarray:
         """(Z, Y, X) truth labels of what the store covers, in memory; unknown (-1) where nothing was predicted."""
-        return self.coverage.bring_truth(open_labels(self.volume_json)).read()
+        return self.coverage.bring_truth(self.ingested.open_labels()).read()
 
 
 def open_tuning_volumes(
@@ -110,7 +112,7 @@ def open_tuning_volumes(
     if strays:
         raise ConfigError("skeletons lie beside their volume.json", got=f"skeletons without one in {', '.join(strays)}")
     opened = [
-        TuningVolume(store, volume, read_json(volume), beside.get(volume.parent))
+        TuningVolume(store, IngestedVolume.read(volume), beside.get(volume.parent))
         for store, volume in zip(affinities, volumes, strict=True)
     ]
     for volume in opened:
@@ -125,7 +127,7 @@ def open_tuning_volumes(
 
 
 def _check_role(volume: TuningVolume) -> None:
-    role = volume.said["role"]
+    role = volume.ingested.role
     if role in ("test", "predict"):
         reason = (
             "settings chosen on test data make its results worthless" if role == "test" else "there is no truth for it"

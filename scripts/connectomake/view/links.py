@@ -10,15 +10,16 @@ from urllib.parse import quote
 import numpy as np
 
 from connectomake.errors import DataError
-from connectomake.geometry import Box, TripleNm, to_triple, to_triple_nm
+from connectomake.geometry import Box, TripleNm, to_triple_nm
 from connectomake.tables import read_table, write_table
 from connectomake.view.routes import FLOATS
 from connectomake.view.state import Maps, Mark, Scene, describe_mark, describe_whole, link
 from connectomake.volumes.affinities import Shown
-from connectomake.volumes.files import read_json, write_json
-from connectomake.volumes.ingest import open_labels, open_raw
+from connectomake.volumes.files import write_json
+from connectomake.volumes.ingested import IngestedVolume
+from connectomake.volumes.prediction import Prediction
+from connectomake.volumes.segmentation import Segmentation
 from connectomake.volumes.skeletons import Skeletons, label_under, load_skeletons
-from connectomake.volumes.store import read_attributes
 from connectomake.volumes.volume import Volume, open_volume
 
 MOST_SKELETONS = 200
@@ -81,8 +82,9 @@ def write_views(files: Files, state: Path, links: Path, *, results: Path, addres
     skeletons = load_skeletons(files.skeletons) if files.skeletons else None
     if skeletons is not None and not len(skeletons.node_pos_nm):
         files, skeletons = replace(files, skeletons=None), None
-    truth = open_labels(files.volume) if read_json(files.volume)["labels"] else None
-    scene = _describe_scene(files, results, address)
+    volume = IngestedVolume.read(files.volume)
+    truth = None if volume.labels is None else volume.open_labels()
+    scene = _describe_scene(files, volume, results, address)
     errors = read_table(files.errors, _NEEDED, "errors") if files.errors else []
     marks = [_mark(row, skeletons, truth) for row in errors]
     whole = describe_whole(scene, [mark for mark, _ in marks], _longest(skeletons))
@@ -114,22 +116,21 @@ def find_contrast(raw: Volume) -> tuple[float, float]:
     return float(low), float(high if high > low else low + 1)
 
 
-def _describe_scene(files: Files, results: Path, address: str) -> Scene:
-    volume = read_json(files.volume)
+def _describe_scene(files: Files, volume: IngestedVolume, results: Path, address: str) -> Scene:
     folder = served_at(files.volume.parent, results, address)
-    if files.skeletons and files.skeletons != files.volume.with_name("skeletons.npz"):
-        raise DataError(f"{files.skeletons} cannot be served", expected=files.volume.with_name("skeletons.npz"))
-    read_attributes(files.labels.parent)
+    if files.skeletons and files.skeletons != volume.skeletons:
+        raise DataError(f"{files.skeletons} cannot be served", expected=volume.skeletons)
+    Segmentation.read(files.labels.parent)  # which says what is wrong where it is not finished
     return Scene(
-        title=f"{volume['name']} - {files.labels.parent.parent.parent.name}",
-        shape_zyx=to_triple(volume["shape_zyx"]),
-        voxel_size_zyx_nm=to_triple_nm(volume["voxel_size_zyx_nm"]),
-        offset_zyx_nm=to_triple_nm(volume["offset_zyx_nm"]),
+        title=f"{volume.name} - {files.labels.parent.parent.parent.name}",
+        shape_zyx=volume.shape_zyx,
+        voxel_size_zyx_nm=volume.voxel_size_zyx_nm,
+        offset_zyx_nm=volume.offset_zyx_nm,
         raw_url=f"{folder}/raw/",
         labels_url=f"{served_at(files.labels.parent, results, address)}/",
-        contrast=find_contrast(open_raw(files.volume)),
+        contrast=find_contrast(volume.open_raw()),
         maps=_describe_maps(files.affinities.parent, results, address) if files.affinities else None,
-        truth_url=f"{folder}/labels/" if volume["labels"] else None,
+        truth_url=f"{folder}/labels/" if volume.labels is not None else None,
         skeletons_url=f"{folder}/skeletons" if files.skeletons else None,
     )
 
@@ -137,7 +138,7 @@ def _describe_scene(files: Files, results: Path, address: str) -> Scene:
 def _describe_maps(store: Path, results: Path, address: str) -> Maps:
     volume, url = open_volume(store), f"{served_at(store, results, address)}/"
     in_floats = volume.dtype.kind == "f"
-    shown = Shown.of_attributes(read_attributes(store))
+    shown = Shown.of_prediction(Prediction.read(store))
     return Maps(f"{url}{FLOATS}/" if in_floats else url, volume.voxel_size_zyx_nm, shown, in_floats)
 
 

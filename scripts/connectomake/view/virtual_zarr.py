@@ -19,12 +19,12 @@ import numpy as np
 
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, to_triple
-from connectomake.volumes.ingest import open_labels, open_raw
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.store import LEVEL, describe_image
 from connectomake.volumes.volume import Volume
 
 CHUNK_ZYX: Triple = (64, 64, 64)
-PARTS = {"raw": open_raw, "labels": open_labels}
+PARTS = {"raw": IngestedVolume.open_raw, "labels": IngestedVolume.open_labels}
 
 _SHOWN = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32")
 _CHUNK_KEY = re.compile(rf"{LEVEL}/c((?:/[0-9]{{1,9}})+)")
@@ -133,7 +133,7 @@ def open_virtual(volume_json: Path, part: str) -> VirtualZarr:
 
 @lru_cache(maxsize=32)
 def _open(volume_json: Path, part: str, _changed_ns: int) -> VirtualZarr:
-    volume = PARTS[part](volume_json)
+    volume = PARTS[part](IngestedVolume.read(volume_json))
     if part == "raw":
         return VirtualZarr(volume, np.dtype(_raw_type(volume.dtype)))
     if volume.dtype.kind not in "iub":

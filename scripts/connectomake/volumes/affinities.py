@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connectomake.config.channels import NEAREST
+from connectomake.volumes.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,11 @@ class Shown:
     signed: tuple[bool, ...] = ()
 
     @classmethod
-    def of_attributes(cls, attributes: Mapping[str, Any]) -> Shown:
-        """Choose them by the attributes of a store of predictions."""
-        offsets = attributes["offsets_zyx_vx"]
-        names = attributes.get("channels", [str(channel) for channel in range(len(offsets))])
-        activations = attributes.get("activations", ["sigmoid"] * len(offsets))
-        channels = nearest_channels(offsets)
-        return cls(name_shown(names, offsets), channels, tuple(activations[c] == "tanh" for c in channels))
+    def of_prediction(cls, prediction: Prediction) -> Shown:
+        """Choose them by what a store of predictions holds."""
+        channels = nearest_channels(prediction.offsets_zyx_vx)
+        name = name_shown(prediction.channels, prediction.offsets_zyx_vx)
+        return cls(name, channels, tuple(prediction.activations[c] == "tanh" for c in channels))
 
     def in_255_steps(self, values: NDArray, stored: np.dtype) -> NDArray:
         """Bring values to 0 to 255, as a store of uint8 would hold them.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from connectomake.errors import DataError
-from connectomake.geometry import Box, TripleNm, to_triple, to_triple_nm, voxel_at
+from connectomake.geometry import Box, TripleNm, to_triple, voxel_at
 from connectomake.sources import make_absolute
+from connectomake.volumes.contract import Record
 from connectomake.volumes.fingerprint import fingerprint
 from connectomake.volumes.volume import Volume, open_volume
 
@@ -41,10 +42,10 @@ class Mask:
     offset_zyx_nm: TripleNm
 
     @classmethod
-    def of_settings(cls, settings: Mapping[str, Any]) -> Mask:
-        """Read what `as_settings` gave."""
-        size, offset = (to_triple_nm(settings[key]) for key in ("voxel_size_zyx_nm", "offset_zyx_nm"))
-        return cls(settings["source"], settings["fingerprint"], size, offset)
+    def of_record(cls, record: Record) -> Mask:
+        """Take it out of what `as_settings` wrote."""
+        size, offset = (record.triple_nm(key) for key in ("voxel_size_zyx_nm", "offset_zyx_nm"))
+        return cls(record.text("source"), record.text("fingerprint"), size, offset)
 
     def as_settings(self) -> dict[str, Any]:
         """Give plain data."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from connectomake.geometry import Box, TripleNm, to_triple, to_triple_nm
+from connectomake.geometry import Box, TripleNm
+from connectomake.volumes.contract import Record
 from connectomake.volumes.mask import Mask
+from connectomake.volumes.volume import Lattice
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,22 @@ class Region:
     offset_zyx_nm: TripleNm = (0.0, 0.0, 0.0)
 
     @classmethod
-    def of_settings(cls, settings: Mapping[str, Any]) -> Region:
-        """Read a region from the settings of a prediction: its plan's, its ledger's, or its store's attributes."""
-        entry = settings["region"]
+    def of_record(cls, record: Record) -> Region:
+        """Take a region out of what `as_settings` wrote; `place_on` says where it lies."""
+        mask = record.section("mask")
         return cls(
-            box=to_box(entry["box_zyx_vx"]),
-            crops=tuple(to_box(crop) for crop in entry["crops_zyx_vx"]),
-            stencil=None if entry["mask"]["source"] is None else Mask.of_settings(entry["mask"]),
-            voxel_size_zyx_nm=to_triple_nm(settings["voxel_size_zyx_nm"]),
-            offset_zyx_nm=to_triple_nm(settings["offset_zyx_nm"]),
+            box=record.box("box_zyx_vx"),
+            crops=record.boxes("crops_zyx_vx"),
+            stencil=None if mask.values.get("source") is None else Mask.of_record(mask),
         )
+
+    def place_on(self, store: Lattice) -> Region:
+        """Return the region with the voxel size and the place of the store that covers its box."""
+        return self.place_at(store.voxel_size_zyx_nm, store.offset_zyx_nm)
+
+    def place_at(self, voxel_size_zyx_nm: TripleNm, offset_zyx_nm: TripleNm) -> Region:
+        """Return the region with a voxel size and a place, both in nm."""
+        return replace(self, voxel_size_zyx_nm=voxel_size_zyx_nm, offset_zyx_nm=offset_zyx_nm)
 
     def as_settings(self) -> dict[str, Any]:
         """Give plain data for the settings, under ``region``."""
@@ -98,12 +105,6 @@ class Region:
         return [part for part in parts if part.size]
 
 
-def to_box(corners: Sequence[Sequence[int]]) -> Box:
-    """Turn [start, stop], each z, y, x, into a box."""
-    start, stop = corners
-    return Box(to_triple(start), to_triple(stop))
-
-
 def as_corners(box: Box) -> list[list[int]]:
-    """Give a box as plain data: the inverse of `to_box`."""
+    """Return a box as plain data."""
     return [list(box.start_zyx), list(box.stop_zyx)]

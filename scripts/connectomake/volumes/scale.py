@@ -10,14 +10,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor, log
-from pathlib import Path
 from typing import Literal
 
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import Box, TripleNm, to_triple, to_triple_nm
-from connectomake.volumes.files import read_json
 from connectomake.volumes.formats.ome_zarr import find_levels
-from connectomake.volumes.ingest import find_source, open_raw
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.resample import SLIVER_VX, corner_nm, extent_nm, resample
 from connectomake.volumes.volume import Lattice, Readable, Volume, open_volume
 
@@ -39,13 +37,13 @@ class Level:
 
 
 def choose_scale(
-    volume_json: Path, voxel_size_zyx_nm: Sequence[float], scale: Scale, tolerance: float
+    volume: IngestedVolume, voxel_size_zyx_nm: Sequence[float], scale: Scale, tolerance: float
 ) -> tuple[str | None, TripleNm | None]:
     """Choose on which voxels a volume is given to a network.
 
     Parameters
     ----------
-    volume_json
+    volume
         The ingested volume.
     voxel_size_zyx_nm
         That the network was trained with, in nm.
@@ -68,21 +66,20 @@ def choose_scale(
     ConfigError
         ``match``, and nothing does; the message lists the levels.
     MissingDataError
-        The volume is not ingested, or its file was moved since.
+        The file of the volume was moved since it was ingested.
     """
     if scale == "as_is":
         return None, None
     wanted = to_triple_nm(voxel_size_zyx_nm)
-    if _fits(open_raw(volume_json), wanted, tolerance):
+    if _fits(volume.open_raw(), wanted, tolerance):
         return None, None
-    levels = list_levels(volume_json)
+    levels = list_levels(volume)
     fitting = [level for level in levels if _fits(level.volume, wanted, tolerance)]
     if fitting:
         return min(fitting, key=lambda level: _distance(level, wanted)).name, None
     if scale == "match":
         raise ConfigError(
-            f"the volume {read_json(volume_json)['name']} has no voxels of the size that the network was trained with "
-            "(z, y, x)",
+            f"the volume {volume.name} has no voxels of the size that the network was trained with (z, y, x)",
             expected=f"{_write(wanted)}, within {100 * tolerance:g} % along each axis",
             got="; ".join(level.describe() for level in levels),
             hint="set predict.scale: resample to resample the nearest of them, or as_is to take the volume as it is",
@@ -92,13 +89,13 @@ def choose_scale(
 
 
 def open_working(
-    volume_json: Path, level: str | None = None, resample_to_zyx_nm: Sequence[float] | None = None
+    volume: IngestedVolume, level: str | None = None, resample_to_zyx_nm: Sequence[float] | None = None
 ) -> Readable:
     """Open the raw data of a volume on the voxels that `choose_scale` chose.
 
     Parameters
     ----------
-    volume_json
+    volume
         The ingested volume.
     level
         A level of the pyramid that its raw data are part of; None for the volume itself.
@@ -110,23 +107,23 @@ def open_working(
     DataError
         There is no such level.
     MissingDataError
-        The volume is not ingested, or its file was moved since.
+        The file of the volume was moved since it was ingested.
     """
-    whole = open_raw(volume_json)
-    volume: Volume = whole
+    whole = volume.open_raw()
+    opened = whole
     if level is not None:
-        known = {found.name: found.volume for found in list_levels(volume_json)}
+        known = {found.name: found.volume for found in list_levels(volume)}
         if level not in known:
             raise DataError(
                 f"the pyramid of {whole.source} has no level {level}",
                 expected=", ".join(str(name) for name in known if name) or "none, since there is no pyramid",
                 hint="it was there when the prediction was planned: is the store complete?",
             )
-        volume = known[level]
-    return volume if resample_to_zyx_nm is None else resample(volume, resample_to_zyx_nm, over=whole)
+        opened = known[level]
+    return opened if resample_to_zyx_nm is None else resample(opened, resample_to_zyx_nm, over=whole)
 
 
-def list_levels(volume_json: Path) -> list[Level]:
+def list_levels(volume: IngestedVolume) -> list[Level]:
     """List the voxel sizes that the raw data of a volume are stored in: the volume itself, then other levels.
 
     The other levels are those of the OME-Zarr image that the array is listed in; ones that are not there (of copies in
@@ -134,10 +131,10 @@ def list_levels(volume_json: Path) -> list[Level]:
     one outer corner, as levels do that were made by averaging. Of a crop of the CellMap challenge there is the volume
     alone: other levels of its images may not have been downloaded, which reads as 0.
     """
-    whole = open_raw(volume_json)
-    if "crop" in read_json(volume_json):
+    whole = volume.open_raw()
+    if volume.crop is not None:
         return [Level(None, whole)]
-    source, axes = find_source(volume_json)
+    source, axes = volume.find_source()
     found = find_levels(source)
     levels = [Level(None, whole)]
     if found is None:
@@ -145,16 +142,16 @@ def list_levels(volume_json: Path) -> list[Level]:
     own = open_volume(source, axes=axes, voxel_size_zyx_nm=whole.voxel_size_zyx_nm)
     for name, path in found.others.items():
         try:
-            volume = open_volume(path, axes=axes).drop_single_channel()
+            other = open_volume(path, axes=axes).drop_single_channel()
         except DataError as error:
             logger.warning("the level %s cannot be used: %s", name, error)
             continue
         if not found.is_placed:
-            halves = zip(corner_nm(own), volume.voxel_size_zyx_nm, strict=True)
-            volume = replace(volume, offset_zyx_nm=to_triple_nm([c + s / 2 for c, s in halves]))
-        box = touching_box(volume, whole)
+            halves = zip(corner_nm(own), other.voxel_size_zyx_nm, strict=True)
+            other = replace(other, offset_zyx_nm=to_triple_nm([c + s / 2 for c, s in halves]))
+        box = touching_box(other, whole)
         if box.size:
-            levels.append(Level(name, volume.crop(box)))
+            levels.append(Level(name, other.crop(box)))
     return levels
 
 

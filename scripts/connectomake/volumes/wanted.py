@@ -1,14 +1,12 @@
 """Which voxels of a store were predicted at all, for whoever must not judge the others.
 
-A store that covers crops or a mask is 0 everywhere else, which says nothing about what is there. The settings of the
-prediction tell (`region`), and decoding hands them on to the labels.
+A store that covers crops or a mask is 0 everywhere else, which says nothing about what is there. The
+attributes of the store tell (`Prediction.region`), and decoding hands that on to the labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -18,8 +16,6 @@ from connectomake.geometry import Box, Triple, TripleNm
 from connectomake.volumes.region import Region
 from connectomake.volumes.resample import lay_on
 from connectomake.volumes.volume import Readable
-
-PASSED_ON = ("region", "source")  # attributes of predictions that what is made of them keeps
 
 
 @dataclass(frozen=True)
@@ -128,13 +124,13 @@ class Known:
         return labels
 
 
-def find_wanted(attributes: Mapping[str, Any], store: Readable) -> Wanted | None:
+def find_wanted(region: Region | None, store: Readable) -> Wanted | None:
     """Find out which voxels of a prediction, or of labels made of one, were predicted.
 
     Parameters
     ----------
-    attributes
-        Of the store.
+    region
+        What the attributes of the store say was predicted; None = all.
     store
         The store itself.
 
@@ -143,11 +139,7 @@ def find_wanted(attributes: Mapping[str, Any], store: Readable) -> Wanted | None
     Wanted or None
         On the store's voxels; None where all were.
     """
-    if attributes.get("region") is None:
-        return None
-    place = {"voxel_size_zyx_nm": store.voxel_size_zyx_nm, "offset_zyx_nm": store.offset_zyx_nm}
-    region = Region.of_settings({"region": attributes["region"], **place})
-    return None if region.is_box else Wanted(region, store.source)
+    return None if region is None or region.is_box else Wanted(region.place_on(store), store.source)
 
 
 def mark_unknown(truth: Readable, wanted: Wanted | None) -> Readable:

@@ -35,8 +35,8 @@ from connectomake.measure.skeletonize.grid import TraceGrid, plan_trace
 from connectomake.measure.skeletonize.join import join_pieces
 from connectomake.measure.skeletonize.pieces import Pieces
 from connectomake.measure.skeletonize.sizes import find_small
-from connectomake.volumes.files import read_json, replacing
-from connectomake.volumes.ingest import open_labels
+from connectomake.volumes.files import replacing
+from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.skeletons import Skeletons, load_skeletons
 from connectomake.volumes.volume import Volume
 
@@ -78,12 +78,12 @@ def skeletons_of_volume(
         The file's nodes do not lie in the volume, or are in another unit or axis order (`check_frame`); or there is
         neither a file nor labels.
     """
-    volume = read_json(volume_json)
-    labels = None if volume["labels"] is None else open_labels(volume_json)
+    volume = IngestedVolume.read(volume_json)
+    labels = None if volume.labels is None else volume.open_labels()
     if source is not None:
-        found = load_skeletons(source, swc_unit_nm=volume["settings"]["swc_unit_nm"])
-        frame = volume["shape_zyx"], volume["voxel_size_zyx_nm"], volume["offset_zyx_nm"]
-        check_frame(found, *frame, labels=labels, source=str(source), volume=volume["name"])
+        found = load_skeletons(source, swc_unit_nm=volume.origin.swc_unit_nm)
+        frame = volume.shape_zyx, volume.voxel_size_zyx_nm, volume.offset_zyx_nm
+        check_frame(found, *frame, labels=labels, source=str(source), volume=volume.name)
         return clip_skeletons(found, *frame)
     if labels is None:
         raise DataError(f"{volume_json} has no labels to trace skeletons in", hint="name a skeleton file or labels")

@@ -6,17 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from connectomake.errors import DataError
 from connectomake.geometry import BlockGrid, Box, Triple, to_triple
-from connectomake.volumes.files import read_json
-from connectomake.volumes.ingest import open_raw
+from connectomake.volumes.ingested import IngestedVolume
+from connectomake.volumes.prediction import Prediction
 from connectomake.volumes.region import Region
 from connectomake.volumes.scale import open_working
-from connectomake.volumes.store import read_attributes
 from connectomake.volumes.volume import Readable, Volume, open_volume
 
 RANGES = {"tanh": (-1.0, 1.0)}
@@ -37,41 +35,40 @@ class Finished:
         The volume that was predicted, at the same voxel size; larger where a part was predicted.
     region
         What was wanted of it.
-    settings
-        The store's attributes.
+    described
+        What the store says that it holds.
     """
 
     name: str
     volume: Volume
     raw: Readable
     region: Region
-    settings: dict[str, Any]
+    described: Prediction
 
     @property
     def names(self) -> list[str]:
         """What the channels are called."""
-        return list(self.settings["channels"])
+        return list(self.described.channels)
 
     @property
     def offsets_zyx(self) -> list[Triple | None]:
         """Where the edges of affinities lead; None for other channels."""
-        return [None if offset is None else to_triple(offset) for offset in self.settings["offsets_zyx_vx"]]
+        return list(self.described.offsets_zyx_vx)
 
     @property
     def origin_zyx(self) -> Triple:
         """Where the store's first voxel lies in the volume."""
         return self.region.box.start_zyx
 
-    @cached_property
+    @property
     def activations(self) -> list[str]:
         """What was applied to each channel."""
-        one = self.settings.get("activation", "sigmoid")
-        return list(self.settings.get("activations", [one] * len(self.names)))
+        return list(self.described.activations)
 
     @cached_property
     def blocks(self) -> BlockGrid:
         """The blocks that were computed and written one by one."""
-        return BlockGrid(self.volume.shape_zyx, self.settings["block_zyx_vx"])
+        return BlockGrid(self.volume.shape_zyx, self.described.block_zyx_vx or self.volume.shape_zyx)
 
     @property
     def is_bytes(self) -> bool:
@@ -145,11 +142,9 @@ def open_finished(volume_json: Path, store: Path) -> Finished:
     DataError
         The store was not written by Connectomake, or does not lie in the volume.
     """
-    settings = read_attributes(store)
-    volume = open_volume(store)
-    whole = {"box_zyx_vx": [[0, 0, 0], volume.shape_zyx], "crops_zyx_vx": [], "mask": {"source": None}}
-    settings = {"region": whole, **settings}
-    region, raw = Region.of_settings(settings), _open_raw(volume_json, settings)
+    described, ingested, volume = Prediction.read(store), IngestedVolume.read(volume_json), open_volume(store)
+    region = (described.region or Region(Box.of_shape(volume.shape_zyx))).place_on(volume)
+    raw = _open_raw(ingested, described)
     if not Box.of_shape(raw.shape_zyx).contains(region.box) or region.box.shape_zyx != volume.shape_zyx:
         raise DataError(
             f"{store} does not lie in the volume {volume_json}",
@@ -157,16 +152,15 @@ def open_finished(volume_json: Path, store: Path) -> Finished:
             got=f"{list(region.box.start_zyx)} to {list(region.box.stop_zyx)}",
             hint="was the volume ingested anew, with another box? Then delete the prediction and run it again",
         )
-    return Finished(read_json(volume_json)["name"], volume, raw, region, settings)
+    return Finished(ingested.name, volume, raw, region, described)
 
 
-def _open_raw(volume_json: Path, settings: dict[str, Any]) -> Readable:
+def _open_raw(volume: IngestedVolume, described: Prediction) -> Readable:
     """Open the raw data at the voxel size that was predicted."""
-    source = settings.get("source")
-    if source is None:
-        return open_raw(volume_json)
-    voxel_nm = settings["voxel_size_zyx_nm"] if source["resampled"] else None
-    return open_working(volume_json, source["level"], voxel_nm)
+    if described.level is None:
+        return volume.open_raw()
+    voxel_size_zyx_nm = described.voxel_size_zyx_nm if described.level.is_resampled else None
+    return open_working(volume, described.level.name, voxel_size_zyx_nm)
 
 
 def _middle_face(start: int, stop: int, side: int) -> int:

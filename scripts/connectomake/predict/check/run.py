@@ -61,7 +61,7 @@ def check_prediction(prediction: Finished, most_bytes: int = MOST_BYTES) -> dict
         "blocks": len(prediction.blocks),
         "crossing_zyx_vx": [c + o for c, o in zip(prediction.find_crossing(), prediction.origin_zyx, strict=True)],
         "dtype": prediction.volume.dtype.name,
-        "blending": prediction.settings.get("blending"),
+        "blending": prediction.described.blending,
         "looked_at": share,
         "channels": channels,
         "sections": {

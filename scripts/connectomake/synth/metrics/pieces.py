@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from connectomake.config.synth import SynthConfig, SynthLabelsConfig
-from connectomake.errors import MissingDataError
+from connectomake.errors import DataError, MissingDataError
 from connectomake.geometry import Triple, TripleNm
 from connectomake.synth.distance import distance_map
 from connectomake.synth.examples import Example, read_example, read_labels
 from connectomake.synth.intensity import to_network
 from connectomake.volumes.files import read_json
-from connectomake.volumes.ingest import LABELS_STORE, RAW_STORE
-from connectomake.volumes.store import read_attributes
+from connectomake.volumes.generated import GeneratedStore
+from connectomake.volumes.ingested import LABELS_STORE, RAW_STORE
 from connectomake.volumes.volume import open_volume
 
 
@@ -102,13 +102,14 @@ def _open_made(folder: Path, cfg: SynthConfig) -> Piece:
     store = folder / RAW_STORE
     if not (store / "zarr.json").is_file():
         raise MissingDataError(f"no generated volume {store}", hint="run the rule generate again")
-    notes = read_attributes(store)
-    volume = open_volume(store)
-    low, high = notes["intensity"]
+    made, volume = GeneratedStore.read(store), open_volume(store)
+    if made.intensity is None:
+        raise DataError(f"{store} does not say which grey values it has", hint="run the rule generate again")
+    intensity = made.intensity
     size, read_labels = volume.voxel_size_zyx_nm, partial(_read_store, folder / LABELS_STORE)
 
     def read_image() -> np.ndarray:
-        return to_network(volume.read(), (low, high))
+        return to_network(volume.read(), intensity)
 
     def read() -> np.ndarray:
         channels = [read_image()]
@@ -116,7 +117,7 @@ def _open_made(folder: Path, cfg: SynthConfig) -> Piece:
             channels.append(distance_map(read_labels(), size, cfg.labels.distance_nm))
         return np.stack(channels)
 
-    group, has_labels = Group(notes["class"], volume.shape_zyx), cfg.labels.kind != "none"
+    group, has_labels = Group(made.class_name, volume.shape_zyx), cfg.labels.kind != "none"
     return Piece(folder.name, group, size, read_image, read, read_labels if has_labels else _read_nothing)
 
 
