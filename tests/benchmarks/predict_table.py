@@ -51,7 +51,7 @@ def show_bare(top, threads, rounds, window, shape):
         needs = peers.plan(folder, "bare", threads, **options)
         rows = []
         for number in range(rounds):
-            bare = partial(peers.run_bare, folder, window, needs["windows_computed"], threads)
+            bare = partial(peers.run_bare, folder, window, needs.windows_computed, threads)
             alone, kept = in_new_process(bare), in_new_process(bare, True)
             whole, _, said = measure(folder, "bare", number, threads, options)
             rows.append((alone, kept, said["seconds"], said["network_seconds"], whole))
@@ -106,7 +106,7 @@ def show_memory(top, threads, shapes, window, block, overlap=0.25):
         options = {"block_zyx_vx": block, "overlap": overlap, "memory_gb": 1000}
         needs = peers.plan(folder, "memory", threads, **options)
         _, peak, said = measure(folder, "memory", 0, threads, options)
-        sizes = f"{peak / 1e9:.2f} GB", f"{needs['mem_mb'] / 1e3:.2f} GB"
+        sizes = f"{peak / 1e9:.2f} GB", f"{needs.mem_mb / 1e3:.2f} GB"
         show_row(name_shape(shape), said["blocks"], *sizes, f"{said['mvoxel_per_s']:.2f} million voxels per s")
 
 

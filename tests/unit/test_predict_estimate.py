@@ -27,6 +27,7 @@ from connectomake.predict.network_cost import RIDDLED, NetworkCost, find_cost, l
 from connectomake.predict.order import blocks_of_job
 from connectomake.predict.steps import plan_steps
 from connectomake.predict.windows import WindowGrid
+from connectomake.volumes.prediction_needs import PredictionNeeds
 from connectomake.volumes.region import Region
 
 SHAPE = (300, 500, 700)
@@ -200,17 +201,17 @@ def test_blocks_of_one_chunk_that_do_not_fit_are_refused():
 def test_needs_are_those_of_all_jobs(caplog):
     task, block = make_task(), (128, 128, 128)
     one = estimate_needs(task, block, windows=600, computed=900)
-    assert one["flops"] == 900 * COST.flops
-    assert (one["windows"], one["windows_computed"]) == (600, 900)
-    assert one["mem_mb"] * 1e6 >= sum(one["memory_bytes"].values())
+    assert one.flops == 900 * COST.flops
+    assert (one.windows, one.windows_computed) == (600, 900)
+    assert one.mem_mb * 1e6 >= sum(one.memory_bytes.values())
     threads = estimate_needs(task, block, windows=600, computed=900, threads=2)
-    assert threads["flops"] == one["flops"]
-    assert one["minutes"] == pytest.approx(2 * threads["minutes"])
+    assert threads.flops == one.flops
+    assert one.minutes == pytest.approx(2 * threads.minutes)
     eight = estimate_needs(replace(task, symmetries=8, networks=(COST, COST)), block, windows=600, computed=900)
-    assert eight["flops"] == 16 * one["flops"]
-    assert eight["minutes"] == pytest.approx(16 * one["minutes"])
+    assert eight.flops == 16 * one.flops
+    assert eight.minutes == pytest.approx(16 * one.minutes)
     with caplog.at_level("INFO"):
-        log_needs({**one, "minutes": 600.0}, task.box, blocks=1000)
+        log_needs(replace(one, minutes=600.0), task.box, blocks=1000)
     assert "1.50 times the work" in caplog.text
     assert "600 min of computing in all: predict.jobs: 30 makes jobs of 20 min; 3 would take 4 hours" in caplog.text
     assert "predict.mvoxel_per_job: 3.5 makes jobs of 20 min" in caplog.text  # 105 Mvoxel
@@ -222,7 +223,7 @@ def test_needs_are_those_of_all_jobs(caplog):
 )
 def test_jobs_that_are_too_short_or_too_long_say_what_to_set(minutes, jobs, said, caplog):
     for job in (0, 1):
-        warn_of_length({"minutes": minutes}, 1000, job, jobs)
+        warn_of_length(PredictionNeeds(minutes=minutes), 1000, job, jobs)
     assert len(caplog.records) == bool(said)
     assert said in caplog.text
 
@@ -230,7 +231,7 @@ def test_jobs_that_are_too_short_or_too_long_say_what_to_set(minutes, jobs, said
 def test_a_gpu_and_narrow_types_are_faster():
     task = make_task()
     minutes = [
-        estimate_needs(replace(task, **options), (64, 64, 64), windows=9000, computed=9000)["minutes"]
+        estimate_needs(replace(task, **options), (64, 64, 64), windows=9000, computed=9000).minutes
         for options in ({}, {"precision": "bfloat16"}, {"device": "cuda"})
     ]
     assert minutes == sorted(minutes, reverse=True)

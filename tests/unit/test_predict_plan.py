@@ -161,7 +161,7 @@ def test_an_ensemble_has_a_recipe_each(tmp_path, volume, trained):
     assert made == turned
     alone = plan(volume, trained)
     assert made.settings.checkpoint_hash != alone.settings.checkpoint_hash
-    assert made.needs["flops"] == 2 * alone.needs["flops"]
+    assert made.needs.flops == 2 * alone.needs.flops
 
 
 @pytest.mark.parametrize(
@@ -344,8 +344,8 @@ def test_blocks_are_made_smaller_until_they_fit(tmp_path, trained, caplog):
         made = plan(volume, trained, cfg=change(cfg, memory_gb=3))
     assert made.blocks.block_zyx < shape
     assert made.settings.block_zyx_vx == made.blocks.block_zyx
-    assert made.needs["mem_mb"] <= 3000
-    assert made.needs["memory_bytes"].keys() >= {"activations", "raw", "sums", "output"}
+    assert made.needs.mem_mb <= 3000
+    assert made.needs.memory_bytes.keys() >= {"activations", "raw", "sums", "output"}
     assert "GB of memory" in caplog.text
     assert f"3 channels, in {len(made.blocks)} blocks of {made.blocks.block_zyx}" in caplog.text
     Ledger(tmp_path / "a.zarr/ledger", plan(volume, trained, cfg=change(cfg, memory_gb=20)).settings.as_plain())
@@ -356,10 +356,10 @@ def test_blocks_are_made_smaller_until_they_fit(tmp_path, trained, caplog):
 def test_the_needs_are_of_all_jobs(volume, trained):
     assert plan(volume, trained, cfg=change(jobs="auto")).needs == plan(volume, trained, cfg=change(jobs=1)).needs
     one, four = (plan(volume, trained, cfg=change(jobs=jobs)).needs for jobs in (1, 4))
-    assert one["windows"] == four["windows"] == len(WindowGrid(SHAPE, (16, 32, 32), 0.5))
-    assert one["windows_computed"] <= four["windows_computed"]
+    assert one.windows == four.windows == len(WindowGrid(SHAPE, (16, 32, 32), 0.5))
+    assert one.windows_computed <= four.windows_computed
     flipped = plan(volume, trained, cfg=change(tta={"flip": ("z", "y")})).needs
-    assert flipped["flops"] == 4 * one["flops"]
+    assert flipped.flops == 4 * one.flops
 
 
 def test_training_records_the_grey_values_that_it_saw():

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_volume import CROP, MADE, describe_volume
+from small_volume import CROP, MADE, describe_volume, write_description
 
 from connectomake.cellmap.manifest import CropGrid
 from connectomake.decode.stitched import Stitched
@@ -30,7 +31,6 @@ from connectomake.volumes.segmentation import Segmentation
 from connectomake.volumes.store import create_store, read_attributes, write_store
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-PACKAGE = SCRIPTS / "connectomake"
 CONTRACTS = (
     "contract",
     "ingested",
@@ -39,6 +39,7 @@ CONTRACTS = (
     "segmentation",
     "generated",
     "decoded_crop",
+    "prediction_needs",
     "region",
 )
 GRID_KEYS = ("shape_zyx", "voxel_size_zyx_nm", "offset_zyx_nm")
@@ -141,6 +142,16 @@ def test_what_a_volume_holds_has_its_types(tmp_path):
     assert volume.skeletons == tmp_path / "skeletons.npz"
     with pytest.raises(DataError, match="the volume small has no labels; give their path"):
         volume.open_labels()
+
+
+def test_a_volume_is_opened_once(tmp_path):
+    where = {"voxel_size_zyx_nm": (8.0, 8.0, 8.0), "offset_zyx_nm": (1.0, 2.0, 3.0)}
+    write_store(tmp_path / "raw.zarr", np.zeros((8, 8, 8), np.uint8), **where)
+    volume = IngestedVolume.read(write_description(tmp_path / "volume.json", where))
+    assert volume.open_raw() is volume.open_raw()
+    assert volume.open_raw().offset_zyx_nm == (1.0, 2.0, 3.0)
+    assert volume == IngestedVolume.read(volume.path)
+    assert pickle.loads(pickle.dumps(volume)).open_raw().shape_zyx == (8, 8, 8)
 
 
 SETTINGS = {
@@ -432,7 +443,7 @@ READERS = {f"volumes/{name}.py" for name in CONTRACTS} | {
 }
 ATTRIBUTES = READERS | {"volumes/store.py", "synth/stores.py"}  # the latter compares them as a whole
 KEYS = {"offsets_zyx_vx", "edge_convention", "crops_zyx_vx", "raw_group", "labels_group", "swc_unit_nm"}
-KEYS |= {"codes", "seen", "checkpoint_hash", "activations", "chunk_zyx_vx"}
+KEYS |= {"codes", "seen", "checkpoint_hash", "activations", "chunk_zyx_vx", "most_minutes", "windows_computed"}
 
 
 def key_of(node: ast.AST) -> str | None:
@@ -446,8 +457,9 @@ def key_of(node: ast.AST) -> str | None:
 
 
 def test_nobody_else_reads_these_files_by_keys():
-    for file in sorted(PACKAGE.rglob("*.py")):
-        name, tree = file.relative_to(PACKAGE).as_posix(), ast.parse(file.read_text(encoding="utf-8"))
+    for file in sorted(SCRIPTS.rglob("*.py")):
+        name = file.relative_to(SCRIPTS).as_posix().removeprefix("connectomake/")
+        tree = ast.parse(file.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             where = f"{file}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.ImportFrom) and node.module == "connectomake.volumes.store":

@@ -162,7 +162,7 @@ def _plan_prediction(
     cfg, extent, jobs = work.predict, work.extents[volume], work.jobs[volume]["predict"]
     raw_bytes = as_torch_can(np.empty(1, extent.dtype)).itemsize * extent.channels
     threads = min(cfg.threads, machine.cores)
-    minutes, memory_mb, windows, flops = 0.0, 0, 0, 0
+    minutes, memory_mb, windows, flops = 0.0, 0, 0, 0.0
     for box in boxes:
         task = Task(
             windows=WindowGrid(box, networks.window_zyx, cfg.overlap, cfg.margin_zyx_vx),
@@ -182,8 +182,8 @@ def _plan_prediction(
         needs = estimate_needs(
             task, block, windows=load.windows, computed=load.computed, threads=1 if on_gpu else threads
         )
-        minutes, memory_mb = minutes + needs["minutes"], max(memory_mb, needs["mem_mb"])
-        windows, flops = windows + load.computed, flops + needs["flops"]
+        minutes, memory_mb = minutes + needs.minutes, max(memory_mb, needs.mem_mb)
+        windows, flops = windows + load.computed, flops + needs.flops
     at_once = max(1, machine.gpus if on_gpu else machine.cores // threads)
     stored = networks.channels * np.dtype(cfg.dtype).itemsize * (rates.PYRAMID if cfg.pyramid else 1)
     return Row(

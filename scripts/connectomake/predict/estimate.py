@@ -17,10 +17,9 @@ other jobs, windows took up to five times as long as that. Those of a GPU are a 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from connectomake.errors import ConfigError
 from connectomake.geometry import BlockGrid, Box, Triple, to_triple
 from connectomake.predict.network_cost import NetworkCost
 from connectomake.predict.windows import WindowGrid
+from connectomake.volumes.prediction_needs import PredictionNeeds
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Task:
 
 def estimate_needs(
     task: Task, block_zyx: Sequence[int], *, windows: int, computed: int, threads: int = 1
-) -> dict[str, Any]:
+) -> PredictionNeeds:
     """Estimate what a prediction takes: memory of each of its jobs, whatever their number, and time of all together.
 
     Parameters
@@ -103,27 +103,20 @@ def estimate_needs(
         How many windows there are, and how many are computed, some of them more than once.
     threads
         Of each job.
-
-    Returns
-    -------
-    dict
-        ``memory_bytes`` (`estimate_memory`), ``mem_mb`` (their sum, and a margin), ``windows``, ``windows_computed``,
-        ``flops``, ``minutes`` (of all jobs together), ``most_minutes`` (with a safety of three), and ``start_minutes``
-        (of each job, besides).
     """
     parts = estimate_memory(task, block_zyx)
     evaluations = computed * task.symmetries
     minutes = evaluations * seconds_of_window(task, threads) / 60
-    return {
-        "memory_bytes": parts,
-        "mem_mb": ceil(_sum(parts) / MB),
-        "windows": windows,
-        "windows_computed": computed,
-        "flops": evaluations * sum(cost.flops for cost in task.networks),
-        "minutes": minutes,
-        "most_minutes": SAFETY * minutes,
-        "start_minutes": STARTS_MIN + COMPILES_MIN * task.compiled,
-    }
+    return PredictionNeeds(
+        memory_bytes=parts,
+        mem_mb=ceil(_sum(parts) / MB),
+        windows=windows,
+        windows_computed=computed,
+        flops=evaluations * sum(cost.flops for cost in task.networks),
+        minutes=minutes,
+        most_minutes=SAFETY * minutes,
+        start_minutes=STARTS_MIN + COMPILES_MIN * task.compiled,
+    )
 
 
 def estimate_memory(task: Task, block_zyx: Sequence[int]) -> dict[str, int]:
@@ -195,7 +188,7 @@ def choose_block(task: Task, block_zyx: Sequence[int], chunk_zyx: Sequence[int],
     return block
 
 
-def log_needs(needs: dict[str, Any], box: Box, blocks: int) -> None:
+def log_needs(needs: PredictionNeeds, box: Box, blocks: int) -> None:
     """Write an estimate to the log, and which `predict.jobs` suits it.
 
     Parameters
@@ -210,13 +203,13 @@ def log_needs(needs: dict[str, Any], box: Box, blocks: int) -> None:
     log.info(
         "each job needs about %.2f GB of memory (%s); %d windows, %.2f times the work of computing each once, %.3g "
         "flops in all",
-        needs["mem_mb"] / 1000,
-        _describe(needs["memory_bytes"]),
-        needs["windows"],
-        needs["windows_computed"] / max(1, needs["windows"]),
-        needs["flops"],
+        needs.mem_mb / 1000,
+        _describe(needs.memory_bytes),
+        needs.windows,
+        needs.windows_computed / max(1, needs.windows),
+        needs.flops,
     )
-    minutes, suits = max(needs["minutes"], 1e-9), divide(needs["minutes"], GOOD_MIN, blocks)
+    minutes, suits = max(needs.minutes, 1e-9), divide(needs.minutes, GOOD_MIN, blocks)
     log.info(
         "roughly %.3g min of computing in all: predict.jobs: %d makes jobs of %.3g min; %d would take 4 hours each, %d "
         "3 minutes. With predict.jobs: auto, predict.mvoxel_per_job: %.3g makes jobs of %d min",
@@ -230,7 +223,7 @@ def log_needs(needs: dict[str, Any], box: Box, blocks: int) -> None:
     )
 
 
-def warn_of_length(needs: dict[str, Any], blocks: int, job: int, jobs: int) -> None:
+def warn_of_length(needs: PredictionNeeds, blocks: int, job: int, jobs: int) -> None:
     """Say which `predict.jobs` to set where a job lasts too short to be worth its start, or so long that it is at risk.
 
     Parameters
@@ -242,7 +235,7 @@ def warn_of_length(needs: dict[str, Any], blocks: int, job: int, jobs: int) -> N
     job, jobs
         The first of them speaks for all.
     """
-    minutes = needs.get("minutes", 0.0) / jobs
+    minutes = needs.minutes / jobs
     is_short = jobs > 1 and minutes < SHORTEST_MIN
     if job == 0 and minutes and (is_short or minutes > LONGEST_MIN):
         log.warning(
@@ -297,5 +290,5 @@ def _sum(parts: dict[str, int]) -> float:
     return MEMORY_MARGIN * sum(parts.values())
 
 
-def _describe(parts: dict[str, int]) -> str:
+def _describe(parts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {size / 1e9:.2f}" for name, size in parts.items())

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from connectomake.predict.symmetries import list_symmetries
 from connectomake.predict.windows import WindowGrid
 from connectomake.predict.workload import count_windows
 from connectomake.volumes.contract import Record
+from connectomake.volumes.prediction_needs import PredictionNeeds
 from connectomake.volumes.region import Region
 from connectomake.volumes.volume import Readable
 
@@ -81,12 +81,12 @@ def find_begun_block(settings: PredictionSettings, store: Path | None) -> Triple
     return begun
 
 
-def find_needs(task: Task, region: Region, blocks: BlockGrid, cfg: PredictConfig, threads: int) -> dict[str, Any]:
+def find_needs(task: Task, region: Region, blocks: BlockGrid, cfg: PredictConfig, threads: int) -> PredictionNeeds:
     """Give what a prediction takes (see `estimate_needs`), and write it to the log."""
     jobs = 1 if cfg.jobs == AUTO else cfg.jobs  # Snakemake's plan is that of one: the number must not change it
     load = count_windows(task.windows, region, blocks, jobs)
     needs = estimate_needs(task, blocks.block_zyx, windows=load.windows, computed=load.computed, threads=threads)
     log_needs(needs, region.box, len(blocks))
-    if needs["mem_mb"] > 1000 * cfg.memory_gb:
+    if needs.mem_mb > 1000 * cfg.memory_gb:
         log.warning("that is more than predict.memory_gb: %g; blocks that were begun stay as they are", cfg.memory_gb)
     return needs

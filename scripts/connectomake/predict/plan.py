@@ -124,7 +124,7 @@ def plan_prediction(
         **{key: getattr(cfg, key) for key in COPIED},
     }
     plain = json.loads(json.dumps(settings))  # as jobs read it: with lists for tuples
-    draft = Plan.of_settings(PredictionSettings.of_plain(plain, working.source), recipes, {})
+    draft = Plan.of_settings(PredictionSettings.of_plain(plain, working.source), recipes)
     return _fit(draft, members, working, cfg, store, threads_per_job)
 
 
@@ -135,7 +135,7 @@ def _fit(
     begun = find_begun_block(draft.settings, store)
     task = describe_task(members, working, draft.windows, draft.region, len(draft.recipes[0].channels), cfg)
     block_zyx = begun or choose_block(task, cfg.block_zyx_vx, cfg.chunk_zyx_vx, cfg.memory_gb)
-    plan = Plan.of_settings(draft.settings.with_blocks(block_zyx), draft.recipes, {})
+    plan = Plan.of_settings(draft.settings.with_blocks(block_zyx), draft.recipes)
     _log_plan(plan, working)
     return replace(plan, needs=find_needs(task, plan.region, plan.blocks, cfg, threads))
 

@@ -22,12 +22,10 @@ from connectomake.volumes.contract import Record, mark_version, read_record
 from connectomake.volumes.files import write_json
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.prediction import Prediction, WorkingLevel
+from connectomake.volumes.prediction_needs import AGAIN, PLAN_VERSION, PredictionNeeds
 from connectomake.volumes.region import Region
 from connectomake.volumes.scale import open_working
 from connectomake.volumes.volume import Readable
-
-SCHEMA_VERSION = 1
-AGAIN = "delete it and run plan_prediction again"
 
 
 @dataclass(frozen=True)
@@ -140,8 +138,7 @@ class Plan:
     settings
         All that decides the result.
     needs
-        What it takes: ``memory_bytes`` by part and ``mem_mb`` of each job, ``minutes`` of all together, ``windows``,
-        ``windows_computed`` (those at borders between blocks in y and x twice) and ``flops``.
+        What it takes.
     """
 
     windows: WindowGrid
@@ -149,10 +146,12 @@ class Plan:
     blocks: BlockGrid
     recipes: tuple[Recipe, ...]
     settings: PredictionSettings
-    needs: dict[str, Any]
+    needs: PredictionNeeds
 
     @classmethod
-    def of_settings(cls, settings: PredictionSettings, recipes: Sequence[Recipe], needs: dict[str, Any]) -> Plan:
+    def of_settings(
+        cls, settings: PredictionSettings, recipes: Sequence[Recipe], needs: PredictionNeeds | None = None
+    ) -> Plan:
         """Lay the grids that the settings name."""
         return cls(
             windows=WindowGrid(settings.shape_zyx, settings.window_zyx_vx, settings.overlap, settings.margin_zyx_vx),
@@ -160,7 +159,7 @@ class Plan:
             blocks=BlockGrid(settings.region.box.shape_zyx, settings.block_zyx_vx),
             recipes=tuple(recipes),
             settings=settings,
-            needs=needs,
+            needs=needs or PredictionNeeds(),
         )
 
     def open(self, volume: IngestedVolume) -> Readable:
@@ -178,8 +177,8 @@ class Plan:
 def write_plan(plan: Plan, path: Path) -> None:
     """Write a plan as JSON, whole or not at all: what every job of the prediction follows."""
     recipes = [asdict(recipe) for recipe in plan.recipes]
-    content = {"needs": plan.needs, "settings": plan.settings.as_plain(), "recipes": recipes}
-    write_json(path, mark_version(content, SCHEMA_VERSION))
+    content = {"needs": plan.needs.as_plain(), "settings": plan.settings.as_plain(), "recipes": recipes}
+    write_json(path, mark_version(content, PLAN_VERSION))
 
 
 def read_plan(path: Path) -> Plan:
@@ -192,10 +191,10 @@ def read_plan(path: Path) -> Plan:
     DataError
         It is no plan, is of a version that is not known, or lacks something; the line says what.
     """
-    record = read_record(path, SCHEMA_VERSION, AGAIN)
+    record = read_record(path, PLAN_VERSION, AGAIN)
     recipes = [_read_recipe(recipe) for recipe in record.sections("recipes")]
     settings = PredictionSettings.of_record(record.section("settings"))
-    return Plan.of_settings(settings, recipes, dict(record.section("needs").values))
+    return Plan.of_settings(settings, recipes, PredictionNeeds.of_record(record.section("needs")))
 
 
 def _read_tta(record: Record) -> TtaConfig:

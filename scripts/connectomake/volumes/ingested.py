@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -239,17 +240,17 @@ class IngestedVolume:
         return self.path.with_name(SKELETONS)
 
     def open_raw(self) -> Volume:
-        """Open the raw data: (Z, Y, X), or (C, Z, Y, X) where there are several channels.
+        """Open the raw data, once: (Z, Y, X), or (C, Z, Y, X) where there are several channels.
 
         Raises
         ------
         MissingDataError
             The file was moved since.
         """
-        return self._open(self.raw)
+        return self._raw
 
     def open_labels(self) -> Volume:
-        """Open the labels: (Z, Y, X) integers, 0 = background, -1 (in signed types) = unknown.
+        """Open the labels, once: (Z, Y, X) integers, 0 = background, -1 (in signed types) = unknown.
 
         Raises
         ------
@@ -258,12 +259,7 @@ class IngestedVolume:
         MissingDataError
             The file was moved since.
         """
-        if self.labels is None:
-            raise DataError(
-                f"the volume {self.name} has no labels",
-                hint="give their path as the key labels of this volume in its file in config/data/",
-            )
-        return self._open(self.labels)
+        return self._labels
 
     def find_source(self) -> tuple[str, str | None]:
         """Return the array that the raw data were read from, and the axes that the config says it has.
@@ -287,6 +283,19 @@ class IngestedVolume:
             source += f"::{self.origin.crop}" if self.origin.crop else ""
         file, separator, name = source.partition("::")
         return (file if is_remote(file) else os.path.realpath(file)) + separator + name, box.shift(start_zyx)
+
+    @cached_property
+    def _raw(self) -> Volume:
+        return self._open(self.raw)
+
+    @cached_property
+    def _labels(self) -> Volume:
+        if self.labels is None:
+            raise DataError(
+                f"the volume {self.name} has no labels",
+                hint="give their path as the key labels of this volume in its file in config/data/",
+            )
+        return self._open(self.labels)
 
     @property
     def _is_copied(self) -> bool:
