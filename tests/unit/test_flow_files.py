@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from small_volume import write_description
 from test_flow_study import ids_of, study_of
 
 from connectomake.flow.files import Inputs, list_measured, list_segmented
@@ -10,6 +11,7 @@ from connectomake.flow.jobs import Jobs, find_complete, read_extent
 from connectomake.flow.planned import describe_work
 from connectomake.flow.resources import SNAKEMAKE_MB, JobResources, per_attempt
 from connectomake.planning.work import read_work
+from connectomake.volumes.prediction_needs import PredictionNeeds
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +143,8 @@ class Named:
 
 def test_prediction_asks_for_what_its_plan_says(demo, tmp_path):
     plan = tmp_path / "plan.json"
-    plan.write_text(json.dumps({"needs": {"mem_mb": 1000, "start_minutes": 1.5, "most_minutes": 10}}))
+    needs = PredictionNeeds(mem_mb=1000, start_minutes=1.5, most_minutes=10.0)
+    plan.write_text(json.dumps({"needs": needs.as_plain()}))
     resources, place, given = JobResources(demo), at(demo, jobs="4"), Named(plan=str(plan))
     assert resources.predict_mb(place, given, attempt=2) == 2 * (1000 + SNAKEMAKE_MB)
     assert resources.predict_min(place, given, attempt=1) == 4
@@ -161,8 +164,7 @@ def test_memory_grows_with_the_block_the_crop_and_the_attempt(demo, tmp_path):
     assert resources.trace_mb(place, 2, 1) > resources.trace_mb(place, 1, 1)
     found = []
     for side in (100, 400):
-        volume = tmp_path / f"{side}.json"
-        volume.write_text(json.dumps({"crop": {"shape_zyx": [side] * 3}}))
+        volume = write_description(tmp_path / f"{side}.json", {"crop": {"shape_zyx": [side] * 3}})
         found.append(resources.decode_crop_mb(place, Named(volume=str(volume)), attempt=1))
     assert found[0] < found[1]
     assert per_attempt(30)(place, 3) == 90

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from connectomake.flow.paths import Wildcards
 from connectomake.flow.study import Study
+
+if TYPE_CHECKING:
+    from connectomake.volumes.prediction_needs import PredictionNeeds
 
 SNAKEMAKE_MB = 300
 """A job on a cluster has two processes of Snakemake beside its own."""
@@ -51,11 +54,12 @@ class JobResources:
 
     def decode_crop_mb(self, wildcards: Wildcards, input: CropInput, attempt: int) -> int:
         """Return the memory of decoding a crop: the objects of one class at a time, on the crop's own voxels."""
-        with open(input.volume, encoding="utf-8") as file:
-            shape_zyx = json.load(file)["crop"]["shape_zyx"]
-        from connectomake.submit.objects import estimate_mb  # needed where a challenge is submitted alone
+        from connectomake.submit.objects import estimate_mb  # slow, and needed where a challenge is submitted alone
+        from connectomake.volumes.ingested import IngestedVolume
 
-        return int(attempt * (SNAKEMAKE_MB + estimate_mb(shape_zyx)))
+        crop = IngestedVolume.read(Path(input.volume)).crop
+        assert crop is not None
+        return int(attempt * (SNAKEMAKE_MB + estimate_mb(crop.grid.shape_zyx)))
 
     def trace_mb(self, wildcards: Wildcards, threads: int, attempt: int) -> int:
         """Return the memory of tracing skeletons: a block for each process."""
@@ -67,25 +71,25 @@ class JobResources:
 
     def predict_mb(self, wildcards: Wildcards, input: PlannedInput, attempt: int) -> int:
         """Return the memory that the plan of a prediction expects, in MB; not known before the plan is made."""
-        return int(attempt * (SNAKEMAKE_MB + read_needs(input.plan)["mem_mb"]))
+        return attempt * (SNAKEMAKE_MB + read_needs(input.plan).mem_mb)
 
     def predict_min(self, wildcards: Wildcards, input: PlannedInput, attempt: int) -> int:
         """Return the minutes that a job's share takes at most."""
         needs, jobs = read_needs(input.plan), int(wildcards["jobs"])
-        return attempt * ceil(needs["start_minutes"] + needs["most_minutes"] / jobs)
+        return attempt * ceil(needs.start_minutes + needs.most_minutes / jobs)
 
     def predict_gpu(self, wildcards: Wildcards) -> int:
         """Return the GPUs of a job of prediction."""
         return int(self.study.at("predict", wildcards).predict.device != "cpu")
 
 
-def read_needs(plan: str) -> dict[str, float]:
+def read_needs(plan: str) -> PredictionNeeds:
     """Return what the plan of a prediction says that it takes."""
     return _read_needs(plan, os.path.getmtime(plan))
 
 
 @cache  # asked for each of thousands of jobs
-def _read_needs(plan: str, changed: float) -> dict[str, float]:
-    with open(plan, encoding="utf-8") as file:
-        needs: dict[str, float] = json.load(file)["needs"]
-    return needs
+def _read_needs(plan: str, changed: float) -> PredictionNeeds:
+    from connectomake.volumes.prediction_needs import PredictionNeeds  # loads numpy, needed once there is a plan
+
+    return PredictionNeeds.read(Path(plan))
