@@ -1,6 +1,7 @@
 """What a run takes, on paper: numbers of jobs, and the table of a volume that nobody has."""
 
 import csv
+import typing
 from math import ceil, prod
 
 import pytest
@@ -10,9 +11,11 @@ from connectomake.config.jobs import FEW_JOBS, MOST_JOBS, count_jobs, divide
 from connectomake.config.predict import PredictConfig
 from connectomake.config.regions import RegionConfig
 from connectomake.config.train import TrainConfig
+from connectomake.planning.rates import DEFAULTS, measure_rates
 from connectomake.planning.stages import Machine, plan_stages
 from connectomake.planning.table import describe, write_plan
 from connectomake.planning.work import read_work
+from connectomake.volumes.files import write_json
 
 NETWORK = {"architecture": "monai_basic_unet3d", "filters": [4, 4, 8, 8, 8, 4]}
 TERA = (40_000, 50_000, 50_000)
@@ -46,8 +49,8 @@ def make_work(shape=TERA, jobs=100, volume=None, **options):
     return {"variants": [{**variant, **options}]}
 
 
-def rows_of(work, machine=MACHINE):
-    return {(row.stage, row.volume): row for row in plan_stages(read_work(work), machine)}
+def rows_of(work, machine=MACHINE, measured=None):
+    return {(row.stage, row.volume): row for row in plan_stages(read_work(work), machine, measured)}
 
 
 @pytest.mark.parametrize(
@@ -156,3 +159,57 @@ def test_what_variants_share_is_there_once(tmp_path):
     text = "\n".join(describe(rows, MACHINE))
     assert "in all" in text
     assert "8 GPUs and 64 cores" in text
+
+
+def leave(results, stage, name, seconds, shape=(100, 1000, 1000), job=None, **arguments):
+    """Leave what a job leaves: its provenance, and the header of its labels."""
+    folder = results / stage / name
+    write_json(folder / "labels.zarr/s0/zarr.json", {"shape": list(shape)})
+    rule = arguments.pop("rule")
+    suffix = "" if job is None else f"-{job[0]}-of-{job[1]}"
+    given = {"labels": str(folder / "labels.zarr/zarr.json"), **arguments}
+    given |= {} if job is None else {"job": job[0], "jobs": job[1], "labels": str(folder / "labels.zarr")}
+    told = {"stage": rule, "arguments": given, "seconds": seconds / 2, "cpu_seconds": seconds}
+    write_json(folder / f"provenance/{rule}{suffix}.json", told)
+
+
+def test_rates_are_those_of_earlier_jobs(tmp_path):
+    cfg = {"cfg": {"decoder": "waterz"}}
+    leave(tmp_path, "decode", "a", 100, rule="decode_affinities", **cfg)
+    leave(tmp_path, "decode", "b", 60, rule="decode_affinities", shape=(3, 60, 1000, 1000), **cfg)
+    leave(tmp_path, "decode", "short", 29, rule="decode_affinities", **cfg)
+    leave(tmp_path, "measure", "a", 50, rule="measure_segmentation", cfg={})
+    write_json(tmp_path / "measure/b/provenance/measure_segmentation.json", {"stage": "measure_segmentation"})
+    (tmp_path / "measure/b/provenance/torn.json").write_text("{")
+    found = measure_rates(tmp_path)
+    assert {kind: (rate.mvoxel_per_s, rate.jobs) for kind, rate in found.items()} == {
+        "decode waterz": (1.0, 2),
+        "measure": (2.0, 1),
+    }
+    decode = DecodeConfig(decoder="waterz").model_dump(mode="json")
+    work = make_work((512, 1024, 1024), decode=decode)
+    default, measured = rows_of(work), rows_of(work, measured=found)
+    assert measured["decode", "big"].cpu_hours == pytest.approx(default["decode", "big"].cpu_hours * 0.6)
+    assert measured["decode", "big"].told_by == "header; 1 Mvoxel/s and core (waterz), measured in 2 earlier jobs"
+    assert measured["measure", "big"].told_by == "header; 2 Mvoxel/s and core, measured in 1 earlier job"
+    assert default["decode", "big"].told_by == "header; 0.6 Mvoxel/s and core (waterz), default rate"
+    assert measured["ingest", "big"].told_by == "header; 50 Mvoxel/s and core, default rate"
+
+
+def test_all_jobs_of_a_volume_in_blocks_are_one_measurement(tmp_path):
+    cfg = {"cfg": {"decoder": "affinity_cc"}}
+    for rule in ("label_blocks", "relabel_blocks"):
+        for job in range(2):
+            leave(tmp_path, "decode", "a", 10, rule=rule, job=(job, 2), **cfg)
+    leave(tmp_path, "decode", "a", 5, rule="stitch_blocks", **cfg)
+    leave(tmp_path, "decode", "a", 5, rule="finish_labels", **cfg)
+    (rate,) = measure_rates(tmp_path).values()
+    assert (rate.mvoxel_per_s, rate.jobs) == (2.0, 6)
+    (tmp_path / "decode/a/provenance/label_blocks-1-of-2.json").unlink()
+    assert measure_rates(tmp_path) == {}
+    assert measure_rates(tmp_path / "nothing") == {}
+
+
+def test_every_decoder_has_a_default_rate():
+    decoders = typing.get_args(DecodeConfig.model_fields["decoder"].annotation)
+    assert {f"decode {name}" for name in decoders} <= DEFAULTS.keys()

@@ -13,6 +13,7 @@ from connectomake.decode.stores import estimate_memory_bytes
 from connectomake.geometry import BlockGrid, Box, Triple, to_triple
 from connectomake.planning import rates
 from connectomake.planning.networks import Networks, cost_of_training, measure_networks
+from connectomake.planning.rates import Rates, choose_rate
 from connectomake.planning.work import Extent, Work
 from connectomake.predict.estimate import Task, choose_block, estimate_needs, seconds_of_window
 from connectomake.predict.sliding import as_torch_can
@@ -70,8 +71,17 @@ class Row:
     told_by: str
 
 
-def plan_stages(works: Iterable[Work], machine: Machine) -> list[Row]:
+def plan_stages(works: Iterable[Work], machine: Machine, measured: Rates | None = None) -> list[Row]:
     """Give what all variants take; what several of them share is there once.
+
+    Parameters
+    ----------
+    works
+        The variants.
+    machine
+        What they are planned for.
+    measured
+        Rates of earlier jobs (`measure_rates`); of what they lack, defaults.
 
     Raises
     ------
@@ -82,20 +92,20 @@ def plan_stages(works: Iterable[Work], machine: Machine) -> list[Row]:
     """
     found: dict[tuple[str, str, str], Row] = {}
     for work in works:
-        for row in _plan(work, machine):
+        for row in _plan(work, machine, measured or {}):
             found.setdefault((row.stage, row.name, row.volume), row)
     order = ("ingest", "train", "predict", "decode", "submit", "measure")
     return sorted(found.values(), key=lambda row: order.index(row.stage))
 
 
-def _plan(work: Work, machine: Machine) -> Iterator[Row]:
+def _plan(work: Work, machine: Machine, measured: Rates) -> Iterator[Row]:
     """Give the rows of one variant."""
     for volume, extent in work.extents.items():
-        size, rate = prod(extent.shape_zyx), rates.MVOXEL_PER_S_INGESTED
+        size, rate = prod(extent.shape_zyx), choose_rate("ingest", measured)
         stored = 0 if extent.is_linked else size * extent.channels * np.dtype(extent.dtype).itemsize
-        told_by = f"{extent.source}; {rate:g} Mvoxel/s and core"
+        told_by = f"{extent.source}; {rate.mvoxel_per_s:.3g} Mvoxel/s and core, {rate.origin}"
         place = ("ingest", work.chains["data"], volume)
-        yield _on_cores(place, 1, 4, size / rate, stored, 5e9, told_by, machine)
+        yield _on_cores(place, 1, 4, size / rate.mvoxel_per_s, stored, 5e9, told_by, machine)
     if work.is_trained:
         yield _plan_training(work, machine)
     for volume in work.segmented:
@@ -103,7 +113,7 @@ def _plan(work: Work, machine: Machine) -> Iterator[Row]:
         networks = measure_networks(work, work.extents[volume].channels, on_gpu=on_gpu)
         boxes = [_scale(box, work, work.extents[volume]) for box in _boxes(work, volume)]
         yield _plan_prediction(work, volume, boxes, networks, machine, on_gpu=on_gpu)
-        yield from _plan_labels(work, volume, boxes, networks, machine)
+        yield from _plan_labels(work, volume, boxes, networks, machine, measured)
 
 
 def _boxes(work: Work, volume: str) -> list[list[int]]:
@@ -200,17 +210,19 @@ def _plan_prediction(
     )
 
 
-def _plan_labels(work: Work, volume: str, boxes: list[Triple], networks: Networks, machine: Machine) -> Iterator[Row]:
+def _plan_labels(
+    work: Work, volume: str, boxes: list[Triple], networks: Networks, machine: Machine, measured: Rates
+) -> Iterator[Row]:
     """Give what making and measuring labels takes."""
     size, source = sum(map(prod, boxes)), work.extents[volume].source
     if work.is_challenge:
-        seconds = size * networks.channels / rates.MVOXEL_PER_S_MEASURED
-        told_by = f"{source}; {rates.MVOXEL_PER_S_MEASURED:g} Mvoxel/s, class and core"
+        rate, voxels = choose_rate("submit", measured), size * networks.channels
+        told_by = f"{source}; {rate.mvoxel_per_s:.3g} Mvoxel/s, class and core, {rate.origin}"
         place = ("submit", work.chains["submit"], volume)
-        yield _on_cores(place, 1, 2, seconds, size * networks.channels, 4e9, told_by, machine)
+        yield _on_cores(place, 1, 2, voxels / rate.mvoxel_per_s, voxels, 4e9, told_by, machine)
         return
     cfg = work.decode
-    rate = rates.MVOXEL_PER_S_OF_DECODER[cfg.decoder]
+    rate = choose_rate(f"decode {cfg.decoder}", measured)
     is_blocked = cfg.block_zyx_vx is not None
     memory = (
         cfg.block_memory_mb * 1e6
@@ -219,13 +231,15 @@ def _plan_labels(work: Work, volume: str, boxes: list[Triple], networks: Network
     )
     jobs = work.jobs[volume]["decode"]
     stored = size * rates.LABEL_BYTES * (1 + is_blocked)  # what lies between is removed in the end
-    told_by = f"{source}; {rate:g} Mvoxel/s and core ({cfg.decoder})"
+    told_by = f"{source}; {rate.mvoxel_per_s:.3g} Mvoxel/s and core ({cfg.decoder}), {rate.origin}"
     place = ("decode", work.chains["decode"], volume)
-    yield _on_cores(place, 2 * jobs + 2 if is_blocked else 1, 2, size / rate, stored, memory, told_by, machine)
+    count = 2 * jobs + 2 if is_blocked else 1
+    yield _on_cores(place, count, 2, size / rate.mvoxel_per_s, stored, memory, told_by, machine)
     if volume in work.measured:
-        told_by = f"{source}; {rates.MVOXEL_PER_S_MEASURED:g} Mvoxel/s and core"
+        rate = choose_rate("measure", measured)
+        told_by = f"{source}; {rate.mvoxel_per_s:.3g} Mvoxel/s and core, {rate.origin}"
         place = ("measure", work.chains["measure"], volume)
-        yield _on_cores(place, 1, 4, size / rates.MVOXEL_PER_S_MEASURED, 0, 2e9, told_by, machine)
+        yield _on_cores(place, 1, 4, size / rate.mvoxel_per_s, 0, 2e9, told_by, machine)
 
 
 def _on_cores(
