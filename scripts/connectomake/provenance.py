@@ -56,16 +56,9 @@ def code_of(*modules: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def kernel_cache() -> Path:
-    """Give the folder for compiled kernels: another one for every state of the package's files.
-
-    Numba keeps a compiled function until its own file changes, and does not see that one changed which it calls.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(PACKAGE.rglob("*.py")):
-        stat = file.stat()
-        digest.update(f"{file.relative_to(PACKAGE)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    return PACKAGE / "__pycache__" / f"kernels-{digest.hexdigest()[:12]}"
+def hash_code(tree: ast.Module) -> str:
+    """Return the hash of a syntax tree: the same whatever its comments, docstrings and layout."""
+    return hashlib.sha256(_without_docstrings(tree).encode()).hexdigest()
 
 
 def write_provenance(stage: str, arguments: Mapping[str, Any], outputs: Sequence[Path], started: float) -> None:
@@ -105,7 +98,7 @@ def _describe(stage: str, arguments: Mapping[str, Any], started: float) -> dict[
         "cpus": os.cpu_count(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "python": platform.python_version(),
-        "versions": {name: found for name in NAMED_VERSIONS if (found := _version(name))},
+        "versions": {name: found for name in NAMED_VERSIONS if (found := installed_version(name))},
     }
 
 
@@ -124,7 +117,8 @@ def _user() -> str | None:
         return None
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package, None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -189,10 +183,9 @@ class _Facts:
         if self.known.get(name, {}).get("state") != state:
             tree = ast.parse(file.read_text(encoding="utf-8"))
             imports = [inside for node in ast.walk(tree) for inside in _imported(node)]
-            code = hashlib.sha256(_without_docstrings(tree).encode()).hexdigest()
             texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
             templates = sorted(text for text in texts if isinstance(text, str) and text.endswith(TEMPLATE))
-            self.known[name] = {"state": state, "imports": imports, "code": code, "templates": templates}
+            self.known[name] = {"state": state, "imports": imports, "code": hash_code(tree), "templates": templates}
             self.is_new = True
         return self.known[name]
 

@@ -32,8 +32,9 @@ from pydantic import BaseModel, ValidationError
 from connectomake.config.explain import Layer, explain
 from connectomake.errors import ConfigError, ConnectomakeError
 from connectomake.gpus import take_gpus
+from connectomake.kernels import use_kernel_cache
 from connectomake.log import setup_logging
-from connectomake.provenance import kernel_cache, write_provenance
+from connectomake.provenance import write_provenance
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def run(main: Callable[..., int | None]) -> None:
     # GNU OpenMP's threads spin for long while they wait for each other: with one other busy program on two cores a step
     # of training took 4.9 s, with this count 0.9 s, and 0.3 s either way on idle cores. Read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(kernel_cache()))
+    use_kernel_cache()
     job = vars(sys.modules["__main__"]).get("snakemake")
     try:
         call = bind_job(main, job) if job is not None else bind_flags(main, sys.argv[1:])

@@ -49,7 +49,8 @@ MAY_IMPORT = {
     "planning": DATA | {"models", "predict", "decode"},
     "tune": DATA | {"decode", "measure", "draw"},
     "provenance": DATA,
-    "stage": DATA | {"provenance", "gpus"},
+    "kernels": DATA | {"provenance"},
+    "stage": DATA | {"provenance", "kernels", "gpus"},
 }
 WITHOUT_TORCH = ("decode", "tune", "measure", "view", "draw", "split", "phantom", "volumes", "config", "purge")
 WITHOUT_TORCH += ("cellmap", "crops", "submit", "cluster", "flow", "invocation")

@@ -65,10 +65,3 @@ def test_provenance_lies_beside_the_store(tmp_path):
     assert written["arguments"]["cfg"]["threshold"] == DecodeConfig().threshold
     assert written["seconds"] >= 3
     assert written["versions"]["numpy"]
-
-
-def test_kernels_are_compiled_anew_when_any_file_of_the_package_changes(package):
-    before = provenance.kernel_cache()
-    assert provenance.kernel_cache() == before
-    (package / "decode/cut.py").write_text("def cut():\n    return 2\n")
-    assert provenance.kernel_cache() != before
