@@ -8,8 +8,9 @@ import pytest
 
 from connectomake.config.decode import DecodeConfig
 from connectomake.decode import affinity_cc3d, decode, fill_by_watershed, get_decoder, list_decoders, register_decoder
-from connectomake.decode.components import find_components, smallest_label_type
+from connectomake.decode.components import find_components
 from connectomake.decode.label_blocks import label_blocks
+from connectomake.decode.postprocess import smallest_label_type
 from connectomake.decode.stores import choose_maps, decode_store
 from connectomake.errors import ConfigError, DataError
 from connectomake.volumes.prediction import Prediction
@@ -171,13 +172,16 @@ def test_the_decoder_drops_crumbs_and_fills_the_gaps():
 
 def test_every_decoder_of_the_settings_is_registered_and_no_other():
     assert list_decoders() == sorted(DecodeConfig.model_fields["decoder"].annotation.__args__)
+    for name in list_decoders():
+        assert get_decoder(name).__module__ == f"connectomake.decode.{name}"
 
 
 def test_a_decoder_has_one_name_and_a_name_one_decoder():
     decoder = get_decoder("affinity_cc")
     assert register_decoder("affinity_cc")(decoder) is decoder
-    with pytest.raises(ConfigError, match="already"):
-        register_decoder("affinity_cc")(lambda affinities, cfg, **_: affinities[0])
+    for name in list_decoders():
+        with pytest.raises(ConfigError, match="already"):
+            register_decoder(name)(lambda affinities, cfg, **_: affinities[0])
     with pytest.raises(ConfigError, match="affinity_cc"):
         get_decoder("affinity_c")
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from connectomake.decode.components import check_affinities, find_components, strong
+from connectomake.decode.components import find_components
 from connectomake.decode.small_objects import count_contacts
+from connectomake.decode.thresholds import check_affinities, strong
 from connectomake.errors import DataError
 from connectomake.geometry import Box
 from connectomake.volumes.files import replacing

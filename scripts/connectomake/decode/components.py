@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectomake.decode import runs
+from connectomake.decode.postprocess import smallest_label_type
 from connectomake.decode.small_objects import RemoveSmall, merge_into_neighbors
+from connectomake.decode.thresholds import as_ordered_integers, check_affinities
 from connectomake.errors import DataError
 from connectomake.geometry import Triple, to_triple
 from connectomake.union_find import number_sets
 
 _SLABS_PER_THREAD = 4
-_ORDERED_BITS = {"b1": np.uint8, "u1": np.uint8, "f2": np.int16, "f4": np.int32, "f8": np.int64}
 
 
 def affinity_cc3d(
@@ -176,17 +177,6 @@ def threshold_edges(
     return planes[0], planes[1], planes[2]
 
 
-def strong(values: NDArray, threshold: float) -> NDArray[np.bool_]:
-    """Tell which affinities of any shape are above a threshold, as `affinity_cc3d` compares them."""
-    ordered, low, high = as_ordered_integers(values, threshold)
-    return (ordered > low) & (ordered <= high)
-
-
-def smallest_label_type(count: int) -> np.dtype:
-    """Give the type of labels up to `count`: uint32, or uint64 where that does not hold them."""
-    return np.dtype(np.uint32 if count < 2**32 else np.uint64)
-
-
 def paint_components(components: Components, min_size_vx: int = 0, remove_small: RemoveSmall = "background") -> NDArray:
     """Write the labels of components, with the small ones treated as `affinity_cc3d` says.
 
@@ -222,27 +212,6 @@ def resize_nearest(labels: NDArray, scale_factors_zyx: tuple[float, float, float
     return labels
 
 
-def as_ordered_integers(values: NDArray, threshold: float) -> tuple[NDArray, np.generic, np.generic]:
-    """View affinities as integers v in the same order, with low and high such that low < v <= high marks an edge.
-
-    The bit patterns of non-negative floats are ordered as the floats are; negative ones are negative integers, and
-    NaN lies above infinity.
-
-    Raises
-    ------
-    DataError
-        If they are of another type than `affinity_cc3d` takes.
-    """
-    _check_type(values.dtype)
-    ordered = values.view(_ORDERED_BITS[values.dtype.str[1:]])
-    if values.dtype.kind == "f":
-        low, high = np.array([threshold, np.inf], values.dtype).view(ordered.dtype)
-        return ordered, low, high
-    top = 255 if values.dtype == np.uint8 else 1
-    below = np.count_nonzero(np.arange(top + 1) / top <= threshold) - 1
-    return ordered, np.uint8(below), np.uint8(top)
-
-
 def _slabs(rows: int, threads: int) -> list[tuple[int, int]]:
     """Cut rows into slabs of equal height, a few for each thread so that a slow one does not hold up the rest."""
     slabs = 1 if threads == 1 else min(rows, _SLABS_PER_THREAD * threads)
@@ -258,22 +227,6 @@ def _each_slab(work: Callable[[int, int], None], slabs: list[tuple[int, int]], t
         return
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, *zip(*slabs, strict=True)))
-
-
-def check_affinities(affinities: NDArray, edge_offset: int) -> None:
-    """Raise DataError where affinities are not as `affinity_cc3d` wants them."""
-    if affinities.ndim != 4 or affinities.shape[0] < 3:
-        raise DataError("affinities have the wrong shape", expected="(C, Z, Y, X) with C >= 3", got=affinities.shape)
-    _check_type(affinities.dtype)
-    if edge_offset not in (0, 1):
-        raise DataError("no such edge_offset", expected="0 (source voxel) or 1 (destination voxel)", got=edge_offset)
-
-
-def _check_type(dtype: np.dtype) -> None:
-    if dtype.str[1:] not in _ORDERED_BITS or not dtype.isnative:
-        raise DataError(
-            "affinities have a type that cannot be thresholded", expected="bool, uint8 or a float", got=dtype
-        )
 
 
 def _check_settings(threshold: float, scale_factors: tuple[float, float, float], remove_small: str) -> None:

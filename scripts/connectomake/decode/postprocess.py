@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectomake.config.decode import DecodeConfig
-from connectomake.decode.components import smallest_label_type
 from connectomake.decode.small_objects import merge_into_neighbors
 
 
@@ -59,3 +58,8 @@ def drop_small(labels: NDArray[np.unsignedinteger], cfg: DecodeConfig) -> NDArra
         return merge_into_neighbors(labels, kept)[labels]
     kept[0] = False
     return np.where(kept, np.cumsum(kept), 0).astype(labels.dtype)[labels]
+
+
+def smallest_label_type(count: int) -> np.dtype:
+    """Give the type of labels up to `count`: uint32, or uint64 where that does not hold them."""
+    return np.dtype(np.uint32 if count < 2**32 else np.uint64)

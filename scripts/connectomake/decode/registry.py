@@ -1,17 +1,20 @@
 """The decoders that settings can name.
 
-A new decoder is a module in this package with a function under `register_decoder`, an import of it in the package's
-`__init__`, and its line in `config.decoders.READS`, which says what it reads.
+A new decoder is a module of its name in this package with a function under `register_decoder`, and its line in
+`config.decoders.READS`, which says what it reads. It is loaded when it is asked for: what a volume's decoder does not
+use does not count as code that its labels depend on (`provenance.code_of`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Protocol
 
 from numpy.typing import NDArray
 
 from connectomake.config.decode import DecodeConfig
+from connectomake.config.decoders import READS
 from connectomake.decode.channels import Channels
 from connectomake.errors import ConfigError, DataError
 
@@ -76,7 +79,8 @@ def register_decoder(name: str) -> Callable[[Decoder], Decoder]:
     """
 
     def register(decoder: Decoder) -> Decoder:
-        if _DECODERS.setdefault(name, decoder) is not decoder:
+        is_taken = name in READS and decoder.__module__ != _module_of(name)
+        if is_taken or _DECODERS.setdefault(name, decoder) is not decoder:
             raise ConfigError(f"there is a decoder named {name!r} already")
         return decoder
 
@@ -91,6 +95,8 @@ def get_decoder(name: str) -> Decoder:
     ConfigError
         If there is none.
     """
+    if name in READS:
+        import_module(_module_of(name))
     if name not in _DECODERS:
         raise ConfigError("there is no such decoder", expected=" or ".join(list_decoders()), got=name)
     return _DECODERS[name]
@@ -98,4 +104,8 @@ def get_decoder(name: str) -> Decoder:
 
 def list_decoders() -> list[str]:
     """Give the names of all decoders, sorted."""
-    return sorted(_DECODERS)
+    return sorted({*READS, *_DECODERS})
+
+
+def _module_of(name: str) -> str:
+    return f"connectomake.decode.{name}"

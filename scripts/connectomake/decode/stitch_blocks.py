@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from connectomake.blocks import Ledger, hash_settings, read_hash
 from connectomake.config.decode import DecodeConfig
 from connectomake.decode.block_labels import Faces
-from connectomake.decode.components import smallest_label_type
 from connectomake.decode.plan import Plan, plan_blocks
+from connectomake.decode.postprocess import smallest_label_type
 from connectomake.decode.small_objects import join_small
 from connectomake.decode.stitched import Stitched
 from connectomake.errors import DataError

@@ -13,8 +13,8 @@ import numpy as np
 from connectomake.config.decode import DecodeConfig
 from connectomake.config.decoders import OWN_BYTES_PER_VOXEL
 from connectomake.decode.channels import Channels
-from connectomake.decode.components import strong
 from connectomake.decode.registry import decode
+from connectomake.decode.thresholds import strong
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import Box, Triple
 from connectomake.volumes.prediction import Prediction

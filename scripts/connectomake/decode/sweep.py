@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from connectomake.decode import sweep_kernels, sweep_planes, sweep_tree
-from connectomake.decode.components import as_ordered_integers, check_affinities
+from connectomake.decode.thresholds import as_ordered_integers, check_affinities
 from connectomake.errors import DataError
 from connectomake.geometry import Triple, to_triple
 

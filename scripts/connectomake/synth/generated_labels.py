@@ -6,8 +6,8 @@ import numpy as np
 
 from connectomake.config.decode import DecodeConfig
 from connectomake.config.synth import SynthLabelsConfig
-from connectomake.decode import decode
 from connectomake.decode.channels import Channels
+from connectomake.decode.registry import decode
 
 
 def label_map(distances: np.ndarray, cfg: SynthLabelsConfig, threads: int = 1) -> np.ndarray:

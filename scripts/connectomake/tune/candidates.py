@@ -13,8 +13,8 @@ import numpy as np
 from connectomake.config.decode import DecodeConfig
 from connectomake.config.measure import MeasureConfig
 from connectomake.config.tune import VOXEL_CRITERIA, TuneConfig, lay_over
-from connectomake.decode import decode
 from connectomake.decode.channels import Channels
+from connectomake.decode.registry import decode
 from connectomake.decode.stores import choose_maps, count_objects, read_channels
 from connectomake.decode.sweep import sweep_blocks
 from connectomake.geometry import Box
