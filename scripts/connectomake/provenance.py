@@ -24,11 +24,11 @@ from connectomake.errors import ConnectomakeError
 from connectomake.volumes.files import read_json, write_json
 
 PACKAGE = Path(__file__).parent
-FACTS = Path("__pycache__", "code_and_templates.json")
+FACTS = Path("__pycache__", "modules.json")
 TEMPLATE = ".j2"
 NAMED_VERSIONS = ("snakemake", "torch", "pytorch-lightning", "monai", "zarr", "numba", "numpy", "scipy", "kimimaro")
 # Their code decides what is said or which settings are read, never what is computed; settings are tracked as params.
-NOT_SCIENCE = frozenset({"errors", "log", "config", "stage", "provenance"})
+NOT_SCIENCE = frozenset({"errors", "log", "config", "flow", "stage", "provenance"})
 
 
 @cache  # of thousands of jobs
@@ -148,7 +148,7 @@ def _reached(modules: Sequence[str]) -> set[str]:
         if name in found or name.split(".")[0] in NOT_SCIENCE:
             continue
         found.add(name)
-        waiting.extend(inside for inside in _facts().of(name)["imports"] if _file_of(inside).is_file())
+        waiting.extend(inside for full in _facts().of(name)["imports"] if (inside := _facts().find(full)))
     return found
 
 
@@ -170,13 +170,27 @@ class _Facts:
 
     def __init__(self, file: Path) -> None:
         self.file, self.is_new = file, False
+        self.looked_at: dict[str, dict[str, Any]] = {}
+        self.found: dict[str, str] = {}
         try:
             self.known = dict(read_json(file))
         except (ConnectomakeError, OSError, TypeError, ValueError):  # another version's, or none: found out again
             self.known = {}
 
     def of(self, name: str) -> dict[str, Any]:
-        """Give a module's code, as the hash of its syntax tree without docstrings, and what it imports or fills in."""
+        """Return a module's code, as the hash of its syntax tree without docstrings; what it imports; and fills in."""
+        if name not in self.looked_at:
+            self.looked_at[name] = self._look_at(name)
+        return self.looked_at[name]
+
+    def find(self, imported: str) -> str:
+        """Return the module that an import is of: a name's own, or the one that it is taken from; '' for none."""
+        if imported not in self.found:
+            names = (imported, imported.rpartition(".")[0])
+            self.found[imported] = next((name for name in names if name and _file_of(name).is_file()), "")
+        return self.found[imported]
+
+    def _look_at(self, name: str) -> dict[str, Any]:
         file = _file_of(name)
         stat = file.stat()
         state = [str(file), stat.st_size, stat.st_mtime_ns]
@@ -203,12 +217,12 @@ def _facts() -> _Facts:
 
 
 def _imported(node: ast.AST) -> Iterator[str]:
-    """Yield what an import statement names that may be a module of connectomake, relative to the package."""
+    """Yield what an import statement takes from connectomake: modules or names in them, relative to the package."""
     names: list[str] = []
     if isinstance(node, ast.Import):
         names = [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-        names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
     for name in names:
         _, _, inside = name.partition("connectomake.")
         if inside and name.startswith("connectomake."):

@@ -8,18 +8,27 @@ import pytest
 from connectomake import provenance
 from connectomake.config.decode import DecodeConfig
 
+CUT = """from connectomake.flow.paths import d
+from connectomake.geometry import a
+from connectomake.log import b
+
+
+def cut():
+    return a
+"""
+
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A package of two modules, of which `decode` imports `geometry`."""
     (tmp_path / "decode").mkdir()
     (tmp_path / "decode/__init__.py").write_text("from connectomake.decode.cut import cut\n")
-    (tmp_path / "decode/cut.py").write_text(
-        "from connectomake.geometry import a\nfrom connectomake.log import b\n\ndef cut():\n    return a\n"
-    )
+    (tmp_path / "decode/cut.py").write_text(CUT)
     (tmp_path / "geometry.py").write_text("a = 1\n")
     (tmp_path / "log.py").write_text("b = 1\n")
     (tmp_path / "measure.py").write_text("c = 1\n")
+    (tmp_path / "flow").mkdir()
+    (tmp_path / "flow/paths.py").write_text("d = 1\n")
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
     return tmp_path
 
@@ -33,20 +42,16 @@ def code_of_decode():
 @pytest.mark.parametrize(
     ("file", "text", "changes"),
     [
-        (
-            "decode/cut.py",
-            'from connectomake.geometry import a\n\n\ndef cut():\n    """Words."""\n    return a  # words\n',
-            False,
-        ),
-        ("decode/cut.py", "from connectomake.geometry import a\n\n\ndef cut():\n    return a + 1\n", True),
+        ("decode/cut.py", CUT.replace("return", '"""Words."""\n    return') + "# words\n", False),
+        ("decode/cut.py", CUT.replace("return a", "return a + 1"), True),
         ("geometry.py", "a = 2\n", True),
         ("log.py", "b = 2\n", False),
+        ("flow/paths.py", "d = 2\n", False),
         ("measure.py", "c = 2\n", False),
         ("decode/more.py", "d = 1\n", True),
     ],
 )
 def test_code_of_sees_what_computes(package, file, text, changes):
-    (package / "decode/cut.py").write_text("from connectomake.geometry import a\n\n\ndef cut():\n    return a\n")
     before = code_of_decode()
     (package / file).write_text(text)
     assert (code_of_decode() != before) is changes

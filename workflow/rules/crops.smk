@@ -25,7 +25,7 @@ rule make_challenge:
     params:
         cfg=CHALLENGE.plain_settings,
         phantoms=CHALLENGE.phantoms,
-        code=code("phantom"),
+        code=code("phantom.challenge.make"),
     message:
         "generating the challenge of {wildcards.data}"
     script:
@@ -55,7 +55,7 @@ rule ingest_crop:
         folder=CHALLENGE.generated_tree,
         manifest=CHALLENGE.manifest,
         class_table=CHALLENGE.class_table,
-        code=code("crops"),
+        code=code("crops.ingest"),
     message:
         "reading {wildcards.volume}"
     script:
@@ -81,7 +81,7 @@ checkpoint split_crops:
         runtime=per_attempt(10),
     params:
         cfg=STUDY.settings("split"),
-        code=code("split", "cellmap"),
+        code=code("split.crops", "cellmap"),
     message:
         "splitting the crops of {wildcards.data}"
     script:

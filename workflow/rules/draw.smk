@@ -62,7 +62,7 @@ rule draw_slices:
         runtime=per_attempt(30),
     params:
         title=lambda wildcards: wildcards.decode,
-        code=code("draw.slices"),
+        code=code("draw.slices", "draw.sources"),
     message:
         "drawing slices of {wildcards.volume}"
     script:
@@ -123,7 +123,7 @@ rule draw_overview:
         runtime=per_attempt(30),
     params:
         title=lambda wildcards: wildcards.experiment,
-        code=code("draw.overview"),
+        code=code("draw.overview", "draw.sources"),
     message:
         "drawing the overview of {wildcards.experiment}"
     script:

@@ -105,7 +105,7 @@ rule draw_synthesis:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(20),
     params:
-        code=code("draw"),
+        code=code("draw.synthesis", "draw.synthesis_page", "draw.synthesis_training", "volumes.files"),
     message:
         "drawing the volumes of {wildcards.synth}"
     script:

@@ -32,7 +32,7 @@ rule measure_segmentation:
         runtime=per_attempt(60),
     params:
         cfg=STUDY.settings("measure"),
-        code=code("measure"),
+        code=code("measure.segmentation", "tables"),
     message:
         "measuring {wildcards.volume} with {wildcards.decode}"
     script:

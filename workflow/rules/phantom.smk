@@ -23,7 +23,7 @@ rule make_phantom:
     params:
         cfg=INPUTS.phantom,
         seed=lambda wildcards: int(wildcards.seed),
-        code=code("phantom"),
+        code=code("phantom.phantom"),
     message:
         "generating phantom {wildcards.phantom}, seed {wildcards.seed}"
     script:

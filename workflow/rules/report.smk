@@ -47,7 +47,6 @@ rule report:
     params:
         config=dict(config),
         snakefile=workflow.main_snakefile,
-        code=code("draw"),
     message:
         "writing {output.page}"
     script:

@@ -26,7 +26,7 @@ rule score_submission:
     params:
         truth=CHALLENGE.part_truth,
         metric=lambda wildcards: STUDY.settings("submit")(wildcards)["metric"],
-        code=code("submit.score", "cellmap", "measure.pair_counts"),
+        code=code("submit.score.submission", "cellmap", "tables"),
     message:
         "scoring the {wildcards.part}"
     script:

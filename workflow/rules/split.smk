@@ -22,7 +22,7 @@ rule make_datasplit:
     params:
         cfg=STUDY.settings("split"),
         data=INPUTS.sources,
-        code=code("split", "cellmap"),
+        code=code("split.datasplit", "cellmap"),
     message:
         "splitting {wildcards.data}"
     script:

@@ -26,7 +26,7 @@ rule decode_crop:
         runtime=per_attempt(240),
     params:
         cfg=STUDY.settings("submit"),
-        code=code("submit"),
+        code=code("submit.decode_crop"),
     message:
         "decoding the classes of {wildcards.volume}"
     script:

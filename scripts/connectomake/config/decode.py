@@ -24,11 +24,13 @@ from connectomake.config.decoders import (
 from connectomake.config.explain import Layer, explain
 from connectomake.config.layers import merge, read_preset
 from connectomake.config.section import Section
-from connectomake.config.tune import TuneConfig, check_search
+from connectomake.config.tune import Choices, TuneConfig, check_search
 from connectomake.errors import ConfigError
 
 Voxels = Annotated[int, Field(gt=0)]
 _MOST_BLOCK_VX = 2**31
+_WHOLE = ("decode.stores",)
+_IN_BLOCKS = ("decode.label_blocks", "decode.stitch_blocks", "decode.relabel_blocks", "decode.finish_labels")
 
 
 class DecodeConfig(Section):
@@ -118,6 +120,18 @@ class DecodeConfig(Section):
         description="work of one job where jobs: auto (million voxels); 10000 are some minutes of affinity_cc; "
         "decoders that are ten times as slow want a tenth of it",
     )
+
+    @property
+    def decoder_modules(self) -> tuple[str, ...]:
+        """Modules of the decoder that is named, and of those that tuning tries; see `provenance.code_of`."""
+        tried = self.tune.search.get("decoder") if self.tune else None
+        choices = tried.choices if isinstance(tried, Choices) else ()
+        return tuple(f"decode.{name}" for name in dict.fromkeys((self.decoder, *choices)))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Modules that the labels depend on: the steps of decoding at once or in blocks, and `decoder_modules`."""
+        return (*(_WHOLE if self.block_zyx_vx is None else _IN_BLOCKS), *self.decoder_modules)
 
     @property
     def block_memory_mb(self) -> int:
