@@ -61,7 +61,9 @@ def hash_code(tree: ast.Module) -> str:
     return hashlib.sha256(_without_docstrings(tree).encode()).hexdigest()
 
 
-def write_provenance(stage: str, arguments: Mapping[str, Any], outputs: Sequence[Path], started: float) -> None:
+def write_provenance(
+    stage: str, arguments: Mapping[str, Any], outputs: Sequence[Path], started: float, *, script: str = ""
+) -> None:
     """Write `provenance/<stage>.json` beside the first output; nothing when a stage declares no output.
 
     Parameters
@@ -74,18 +76,20 @@ def write_provenance(stage: str, arguments: Mapping[str, Any], outputs: Sequence
         The files that it wrote; a store's `zarr.json` counts as its store.
     started
         Time at which the stage began, seconds since 1970.
+    script
+        Name of the stage script, where it is not that of the rule.
     """
     if not outputs:
         return
     first = outputs[0].parent if outputs[0].name == "zarr.json" else outputs[0]
     job = f"-{arguments['job']}-of-{arguments['jobs']}" if "job" in arguments else ""
-    write_json(first.parent / "provenance" / f"{stage}{job}.json", _describe(stage, arguments, started))
+    record = {"stage": stage, "script": script or stage, **_describe(arguments, started)}
+    write_json(first.parent / "provenance" / f"{stage}{job}.json", record)
 
 
-def _describe(stage: str, arguments: Mapping[str, Any], started: float) -> dict[str, Any]:
+def _describe(arguments: Mapping[str, Any], started: float) -> dict[str, Any]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
-        "stage": stage,
         "arguments": {name: _plain(value) for name, value in arguments.items()},
         "command": " ".join(sys.argv),
         "commit": _commit(),

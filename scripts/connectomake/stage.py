@@ -35,6 +35,7 @@ from connectomake.gpus import take_gpus
 from connectomake.kernels import use_kernel_cache
 from connectomake.log import setup_logging
 from connectomake.provenance import write_provenance
+from connectomake.volumes.files import read_json
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Stopped(SystemExit):
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a stage: its arguments, where it logs, and which of its arguments are files that it writes."""
+    """One call of a stage: its name (that of the rule, in a job), its arguments, where it logs, and what it writes."""
 
     stage: str
     arguments: dict[str, Any]
@@ -118,37 +119,23 @@ def bind_flags(main: Callable[..., int | None], argv: Sequence[str]) -> Call:
     A parameter before the `*` of the signature has no flag: it is given alone, as in `check_submission.py X.zip`.
     `--config FILE` reads the settings of the parameter `cfg` (a preset or any YAML mapping), `--set key=value` changes
     one key of it; another parameter that takes settings has a flag of its own name, and `--set NAME.key=value`.
+    `--like provenance/X.json` takes every argument that is not given from the record of an earlier run.
+
+    Raises
+    ------
+    ConfigError
+        Settings do not fit their model; or the record is of another stage, names an argument that `main` does not
+        have, or lacks one that it needs and that is not given either.
     """
     stage = Path(inspect.getfile(main)).stem
-    parser = argparse.ArgumentParser(
-        prog=stage,
-        description=sys.modules[main.__module__].__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    hints = typing.get_type_hints(main)
-    for name, parameter in inspect.signature(main).parameters.items():
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            _add_flag(parser, name, hints[name], parameter.default)
-        else:
-            parser.add_argument(name, type=hints[name], metavar=name.upper())
-    parser.add_argument(
-        "--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
-    )
-    parser.add_argument("--log", type=Path, help="file that the log is also written to")
-    parser.add_argument("--record", type=Path, metavar="OUTPUT", help="output beside which is written what was run")
-    given = vars(parser.parse_args(argv))
-    changes, log_file, record = (given.pop(name) for name in ("changes", "log", "record"))
+    given = vars(_build_parser(main, stage, is_like=_asks_for_like(argv)).parse_args(argv))
+    changes, log_file, record, like = (given.pop(name) for name in ("changes", "log", "record", "like"))
     if int(os.environ.get("RANK", 0)):  # of several processes that torchrun started, the first writes
         log_file = record = None
-    settings = [name for name in given if _model_of(hints[name]) is not None]
-    optional = {n for n in settings if given[n] is None and inspect.signature(main).parameters[n].default is None}
-    for name in settings:
-        given[name] = _read_settings(given[name])
-    for change in changes:
-        _apply_change(given, settings, change)
-    given |= {name: None for name in optional if not given[name]}
-    given = {name: value for name, value in given.items() if value is not None}
-    return Call(stage, _convert_all(main, given, stage), [record] if record else [], log_file)
+    if like is not None:
+        given = _read_record(like, main, {name: value for name, value in given.items() if value is not None})
+    arguments = _convert_all(main, _apply_settings(main, given, changes), stage)
+    return Call(stage, arguments, [record] if record else [], log_file)
 
 
 def _execute(main: Callable[..., int | None], call: Call) -> None:
@@ -157,7 +144,7 @@ def _execute(main: Callable[..., int | None], call: Call) -> None:
     try:
         with _stopped_by_signals():
             status = main(**call.arguments)
-            write_provenance(call.stage, call.arguments, call.outputs, started)
+            write_provenance(call.stage, call.arguments, call.outputs, started, script=_script_of(main))
     except Stopped as stop:
         log.warning("%s: stopped by %s; the same command goes on with what is left", call.stage, stop)
         sys.exit(TRY_AGAIN)
@@ -170,6 +157,11 @@ def _execute(main: Callable[..., int | None], call: Call) -> None:
         sys.exit(1)
     if status:
         sys.exit(status)
+
+
+def _script_of(main: Callable[..., int | None]) -> str:
+    """Return the name of a stage script; Snakemake runs a copy, tmpXYZ.name.py."""
+    return Path(inspect.getfile(main)).stem.rpartition(".")[2]
 
 
 @contextmanager
@@ -242,8 +234,38 @@ def _model_of(hint: Any) -> type[BaseModel] | None:
     return hint if isinstance(hint, type) and issubclass(hint, BaseModel) else None
 
 
+def _build_parser(main: Callable[..., int | None], stage: str, *, is_like: bool) -> argparse.ArgumentParser:
+    """Return the parser of a stage's command line; with `is_like` nothing is required, and nothing has a default."""
+    parser = argparse.ArgumentParser(
+        prog=stage,
+        description=sys.modules[main.__module__].__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    hints = typing.get_type_hints(main)
+    for name, parameter in inspect.signature(main).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            _add_flag(parser, name, hints[name], None if is_like else parameter.default)
+        else:
+            parser.add_argument(name, type=hints[name], metavar=name.upper(), nargs="?" if is_like else None)
+    parser.add_argument(
+        "--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
+    )
+    parser.add_argument(
+        "--like", type=Path, metavar="RECORD", help="run as provenance/*.json says, but for the arguments given here"
+    )
+    parser.add_argument("--log", type=Path, help="file that the log is also written to")
+    parser.add_argument("--record", type=Path, metavar="OUTPUT", help="output beside which is written what was run")
+    return parser
+
+
+def _asks_for_like(argv: Sequence[str]) -> bool:
+    """Return whether a command line holds `--like`, which may be shortened as all flags may be."""
+    flags = {word.partition("=")[0] for word in argv}
+    return any(flag.startswith("--l") and "--like".startswith(flag) for flag in flags)
+
+
 def _add_flag(parser: argparse.ArgumentParser, name: str, hint: Any, default: Any) -> None:
-    flag = "--config" if name == "cfg" else "--" + name.replace("_", "-")
+    flag = _flag_of(name)
     required = default is inspect.Parameter.empty
     options: dict[str, Any] = {"dest": name, "default": None if required else default}
     if _model_of(hint) is not None:
@@ -257,11 +279,63 @@ def _add_flag(parser: argparse.ArgumentParser, name: str, hint: Any, default: An
         parser.add_argument(flag, type=kind, required=required, metavar=kind.__name__.upper(), **options)
 
 
+def _flag_of(name: str) -> str:
+    return "--config" if name == "cfg" else "--" + name.replace("_", "-")
+
+
+def _read_record(like: Path, main: Callable[..., int | None], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all arguments: those that are given, else those of an earlier run's record, else the defaults."""
+    parameters, hints = inspect.signature(main).parameters, typing.get_type_hints(main)
+    record = _open_record(like, Path(inspect.getfile(main)).stem)
+    for name in record["arguments"]:
+        if name not in parameters:
+            hint = f"check out the commit that made it ({record.get('commit')}), or take the argument out of the file"
+            raise ConfigError(f"{like}: there is no argument {name!r} any more", expected=[*parameters], hint=hint)
+    defaults = {name: None for name in parameters if _model_of(hints[name]) is not None}  # settings have their own
+    defaults |= {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+    found = {**defaults, **record["arguments"], **given}
+    for name, parameter in parameters.items():
+        if name not in found:
+            flag = _flag_of(name) if parameter.kind is parameter.KEYWORD_ONLY else name.upper()
+            raise ConfigError(f"{like}: it has no {name!r}, which must be there", hint=f"give {flag} too")
+    return {name: found[name] for name in parameters}  # in this order: --set is meant for the first settings
+
+
+def _open_record(like: Path, stage: str) -> dict[str, Any]:
+    """Read a file that `write_provenance` wrote for a stage script of a name."""
+    try:
+        record = read_json(like)
+    except ConnectomakeError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{like} cannot be read ({error.strerror})") from error
+    if not isinstance(record, dict) or not isinstance(record.get("arguments"), dict):
+        raise ConfigError(f"{like} does not say what was run", hint="give a file of a folder provenance/")
+    if stage not in (record.get("stage"), record.get("script")):  # a rule may have another name than its script
+        raise ConfigError(f"{like} is of another stage", expected=stage, got=record.get("stage"))
+    return record
+
+
+def _apply_settings(
+    main: Callable[..., int | None], given: Mapping[str, Any], changes: Sequence[str]
+) -> dict[str, Any]:
+    """Return arguments with files of settings read, and single keys of settings changed."""
+    hints, parameters = typing.get_type_hints(main), inspect.signature(main).parameters
+    settings = [name for name in given if _model_of(hints[name]) is not None]
+    found = dict(given) | {name: _read_settings(given[name]) for name in settings}
+    for change in changes:
+        _apply_change(found, settings, change)
+    left_out = [name for name in settings if given[name] is None and not found[name]]
+    return found | {name: None for name in left_out if parameters[name].default is None}
+
+
 def _read_settings(file: Any) -> dict[str, Any]:
     if file is None:
         return {}
     if isinstance(file, BaseModel):
         return file.model_dump()
+    if isinstance(file, Mapping):  # of a record
+        return dict(file)
     if not Path(file).is_file():
         raise ConfigError(f"no settings file {file}")
     from connectomake.config.layers import read_preset  # the config package is only needed by hand
