@@ -19,13 +19,13 @@ class Gaussian:
     classes = 2
 
     def __init__(self, diffusion: Diffusion, means: tuple[float, ...] = (0.0, 0.4, 0.0)) -> None:
-        self.kept, self.means, self.calls = diffusion.kept, torch.tensor(means), 0
+        self.alphas_cumprod, self.means, self.calls = diffusion.alphas_cumprod, torch.tensor(means), 0
 
     def __call__(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor, condition: object = None) -> torch.Tensor:
         self.calls += 1
-        kept = self.kept[t][:, None, None, None, None]
-        mean = self.means[y][:, None, None, None, None] * kept.sqrt()
-        return ((1 - kept).sqrt() * (x - mean) / (1 - kept + kept * STD**2)).float()
+        alpha_bar = self.alphas_cumprod[t][:, None, None, None, None]
+        mean = self.means[y][:, None, None, None, None] * alpha_bar.sqrt()
+        return ((1 - alpha_bar).sqrt() * (x - mean) / (1 - alpha_bar + alpha_bar * STD**2)).float()
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +46,14 @@ def draw(diffusion: Diffusion) -> Callable[..., torch.Tensor]:
 def test_the_schedule_is_the_closed_form(diffusion):
     places = (torch.arange(1001, dtype=torch.float64) / 1000 + 0.008) / 1.008
     closed = torch.cos(places * torch.pi / 2) ** 2
-    torch.testing.assert_close(diffusion.kept[:-1], closed[1:-1] / closed[0], rtol=1e-9, atol=0)
-    assert float(diffusion.kept[-1] / diffusion.kept[-2]) == pytest.approx(1e-4)
-    assert float(diffusion.kept[-1]) ** 0.5 == pytest.approx(1.56e-5, rel=0.01)
+    torch.testing.assert_close(diffusion.alphas_cumprod[:-1], closed[1:-1] / closed[0], rtol=1e-9, atol=0)
+    assert float(diffusion.alphas_cumprod[-1] / diffusion.alphas_cumprod[-2]) == pytest.approx(1e-4)
+    assert float(diffusion.alphas_cumprod[-1]) ** 0.5 == pytest.approx(1.56e-5, rel=0.01)
 
 
 def test_the_schedule_is_that_of_monai_but_for_its_end(diffusion):
     other = DDPMScheduler(1000, "cosine").alphas_cumprod.double()
-    torch.testing.assert_close(diffusion.kept[:-1], other[:-1], rtol=0, atol=1e-6)
+    torch.testing.assert_close(diffusion.alphas_cumprod[:-1], other[:-1], rtol=0, atol=1e-6)
 
 
 def test_noise_is_added_as_the_schedule_says(diffusion):
@@ -61,8 +61,8 @@ def test_noise_is_added_as_the_schedule_says(diffusion):
     t = torch.tensor([0, 300, 600, 999])
     found = diffusion.add_noise(x0, t, noise)
     for n, step in enumerate(t.tolist()):
-        kept = float(diffusion.kept[step])
-        torch.testing.assert_close(found[n], kept**0.5 * x0[n] + (1 - kept) ** 0.5 * noise[n])
+        alpha_bar = float(diffusion.alphas_cumprod[step])
+        torch.testing.assert_close(found[n], alpha_bar**0.5 * x0[n] + (1 - alpha_bar) ** 0.5 * noise[n])
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("l1", 0.798), ("l2", 1.0)])
@@ -99,22 +99,22 @@ def test_samplers_that_add_noise_give_the_gaussian_too(draw, settings):
 def test_ddpm_is_the_posterior_of_the_paper(diffusion):
     """One step of the sampler against mean and variance as Ho et al. 2020 write them."""
     t, x = 400, torch.randn(1, 1, 4, 4, 4)
-    kept, before = float(diffusion.kept[t]), float(diffusion.kept[t - 1])
-    beta = 1 - kept / before
+    alpha_bar, before = float(diffusion.alphas_cumprod[t]), float(diffusion.alphas_cumprod[t - 1])
+    beta = 1 - alpha_bar / before
     told = Gaussian(diffusion)(x, torch.tensor([t]), torch.zeros(1, dtype=torch.long))
-    x0 = (x - (1 - kept) ** 0.5 * told) / kept**0.5
-    mean = before**0.5 * beta / (1 - kept) * x0 + (1 - beta) ** 0.5 * (1 - before) / (1 - kept) * x
+    x0 = (x - (1 - alpha_bar) ** 0.5 * told) / alpha_bar**0.5
+    mean = before**0.5 * beta / (1 - alpha_bar) * x0 + (1 - beta) ** 0.5 * (1 - before) / (1 - alpha_bar) * x
     own, same = (torch.Generator().manual_seed(5) for _ in range(2))
     found = diffusion.step(x, told, t, t - 1, 5.0, 1.0, [own])
     noise = torch.randn(1, 4, 4, 4, generator=same)
-    torch.testing.assert_close(found, mean + (beta * (1 - before) / (1 - kept)) ** 0.5 * noise, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found, mean + (beta * (1 - before) / (1 - alpha_bar)) ** 0.5 * noise, atol=1e-5, rtol=0)
 
 
 def test_a_step_goes_on_with_the_noise_that_fits_what_was_clipped(diffusion):
     x, told = 3 * torch.randn(2, 1, 1, 4, 4, 4)
-    kept, after = float(diffusion.kept[500]), float(diffusion.kept[400])
-    clipped = ((x - (1 - kept) ** 0.5 * told) / kept**0.5).clamp(-1, 1)
-    noise = (x - kept**0.5 * clipped) / (1 - kept) ** 0.5
+    alpha_bar, after = float(diffusion.alphas_cumprod[500]), float(diffusion.alphas_cumprod[400])
+    clipped = ((x - (1 - alpha_bar) ** 0.5 * told) / alpha_bar**0.5).clamp(-1, 1)
+    noise = (x - alpha_bar**0.5 * clipped) / (1 - alpha_bar) ** 0.5
     found = diffusion.step(x, told, 500, 400, 1.0, 0.0, [])
     torch.testing.assert_close(found, after**0.5 * clipped + (1 - after) ** 0.5 * noise)
     last = diffusion.step(x, told, 500, -1, 1.0, 1.0, [])

@@ -92,12 +92,12 @@ class BiFlowNet(nn.Module):
         """
         self._check(x, condition)
         size = x.new_tensor(x.shape[2:]) / UNIT
-        told = self.time(encode_steps(t, self.dim)) + self.label(y)
-        given = torch.cat([told, self.size(size).expand_as(told)], 1)
-        seen = self.stem(x)
+        step_and_class = self.time(encode_steps(t, self.dim)) + self.label(y)
+        embedding = torch.cat([step_and_class, self.size(size).expand_as(step_and_class)], 1)
+        features = self.stem(x)
         if self.map is not None:
-            seen = seen + self.map(condition)
-        noise: torch.Tensor = self.head(self.inter(seen, self.intra(x, given), given))
+            features = features + self.map(condition)
+        noise: torch.Tensor = self.head(self.inter(features, self.intra(x, embedding), embedding))
         return noise
 
     def _check(self, x: torch.Tensor, condition: torch.Tensor | None) -> None:

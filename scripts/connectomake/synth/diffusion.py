@@ -1,4 +1,4 @@
-"""Gaussian diffusion: noise is added to latents step by step, and taken away again by a network that tells it.
+"""Gaussian diffusion: noise is added to latents step by step, and taken away again by a network that predicts it.
 
 Cosine schedule as in Nichol & Dhariwal 2021, as 3D MedDiffusion (Wang et al. 2025, arXiv 2412.13059) has it; samplers
 of Ho et al. 2020 (DDPM) and Song et al. 2021 (DDIM).
@@ -34,18 +34,18 @@ class Diffusion:
 
     Attributes
     ----------
-    kept
+    alphas_cumprod
         (timesteps,) float64: after each step, the share of the variance that is still signal.
     """
 
     def __init__(self, timesteps: int) -> None:
         self.timesteps = timesteps
-        self.kept = (1 - cosine_betas(timesteps)).cumprod(0)
+        self.alphas_cumprod = (1 - cosine_betas(timesteps)).cumprod(0)
 
     def add_noise(self, x0: torch.Tensor, t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Give latents (N, E, Z, Y, X) after t (N,) steps, with noise of the same shape."""
-        kept = self.kept[t.cpu()].to(x0.device)[:, None, None, None, None]
-        return kept.sqrt().to(x0) * x0 + (1 - kept).sqrt().to(x0) * noise
+        alpha_bar = self.alphas_cumprod[t.cpu()].to(x0.device)[:, None, None, None, None]
+        return alpha_bar.sqrt().to(x0) * x0 + (1 - alpha_bar).sqrt().to(x0) * noise
 
     def loss(
         self,
@@ -56,7 +56,7 @@ class Diffusion:
         generator: torch.Generator,
         kind: Literal["l1", "l2"] = "l1",
     ) -> torch.Tensor:
-        """Tell how well a network tells the noise, at steps drawn alike.
+        """Return how far the noise that a network predicts is from the noise added, at steps drawn alike.
 
         Parameters
         ----------
@@ -75,8 +75,8 @@ class Diffusion:
         """
         t = torch.randint(self.timesteps, (len(x0),), generator=generator)
         noise = torch.randn(x0.shape, generator=generator).to(x0.device)
-        told = model(self.add_noise(x0, t, noise), t.to(x0.device), y, condition)
-        return (functional.l1_loss if kind == "l1" else functional.mse_loss)(told, noise)
+        noise_prediction = model(self.add_noise(x0, t, noise), t.to(x0.device), y, condition)
+        return (functional.l1_loss if kind == "l1" else functional.mse_loss)(noise_prediction, noise)
 
     @torch.no_grad()
     def sample(
@@ -118,14 +118,14 @@ class Diffusion:
         limit = CLIPPED if clip else UNCLIPPED
         stride, x = self.timesteps // steps, noise
         for t in range(self.timesteps - 1, -1, -stride):
-            told = _tell(model, x, torch.full_like(y, t), y, condition, cfg.guidance)
-            x = self.step(x, told, t, t - stride, limit, eta, generators)
+            noise_prediction = predict_noise(model, x, torch.full_like(y, t), y, condition, cfg.guidance)
+            x = self.step(x, noise_prediction, t, t - stride, limit, eta, generators)
         return x
 
     def step(
         self,
         x: torch.Tensor,
-        told: torch.Tensor,
+        noise_prediction: torch.Tensor,
         t: int,
         next_t: int,
         limit: float,
@@ -138,7 +138,7 @@ class Diffusion:
         ----------
         x
             (N, E, Z, Y, X) float32 latents after step t.
-        told
+        noise_prediction
             The noise in them, of the same shape.
         t, next_t
             The step that they are at, and the one to go back to; below 0 = no noise at all.
@@ -149,18 +149,21 @@ class Diffusion:
         generators
             One for each sample, on the CPU, which draw that noise.
         """
-        kept, kept_next = float(self.kept[t]), float(self.kept[next_t]) if next_t >= 0 else 1.0
-        x0 = ((x - (1 - kept) ** 0.5 * told) / kept**0.5).clamp(-limit, limit)
-        told = (x - kept**0.5 * x0) / (1 - kept) ** 0.5  # what fits x0 as it was clipped
-        added = eta**2 * (1 - kept_next) / (1 - kept) * (1 - kept / kept_next)
-        x = kept_next**0.5 * x0 + max(0.0, 1 - kept_next - added) ** 0.5 * told
+        alpha_bar, alpha_bar_next = (
+            float(self.alphas_cumprod[t]),
+            float(self.alphas_cumprod[next_t]) if next_t >= 0 else 1.0,
+        )
+        x0 = ((x - (1 - alpha_bar) ** 0.5 * noise_prediction) / alpha_bar**0.5).clamp(-limit, limit)
+        noise_prediction = (x - alpha_bar**0.5 * x0) / (1 - alpha_bar) ** 0.5  # what fits x0 as it was clipped
+        added = eta**2 * (1 - alpha_bar_next) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_next)
+        x = alpha_bar_next**0.5 * x0 + max(0.0, 1 - alpha_bar_next - added) ** 0.5 * noise_prediction
         if added:
             fresh = [torch.randn(x.shape[1:], generator=generator) for generator in generators]
             x = x + added**0.5 * torch.stack(fresh).to(x)
         return x
 
 
-def _tell(
+def predict_noise(
     model: BiFlowNet,
     x: torch.Tensor,
     t: torch.Tensor,
@@ -168,16 +171,16 @@ def _tell(
     condition: torch.Tensor | None,
     guidance: float,
 ) -> torch.Tensor:
-    """Let a network tell the noise; with guidance (Ho & Salimans 2022), away from what it tells without a class."""
-    told: torch.Tensor = model(x, t, y, condition)
+    """Return the noise that a network predicts; with guidance (Ho & Salimans 2022), away from that without a class."""
+    noise_prediction: torch.Tensor = model(x, t, y, condition)
     if guidance == 1:
-        return told
+        return noise_prediction
     plain = model(x, t, torch.full_like(y, model.classes), condition)
-    return plain + guidance * (told - plain)
+    return plain + guidance * (noise_prediction - plain)
 
 
 def cosine_betas(timesteps: int) -> torch.Tensor:
     """Give the share of the variance that each step replaces by noise: (timesteps,) float64, in (0, 0.9999]."""
     places = torch.linspace(0, 1, timesteps + 1, dtype=torch.float64, device="cpu")
-    kept = torch.cos((places + OFFSET) / (1 + OFFSET) * pi / 2) ** 2
-    return (1 - kept[1:] / kept[:-1]).clamp(max=LARGEST_BETA)
+    alphas_cumprod = torch.cos((places + OFFSET) / (1 + OFFSET) * pi / 2) ** 2
+    return (1 - alphas_cumprod[1:] / alphas_cumprod[:-1]).clamp(max=LARGEST_BETA)
