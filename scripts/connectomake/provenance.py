@@ -176,10 +176,12 @@ class _Facts:
         self.file, self.is_new = file, False
         self.looked_at: dict[str, dict[str, Any]] = {}
         self.found: dict[str, str] = {}
-        try:
+        self.known: dict[str, Any] = {}
+        with suppress(ConnectomakeError, OSError, TypeError, ValueError):  # none, or damaged: found out again
             self.known = dict(read_json(file))
-        except (ConnectomakeError, OSError, TypeError, ValueError):  # another version's, or none: found out again
-            self.known = {}
+        written_by = _state_of(Path(__file__))
+        if self.known.get("written by") != written_by:  # other code may know other things
+            self.known = {"written by": written_by}
 
     def of(self, name: str) -> dict[str, Any]:
         """Return a module's code, as the hash of its syntax tree without docstrings; what it imports; and fills in."""
@@ -196,8 +198,7 @@ class _Facts:
 
     def _look_at(self, name: str) -> dict[str, Any]:
         file = _file_of(name)
-        stat = file.stat()
-        state = [str(file), stat.st_size, stat.st_mtime_ns]
+        state = _state_of(file)
         if self.known.get(name, {}).get("state") != state:
             tree = ast.parse(file.read_text(encoding="utf-8"))
             imports = [inside for node in ast.walk(tree) for inside in _imported(node)]
@@ -213,6 +214,11 @@ class _Facts:
             with suppress(ConnectomakeError, OSError):
                 write_json(self.file, self.known)
             self.is_new = False
+
+
+def _state_of(file: Path) -> list[str | int]:
+    stat = file.stat()
+    return [str(file), stat.st_size, stat.st_mtime_ns]
 
 
 @cache

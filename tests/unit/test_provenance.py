@@ -57,6 +57,16 @@ def test_code_of_sees_what_computes(package, file, text, changes):
     assert (code_of_decode() != before) is changes
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda text: "{", lambda text: "[]", lambda text: text.replace("imports", "import")]
+)
+def test_a_record_that_is_damaged_or_of_other_code_is_made_anew(package, damage):
+    before = code_of_decode()
+    record = package / provenance.FACTS
+    record.write_text(damage(record.read_text()).replace('"written by": [', '"written by": [1, '))
+    assert code_of_decode() == before
+
+
 def test_code_of_names_what_the_stages_compute_with():
     reached = provenance._reached(["decode"])
     assert {"geometry", "decode.components"} <= reached

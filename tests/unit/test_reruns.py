@@ -181,12 +181,11 @@ TABLE = {
     "draw/synthesis_page.py": "draw_synthesis",
     "draw/templates/synthesis.html.j2": "draw_synthesis",
     # the floor that they stand on
-    "blocks.py": f"draw_augmentations ingest_crop make_* link_* {MEASURED} {DRAWN} tune_* {IN_BLOCKS_ONLY} decode_crop "
-    "-make_phantom -make_challenge",
-    "geometry.py": "* -split_crops -draw_class_voxels -draw_curves -draw_metrics -draw_synthesis -compare_variants",
-    "sources.py": f"draw_augmentations ingest_crop make_* link_* {MEASURED} {DRAWN} {EVERYTHING_DECODED} decode_crop",
-    "tables.py": "* -decode_affinities:* -label_* -stitch_* -relabel_* -finish_labels:* -make_phantom -make_skeletons "
-    "-check_prediction -draw_slices -draw_overview",
+    "blocks.py": f"ingest_crop link_* make_skeletons measure_segmentation {DRAWN} {EVERYTHING_DECODED} decode_crop",
+    "geometry.py": "* -draw_class_voxels -draw_curves -draw_metrics -draw_synthesis -compare_variants",
+    "sources.py": f"draw_augmentations ingest_crop split_crops make_* link_* {MEASURED} {DRAWN} {EVERYTHING_DECODED} "
+    "decode_crop",
+    "tables.py": "* -decode_affinities:* -label_* -stitch_* -relabel_* -finish_labels:* -make_phantom",
     "union_find.py": f"*:cc *:either tune_*:waterz {IN_BLOCKS_ONLY} score_submission decode_crop",
     "volumes/skeletons.py": f"make_* link_* tune_* measure_segmentation {DRAWN} -make_datasplit -draw_submission",
 }
