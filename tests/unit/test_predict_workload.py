@@ -11,6 +11,7 @@ from connectomake.geometry import BlockGrid, Box
 from connectomake.predict.order import blocks_of_job
 from connectomake.predict.windows import WindowGrid
 from connectomake.predict.workload import count_windows
+from connectomake.volumes.mask import Mask
 from connectomake.volumes.region import Region
 from connectomake.volumes.store import write_store
 
@@ -43,22 +44,8 @@ def test_windows_of_crops_and_masks_are_counted_roughly(tmp_path):
     values = np.zeros((2, 10, 10), np.uint8)
     values[:, :5] = 1
     write_store(tmp_path / "m.zarr", values, voxel_size_zyx_nm=(32, 20, 20), offset_zyx_nm=(15.5, 9.5, 9.5))
-    masked = Region.of_settings(
-        {
-            "region": {
-                "box_zyx_vx": [[0, 0, 0], shape],
-                "crops_zyx_vx": [],
-                "mask": {
-                    "source": str(tmp_path / "m.zarr"),
-                    "fingerprint": "",
-                    "voxel_size_zyx_nm": (32, 20, 20),
-                    "offset_zyx_nm": (15.5, 9.5, 9.5),
-                },
-            },
-            "voxel_size_zyx_nm": (1, 1, 1),
-            "offset_zyx_nm": (0, 0, 0),
-        }
-    )
+    mask = Mask(str(tmp_path / "m.zarr"), "", (32.0, 20.0, 20.0), (15.5, 9.5, 9.5))
+    masked = Region(Box.of_shape(shape), (), mask, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
     touched = sum(masked.touches(grid[number]) for number in range(len(grid)))
     assert count_windows(grid, masked, blocks, 1).windows == pytest.approx(touched, rel=0.1)
     huge = replace(masked, box=Box.of_shape((10**6, 10**6, 10**6)))

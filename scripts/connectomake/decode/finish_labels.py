@@ -11,7 +11,6 @@ from connectomake.config.decode import DecodeConfig
 from connectomake.decode.plan import plan_blocks
 from connectomake.decode.stitched import Stitched
 from connectomake.decode.stores import describe_labels
-from connectomake.volumes.prediction import Prediction
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +38,6 @@ def finish_labels(affinities: Path, labels: Path, stitched: Path, cfg: DecodeCon
     Ledger.open(plan.labels / "ledger")
     Ledger(plan.labels / "ledger", plan.settings).require_all(len(plan.blocks), "relabel_blocks")
     n_objects = Stitched.read(stitched).n_objects
-    describe_labels(cfg, n_objects, Prediction.read(affinities)).write(plan.labels)
+    describe_labels(cfg, n_objects, plan.prediction).write(plan.labels)
     shutil.rmtree(plan.parts.parent)
     log.info("%s is complete: %d objects in %d blocks", labels, n_objects, len(plan.blocks))

@@ -33,6 +33,8 @@ class Plan:
     ----------
     affinities
         The store that is read.
+    prediction
+        What it says that it holds.
     indices, channels
         Those of its channels that the decoder reads, and what they are.
     blocks
@@ -46,6 +48,7 @@ class Plan:
     """
 
     affinities: Volume
+    prediction: Prediction
     indices: tuple[int, ...]
     channels: Channels
     blocks: BlockGrid
@@ -131,4 +134,4 @@ def plan_blocks(affinities: Path, labels: Path, cfg: DecodeConfig, *, code: str 
         "code": code,
     }
     blocks = BlockGrid(volume.shape_zyx, to_triple(cfg.block_zyx_vx))
-    return Plan(volume, indices, channels, blocks, cfg, settings, labels)
+    return Plan(volume, prediction, indices, channels, blocks, cfg, settings, labels)
