@@ -73,6 +73,7 @@ def test_blocks_give_the_labels_of_the_whole(
     check(decode_in_blocks, seed, shape_zyx, cuts_zyx, edge_offset, jobs, dtype, threads)
 
 
+@pytest.mark.slow("decodes fifty volumes whole and in blocks")
 @few
 @given(seeds, shapes, cuts, st.integers(0, 1), st.integers(0, 9), st.sampled_from(["background", "neighbor", "none"]))
 def test_small_objects_are_told_by_their_size_in_the_volume(
@@ -81,6 +82,7 @@ def test_small_objects_are_told_by_their_size_in_the_volume(
     check(decode_in_blocks, seed, shape_zyx, cuts_zyx, edge_offset, min_size_vx=size, remove_small=mode, threshold=0.55)
 
 
+@pytest.mark.slow("decodes fifty volumes whole and in blocks")
 @few
 @given(seeds, shapes, cuts, st.integers(0, 1), st.integers(1, 4), st.sampled_from([0.0, 0.2, 0.5]), st.integers(0, 5))
 def test_objects_grow_across_faces(decode_in_blocks, seed, shape_zyx, cuts_zyx, edge_offset, distance, floor, size):

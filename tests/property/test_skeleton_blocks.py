@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cc3d
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -72,6 +73,7 @@ def test_every_part_of_a_label_gets_one_tree_inside_it(
     assert len(np.unique(np.stack([tree, part]), axis=1).T) == len(traced) == len(np.unique(tree))
 
 
+@pytest.mark.slow("traces fifteen somata")
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([(6, 8), (18, 30), (60, 80)]))
 def test_somata_of_any_size_stay_whole(seed: int, soma_nm: tuple) -> None:

@@ -99,6 +99,7 @@ def test_environments_differ_where_they_must(env: str, apart: set[str]) -> None:
     assert {name for name, version in theirs.items() if ours.get(name, version) != version} == apart
 
 
+@pytest.mark.slow("starts Snakemake")
 @pytest.mark.parametrize("targets", [[], ["segment"]], ids=["everything", "segment"])
 def test_what_containerize_writes_makes_every_environment(tmp_path: Path, targets: list[str]) -> None:
     conda = tmp_path / "conda"  # Snakemake asks it what it is; nothing is installed
@@ -123,6 +124,7 @@ def test_only_training_on_nodes_is_slurms_own() -> None:
     assert not [name for name, text in rules().items() if "srun" in text.lower() and name != "train_on_nodes"]
 
 
+@pytest.mark.slow("starts Snakemake, which waits for jobs")
 def test_another_scheduler_is_asked_for_what_a_rule_needs(tmp_path: Path) -> None:
     pytest.importorskip("snakemake_executor_plugin_cluster_generic", reason="pip install -r requirements-dev.txt")
     (tmp_path / "Snakefile").write_text(TWO_JOBS)

@@ -48,6 +48,7 @@ def blobs(seed: int, shape_zyx: tuple[int, int, int], n_blobs: int) -> np.ndarra
     return labels
 
 
+@pytest.mark.slow("transforms sixty volumes")
 @settings(deadline=None, max_examples=60)
 @given(
     st.integers(0, 2**32),

@@ -331,6 +331,7 @@ def test_the_stage_script_removes_the_blocks_when_the_skeletons_are_written(inge
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "fib25" / "fib25_medulla_z000-170.h5"
 
 
+@pytest.mark.slow("traces real neurons twice")
 @pytest.mark.skipif(not REAL.is_file(), reason="../shared/data/fib25 is not there")
 def test_real_neurons_in_blocks_are_near_those_traced_whole(tmp_path: Path) -> None:
     part = open_volume(f"{REAL}::labels", voxel_size_zyx_nm=(10, 10, 10)).read()[20:117, 40:137, 40:137]

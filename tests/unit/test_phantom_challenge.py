@@ -332,6 +332,7 @@ def digest(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
+@pytest.mark.slow("generates two challenges")
 def test_the_script_writes_the_same_bytes_on_two_threads_and_over_an_old_challenge(made: Path, tmp_path: Path) -> None:
     presets = {name: phantom.model_dump(mode="json") for name, phantom in PHANTOMS.items()}
     (tmp_path / "cfg.yaml").write_text(json.dumps(CFG))

@@ -336,6 +336,7 @@ def test_a_prediction_that_does_not_lie_in_the_volume_is_refused(run):
         open_finished(path, run / "affinities.zarr")
 
 
+@pytest.mark.slow("starts a process that draws")
 def test_the_script_writes_numbers_and_picture_without_torch(run):
     command = f"""
 import sys, importlib

@@ -95,6 +95,7 @@ def test_killed_at_random_and_finished_it_holds_the_same_bytes(tmp_path, runner)
     assert not list(store.rglob("*.partial"))
 
 
+@pytest.mark.slow("kills a process that loads torch")
 def test_what_was_finished_before_a_kill_is_not_computed_again(tmp_path, runner, monkeypatch):
     volume, trained = write_volume(tmp_path / "in", draw_raw()), write_checkpoint(tmp_path / "model.ckpt")
     store = tmp_path / "x.zarr"

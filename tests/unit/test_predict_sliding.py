@@ -242,6 +242,7 @@ def test_an_ensemble_is_the_mean_of_values():
     assert np.abs(255 * np.mean(each, 0) - found).max() <= 0.5 + 1e-3
 
 
+@pytest.mark.slow("loads torch's compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, when it imports its compiler
 def test_a_compiled_network_says_the_same():
     if shutil.which("g++") is None and shutil.which("clang++") is None:

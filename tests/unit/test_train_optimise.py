@@ -229,6 +229,7 @@ def test_gradients_are_clipped(split, tmp_path, monkeypatch):
     assert norms == pytest.approx([1e-3, 1e-3], rel=1e-2)
 
 
+@pytest.mark.slow("loads torch's compiler")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while it traces
 def test_a_compiled_network_trains_and_keeps_its_names(split, tmp_path, monkeypatch):
     """With the backend that compiles nothing: the compiler of a CPU takes minutes."""

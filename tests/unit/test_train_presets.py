@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from slow_cases import slow_but
 from small_crops import CLASSES, make_cubes
 from small_training import make_volume, read_rows
 
@@ -150,7 +151,7 @@ def test_what_only_one_recipe_says(presets, name, key):
     assert value == EXTRAS[name][key]
 
 
-@pytest.mark.parametrize("name", sorted({*RECIPES, *OURS}))
+@pytest.mark.parametrize("name", slow_but(["banis", "maps"], sorted({*RECIPES, *OURS}), "builds a large network"))
 def test_a_preset_builds_and_makes_a_step(presets, split, crops, tmp_path, name):
     """One step, with one patch as small as the network takes, of as few filters as there may be, on one core."""
     cfg = load(presets, name)

@@ -224,6 +224,7 @@ assert not {{"s3fs", "aiohttp", "botocore"}} & set(sys.modules)
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow("starts Snakemake")
 def test_snakemake_plans_it_without_a_file_to_wait_for(project: Path, tmp_path: Path) -> None:
     volume = {"raw": "v2.zarr::em/s0", "labels": "v2.zarr::em/s0", "box_zyx_vx": [[0] * 3, [40] * 3]}
     volume["voxel_size_zyx_nm"] = [8, 8, 8]
