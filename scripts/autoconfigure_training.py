@@ -22,7 +22,7 @@ def main(
     done: Path | None = None,
 ) -> None:
     """Measure, and write the preset."""
-    from connectomake.autoconfig.run import autoconfigure
+    from connectomake.autoconfig.autoconfigure import autoconfigure
 
     autoconfigure(
         project, preset, augment, split=split, search_patch=search_patch, budget_s=60 * budget_min, threads=threads

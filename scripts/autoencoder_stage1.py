@@ -11,7 +11,7 @@ With stage1.devices above 1, torchrun starts it once for each process.
 import sys
 from pathlib import Path
 
-from connectomake.config.synth import SynthConfig
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.stage import TRY_AGAIN, run
 
 

@@ -14,12 +14,12 @@ from connectomake.stage import run
 def main(*, volume: Path, affinities: Path, numbers: Path, figure: Path, title: str = "") -> None:
     """Write the numbers and the picture; what is wrong is a warning in the log, never an error."""
     from connectomake.draw.figure import save_figure
-    from connectomake.draw.prediction import draw_prediction
+    from connectomake.draw.prediction.figure import draw_prediction
     from connectomake.draw.sources import head
+    from connectomake.files import write_json
+    from connectomake.predict.check.check_prediction import check_prediction
     from connectomake.predict.check.finished import open_finished
-    from connectomake.predict.check.run import check_prediction
     from connectomake.volumes.affinities import Shown
-    from connectomake.volumes.files import write_json
 
     prediction = open_finished(volume, affinities.parent)
     found = check_prediction(prediction)

@@ -24,7 +24,7 @@ def main(
 ) -> int:
     """Write `findings` and log the lines; without that file, print the lines, or JSON with `--json`."""
     from connectomake.submit.check.report import report_findings
-    from connectomake.submit.check.run import check_submission
+    from connectomake.submit.check.submission import check_submission
 
     found = check_submission(submission, manifest, largest_gb=largest_gb, threads=threads)
     return report_findings(submission, manifest, found, file=findings, as_json=json)

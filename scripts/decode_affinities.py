@@ -7,13 +7,13 @@ out  labels      zarr.json of the (Z, Y, X) uint32 store of labels (uint64 where
 
 from pathlib import Path
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.stage import run
 
 
 def main(*, affinities: Path, labels: Path, cfg: DecodeConfig, best: Path | None = None, threads: int = 1) -> None:
     """Decode one volume."""
-    from connectomake.decode.stores import decode_store
+    from connectomake.decode.whole import decode_store
 
     decode_store(affinities.parent, labels.parent, cfg.with_best(best), threads=threads)
 

@@ -8,7 +8,7 @@ Resumes block by block, then class by class.
 
 from pathlib import Path
 
-from connectomake.config.submit import SubmitConfig
+from connectomake.config.settings.submit import SubmitConfig
 from connectomake.stage import run
 
 

@@ -6,8 +6,8 @@ out  figure  PNG
 
 from pathlib import Path
 
-from connectomake.config.augment import AugmentConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.augment import AugmentConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.stage import run
 
 MOST_BYTES = 2_000_000  # one figure for each training: it may be larger than others

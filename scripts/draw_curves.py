@@ -11,7 +11,7 @@ from connectomake.stage import run
 
 def main(*, metrics: Path, figure: Path, title: str = "training") -> None:
     """Draw losses, validation scores and learning rate over steps."""
-    from connectomake.draw.curves import draw_curves
+    from connectomake.draw.experiment.curves import draw_curves
     from connectomake.draw.figure import save_figure
 
     save_figure(draw_curves(metrics, title), figure)

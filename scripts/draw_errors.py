@@ -25,8 +25,8 @@ def main(
     worst: int = 3,
 ) -> None:
     """Draw the worst so many errors of each kind."""
-    from connectomake.draw.error_views import read_errors
-    from connectomake.draw.errors import draw_errors
+    from connectomake.draw.errors.figure import draw_errors
+    from connectomake.draw.errors.views import read_errors
     from connectomake.draw.figure import MOST_BYTES, save_figure
     from connectomake.draw.sources import head, open_layers
     from connectomake.volumes.skeletons import load_skeletons

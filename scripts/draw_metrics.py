@@ -13,10 +13,10 @@ from connectomake.stage import run
 
 def main(*, table: Path, comparison: Path, figure: Path, page: Path, title: str = "results") -> None:
     """Draw VOI and scores of every setting, and curves over a swept number."""
-    from connectomake.draw.comparison import Comparison
+    from connectomake.draw.experiment.comparison import Comparison
+    from connectomake.draw.experiment.figure import draw_results
+    from connectomake.draw.experiment.page import write_page
     from connectomake.draw.figure import save_figure
-    from connectomake.draw.page import write_page
-    from connectomake.draw.results import draw_results
     from connectomake.draw.tables import read_table
 
     rows, settings = read_table(table), read_table(comparison)

@@ -25,9 +25,9 @@ def main(
 ) -> None:
     """Draw the middle of the volume, at most `field_vx` voxels a side, and its `objects` longest neurites."""
     from connectomake.draw.figure import save_figure
-    from connectomake.draw.overview import draw_overview
     from connectomake.draw.sources import head, open_layers
-    from connectomake.volumes.files import read_json
+    from connectomake.draw.volume.overview import draw_overview
+    from connectomake.files import read_json
 
     numbers = read_json(metrics) if metrics else {}
     layers = open_layers(volume, affinities, labels)

@@ -25,8 +25,8 @@ def main(
 ) -> None:
     """Draw `slices` xy planes, one xz and one yz plane, each of at most `field_vx` voxels a side."""
     from connectomake.draw.figure import save_figure
-    from connectomake.draw.slices import draw_slices
     from connectomake.draw.sources import head, open_layers, read_nodes
+    from connectomake.draw.volume.slices import draw_slices
 
     layers, nodes = open_layers(volume, affinities, labels), read_nodes(skeletons)
     drawn = draw_slices(layers, head(layers.name, title), skeleton_pos_nm=nodes, slices=slices, field_vx=field_vx)

@@ -21,12 +21,12 @@ def main(
 ) -> None:
     """Draw the numbers and the examples, and write the page."""
     from connectomake.draw.figure import MOST_BYTES, save_figure
-    from connectomake.draw.submission import draw_scores
-    from connectomake.draw.submission_examples import draw_examples
-    from connectomake.draw.submission_page import write_score_page
-    from connectomake.draw.submission_score import read_score
-    from connectomake.draw.submission_sources import open_crops, submitted_classes
-    from connectomake.draw.submission_views import choose_examples, read_views
+    from connectomake.draw.submission.examples import draw_examples
+    from connectomake.draw.submission.figure import draw_scores
+    from connectomake.draw.submission.page import write_score_page
+    from connectomake.draw.submission.score import read_score
+    from connectomake.draw.submission.sources import open_crops, submitted_classes
+    from connectomake.draw.submission.views import choose_examples, read_views
 
     score, opened = read_score(scores, submitted_classes(crops)), open_crops(volumes, crops, truth)
     save_figure(draw_scores(score), figure)

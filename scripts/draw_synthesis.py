@@ -24,10 +24,10 @@ def main(
 ) -> None:
     """Draw three figures, and write the page."""
     from connectomake.draw.figure import save_figure
-    from connectomake.draw.synthesis import draw_generated, draw_reconstructions, read_samples
-    from connectomake.draw.synthesis_page import write_synthesis_page
-    from connectomake.draw.synthesis_training import draw_trainings
-    from connectomake.volumes.files import read_json
+    from connectomake.draw.synthesis.figure import draw_generated, draw_reconstructions, read_samples
+    from connectomake.draw.synthesis.page import write_synthesis_page
+    from connectomake.draw.synthesis.training import draw_trainings
+    from connectomake.files import read_json
 
     found, said = read_samples(samples), read_json(numbers)
     save_figure(draw_generated(found, said["rows"], "generated volumes beside real ones"), synthesis)

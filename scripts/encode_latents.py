@@ -8,7 +8,7 @@ Resumes example by example.
 
 from pathlib import Path
 
-from connectomake.config.synth import SynthConfig
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.stage import run
 
 

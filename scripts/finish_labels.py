@@ -8,7 +8,7 @@ out  labels      zarr.json of the store, written last
 
 from pathlib import Path
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.stage import run
 
 

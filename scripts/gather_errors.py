@@ -23,7 +23,7 @@ def main(
     command: str = "",
 ) -> None:
     """Write table and page; `variants` and `volumes` name what each file is of, `command` serves the stores."""
-    from connectomake.draw.error_page import write_error_page
+    from connectomake.draw.errors.page import write_error_page
     from connectomake.measure.gather_errors import gather_errors, whole_links
     from connectomake.tables import write_columns
 

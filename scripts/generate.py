@@ -9,8 +9,8 @@ Resumes volume by volume.
 
 from pathlib import Path
 
-from connectomake.config.phantom import PhantomConfig
-from connectomake.config.synth import SynthConfig
+from connectomake.config.settings.phantom import PhantomConfig
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.stage import run
 
 

@@ -10,7 +10,7 @@ out  table, numbers   metrics.tsv, metrics.json: a row for each class, shape and
 
 from pathlib import Path
 
-from connectomake.config.synth import SynthConfig
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.stage import run
 
 
@@ -29,7 +29,7 @@ def main(
     threads: int = 1,
 ) -> None:
     """Measure, and write what was found."""
-    from connectomake.synth.metrics.run import generation_metrics
+    from connectomake.synth.metrics.measure_generator import generation_metrics
 
     generation_metrics(examples, stage1, stage2, latents_folder, volumes, folder, cfg, table, numbers, samples, threads)
 

@@ -7,8 +7,8 @@ out  volume_json  shape, voxel size, position, classes and codes; raw.zarr (only
 
 from pathlib import Path
 
-from connectomake.config.cellmap import CellmapConfig
-from connectomake.config.data import VolumeSource
+from connectomake.config.settings.data import VolumeSource
+from connectomake.config.settings.data_cellmap import CellmapConfig
 from connectomake.stage import run
 
 
@@ -24,7 +24,7 @@ def main(
     threads: int = 1,
 ) -> None:
     """Bring one crop into the workflow."""
-    from connectomake.crops.ingest import ingest_crop
+    from connectomake.ingest.crops.ingest import ingest_crop
 
     paths = {"manifest": manifest, "class_table": class_table}
     ingest_crop(source, cfg, name=name, volume_json=volume_json, folder=folder, threads=threads, **paths)

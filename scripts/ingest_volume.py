@@ -7,7 +7,7 @@ Resumes block by block.
 
 from pathlib import Path
 
-from connectomake.config.data import VolumeSource
+from connectomake.config.settings.data import VolumeSource
 from connectomake.stage import run
 
 
@@ -23,7 +23,7 @@ def main(
     threads: int = 1,
 ) -> None:
     """Bring one volume into the workflow."""
-    from connectomake.volumes.ingest import ingest_volume
+    from connectomake.ingest.ingest import ingest_volume
 
     stores = {"raw": raw and raw.parent, "labels": labels and labels.parent}
     if made is not None:

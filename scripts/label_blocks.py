@@ -9,7 +9,7 @@ Resumes block by block.
 
 from pathlib import Path
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.stage import run
 
 
@@ -26,7 +26,7 @@ def main(
     threads: int = 1,
 ) -> None:
     """Label this job's share of the blocks."""
-    from connectomake.decode.label_blocks import label_blocks
+    from connectomake.decode.blocks.label import label_blocks
 
     cfg, share = cfg.with_best(best), {"job": job, "jobs": jobs}
     label_blocks(affinities.parent, labels, cfg, **share, threads=threads, marker=marker, code=code)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import RootModel
 
-from connectomake.config.cellmap import CellmapConfig
-from connectomake.config.phantom import PhantomConfig
+from connectomake.config.settings.data_cellmap import CellmapConfig
+from connectomake.config.settings.phantom import PhantomConfig
 from connectomake.stage import run
 
 

@@ -8,8 +8,8 @@ out  table      split.tsv: one row per box of voxels, with its role
 
 from pathlib import Path
 
-from connectomake.config.data import DataConfig
-from connectomake.config.split import SplitConfig
+from connectomake.config.settings.data import DataConfig
+from connectomake.config.settings.split import SplitConfig
 from connectomake.stage import run
 
 

@@ -9,7 +9,7 @@ The seed decides everything; the number of threads changes nothing.
 
 from pathlib import Path
 
-from connectomake.config.phantom import PhantomConfig
+from connectomake.config.settings.phantom import PhantomConfig
 from connectomake.stage import run
 
 

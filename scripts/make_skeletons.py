@@ -26,7 +26,7 @@ def main(
     threads: int = 1,
 ) -> None:
     """Write the skeletons of one volume."""
-    from connectomake.measure.skeletonize import skeletons_of_volume
+    from connectomake.ingest.skeletons import skeletons_of_volume
     from connectomake.volumes.skeletons import save_skeletons
 
     found = skeletons_of_volume(volume, source, cfg, cache=cache, code=code, threads=threads)

@@ -10,7 +10,7 @@ out  metrics    JSON: the numbers, and what they were measured on
 
 from pathlib import Path
 
-from connectomake.config.measure import MeasureConfig
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.stage import run
 
 
@@ -26,9 +26,9 @@ def main(
     threads: int = 1,
 ) -> None:
     """Write the metrics of one segmented volume."""
+    from connectomake.files import write_json
     from connectomake.measure.segmentation import measure_segmentation
     from connectomake.tables import write_columns
-    from connectomake.volumes.files import write_json
 
     found = measure_segmentation(labels, volume, skeletons, cfg, threads=threads)
     write_columns(table, found.per_skeleton)

@@ -7,7 +7,7 @@ out  plan         JSON file that all jobs of predict_affinities follow
 
 from pathlib import Path
 
-from connectomake.config.predict import PredictConfig
+from connectomake.config.settings.predict import PredictConfig
 from connectomake.stage import run
 
 

@@ -10,7 +10,7 @@ Resumes block by block.
 
 from pathlib import Path
 
-from connectomake.config.predict import PredictConfig
+from connectomake.config.settings.predict import PredictConfig
 from connectomake.stage import run
 
 

@@ -10,7 +10,7 @@ Resumes block by block.
 
 from pathlib import Path
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.stage import run
 
 
@@ -27,7 +27,7 @@ def main(
     jobs: int = 1,
 ) -> None:
     """Write this job's share of the blocks."""
-    from connectomake.decode.relabel_blocks import relabel_blocks
+    from connectomake.decode.blocks.relabel import relabel_blocks
 
     cfg, share = cfg.with_best(best), {"job": job, "jobs": jobs}
     relabel_blocks(affinities.parent, labels, stitched, cfg, **share, marker=marker, code=code)

@@ -14,8 +14,8 @@ from connectomake.stage import run
 
 def main(*, truth: Path, submission: Path, manifest: Path, ours: Path, out: Path) -> None:
     """Write what the toolbox says, and where it differs."""
+    from connectomake.files import write_json
     from connectomake.submit.score.official import score_by_toolbox
-    from connectomake.volumes.files import write_json
 
     write_json(out, score_by_toolbox(truth, submission, manifest, ours))
 

@@ -23,9 +23,9 @@ def main(
     threads: int = 1,
 ) -> None:
     """Write the score of a submission."""
+    from connectomake.files import write_json
     from connectomake.submit.score.submission import score_submission
     from connectomake.tables import write_columns
-    from connectomake.volumes.files import write_json
 
     score = score_submission(truth, submission, manifest, metric=metric, threads=threads)
     if table is not None:

@@ -8,7 +8,7 @@ out  datasplit  datasplit.csv, which the challenge's own loader reads too
 
 from pathlib import Path
 
-from connectomake.config.split import SplitConfig
+from connectomake.config.settings.split import SplitConfig
 from connectomake.stage import run
 
 

@@ -8,7 +8,7 @@ to   labels      the store of labels, which relabel_blocks writes
 
 from pathlib import Path
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.stage import run
 
 
@@ -22,7 +22,7 @@ def main(
     code: str = "",
 ) -> None:
     """Stitch one volume."""
-    from connectomake.decode.stitch_blocks import stitch_blocks
+    from connectomake.decode.blocks.stitch import stitch_blocks
 
     stitch_blocks(affinities.parent, labels, cfg.with_best(best), stitched, code=code)
 

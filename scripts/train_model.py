@@ -11,8 +11,8 @@ With train.devices or train.nodes above 1, torchrun or srun starts it once for e
 import sys
 from pathlib import Path
 
-from connectomake.config.augment import AugmentConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.augment import AugmentConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.stage import TRY_AGAIN, run
 
 
@@ -27,7 +27,7 @@ def main(
     threads: int = 1,
 ) -> None:
     """Train, or go on training."""
-    from connectomake.train.run import train_model
+    from connectomake.train.train_model import train_model
 
     if not train_model(split, checkpoint, metrics, run_folder, cfg, augment, threads):
         sys.exit(TRY_AGAIN)

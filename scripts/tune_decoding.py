@@ -9,8 +9,8 @@ out  best        YAML preset: the settings chosen
 
 from pathlib import Path
 
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.measure import MeasureConfig
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.stage import run
 
 

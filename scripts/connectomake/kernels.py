@@ -21,8 +21,8 @@ from typing import Any
 
 from connectomake import provenance
 from connectomake.errors import ConnectomakeError
+from connectomake.files import read_json, write_json
 from connectomake.provenance import PACKAGE, hash_code, installed_version
-from connectomake.volumes.files import read_json, write_json
 
 RECORD = "kernels.json"
 KEPT_DAYS = 7

@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from connectomake.errors import ConnectomakeError
-from connectomake.volumes.files import read_json, write_json
+from connectomake.files import read_json, write_json
 
 PACKAGE = Path(__file__).parent
 FACTS = Path("__pycache__", "modules.json")

@@ -29,13 +29,13 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from connectomake.config.explain import Layer, explain
+from connectomake.config.engine.explain import Layer, explain
 from connectomake.errors import ConfigError, ConnectomakeError
+from connectomake.files import read_json
 from connectomake.gpus import take_gpus
 from connectomake.kernels import use_kernel_cache
 from connectomake.log import setup_logging
 from connectomake.provenance import write_provenance
-from connectomake.volumes.files import read_json
 
 log = logging.getLogger(__name__)
 
@@ -338,7 +338,7 @@ def _read_settings(file: Any) -> dict[str, Any]:
         return dict(file)
     if not Path(file).is_file():
         raise ConfigError(f"no settings file {file}")
-    from connectomake.config.layers import read_preset  # the config package is only needed by hand
+    from connectomake.config.engine.layers import read_preset  # the config package is only needed by hand
 
     return read_preset(Path(file))
 

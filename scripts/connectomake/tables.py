@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from connectomake.errors import DataError, MissingDataError
-from connectomake.volumes.files import replacing
+from connectomake.files import replacing
 
 
 class Style(NamedTuple):

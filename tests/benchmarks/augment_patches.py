@@ -8,7 +8,7 @@ import numpy as np
 
 from connectomake.augment.patch import Patch
 from connectomake.augment.registry import augment
-from connectomake.config.augment import AugmentConfig
+from connectomake.config.settings.augment import AugmentConfig
 
 BEFORE, AFTER = (1, 2, 0), (2, 0, 3)
 SHAPE = (12, 14, 16)

@@ -25,7 +25,7 @@ from peers import (
 from processes import in_new_process
 
 from connectomake.decode import affinity_cc3d, fill_by_watershed
-from connectomake.decode.grow import grow_objects
+from connectomake.decode.filling.grow import grow_objects
 
 SIDE = int(os.environ.get("CONNECTOMAKE_BENCH_SIDE", "128"))
 

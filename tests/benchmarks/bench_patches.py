@@ -17,9 +17,9 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from scipy import ndimage
 
-from connectomake.config.augment import AugmentConfig
-from connectomake.config.compose import Presets
-from connectomake.config.train import TrainConfig
+from connectomake.config.engine.compose import Presets
+from connectomake.config.settings.augment import AugmentConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.targets.registry import Targets
 from connectomake.train.normalisation import Normalisation
 from connectomake.train.patches import TrainingPatches

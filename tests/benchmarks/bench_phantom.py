@@ -12,7 +12,7 @@ import time
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from connectomake.config.phantom import PhantomConfig
+from connectomake.config.settings.phantom import PhantomConfig
 from connectomake.phantom.neurites import grow_neurites
 from connectomake.phantom.phantom import make_phantom
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from connectomake.config.architectures import BasicUnetConfig, MedNextConfig
-from connectomake.predict.network_cost import measure_network
+from connectomake.config.settings.train_architectures import BasicUnetConfig, MedNextConfig
+from connectomake.predict.cost.network import measure_network
 
 WINDOW = (48, 48, 48)
 SHAPE = (64, 96, 144)

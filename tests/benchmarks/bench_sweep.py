@@ -15,10 +15,10 @@ import pytest
 from peers import make_affinities, peak_beyond
 from processes import in_new_process
 
-from connectomake.config.tune import BANIS_THRESHOLDS
+from connectomake.config.settings.decode_tune import BANIS_THRESHOLDS
 from connectomake.decode import affinity_cc3d
-from connectomake.decode.sweep import sweep_thresholds
 from connectomake.measure.skeleton_metrics import skeleton_metrics
+from connectomake.tune.sweep.sweep import sweep_thresholds
 
 SIDE = int(os.environ.get("CONNECTOMAKE_BENCH_SIDE", "128"))
 THREADS = int(os.environ.get("CONNECTOMAKE_BENCH_THREADS", "2"))

@@ -18,12 +18,12 @@ from measure_peers import make_labels, make_skeletons, measure_by_graph, measure
 from processes import in_new_process, peak_above
 from tables import least_seconds, name_machine, seconds_of, show_head, show_row
 
-from connectomake.config.measure import MeasureConfig
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.geometry import BlockGrid
 from connectomake.measure.contingency import contingency_of_arrays
 from connectomake.measure.dense_metrics import dense_metrics
-from connectomake.measure.nodes import segment_at_nodes
 from connectomake.measure.skeleton_metrics import skeleton_metrics
+from connectomake.volumes.nodes import segment_at_nodes
 from connectomake.volumes.store import create_store, finish_store
 from connectomake.volumes.volume import open_volume
 

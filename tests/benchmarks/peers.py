@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 from skimage.measure import label
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import decode
 
 THRESHOLD = 0.5

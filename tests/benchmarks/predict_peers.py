@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from connectomake.config.predict import PredictConfig
+from connectomake.config.settings.predict import PredictConfig
+from connectomake.files import read_json
 from connectomake.geometry import BlockGrid
-from connectomake.models.arithmetic import choose_memory_format, keep_freed_memory
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, load_checkpoint, save_checkpoint
+from connectomake.models.device import choose_memory_format, keep_freed_memory
 from connectomake.models.registry import build_model
 from connectomake.precision.choose import guess_dtype
 from connectomake.predict.job import predict_blocks
 from connectomake.predict.plan import plan_prediction
 from connectomake.predict.plan_file import write_plan
-from connectomake.predict.windows import WindowGrid, blending_weights
-from connectomake.volumes.files import read_json
+from connectomake.predict.windows.grid import WindowGrid, blending_weights
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.store import create_store, finish_store
 

@@ -22,7 +22,7 @@ import zarr
 from processes import in_new_process, peak_and_result
 from tables import name_machine, show_head, show_row
 
-from connectomake.config.architectures import BasicUnetConfig, MedNextConfig, UnetConfig
+from connectomake.config.settings.train_architectures import BasicUnetConfig, MedNextConfig, UnetConfig
 
 PACKAGES = ("numpy", "torch", "monai", "zarr")
 CHUNK = 64

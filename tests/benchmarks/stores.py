@@ -5,15 +5,15 @@ from functools import partial
 import numpy as np
 from peers import make_affinities
 
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.tune import BANIS_THRESHOLDS
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.decode_tune import BANIS_THRESHOLDS
+from connectomake.decode.blocks.label import label_blocks
+from connectomake.decode.blocks.relabel import relabel_blocks
+from connectomake.decode.blocks.stitch import stitch_blocks
 from connectomake.decode.finish_labels import finish_labels
-from connectomake.decode.label_blocks import label_blocks
-from connectomake.decode.relabel_blocks import relabel_blocks
-from connectomake.decode.stitch_blocks import stitch_blocks
-from connectomake.decode.stores import decode_store
-from connectomake.decode.sweep import sweep_blocks
+from connectomake.decode.whole import decode_store
 from connectomake.geometry import BlockGrid, Box
+from connectomake.tune.sweep.sweep import sweep_blocks
 from connectomake.volumes.store import create_store, finish_store
 from connectomake.volumes.volume import open_volume
 

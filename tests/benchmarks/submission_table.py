@@ -20,12 +20,12 @@ from processes import in_new_process, peak_bytes
 from tables import name_machine, show_head, show_row
 
 from connectomake.cellmap.manifest import CropGrid, ManifestRow, group_by_crop, read_manifest, write_manifest
-from connectomake.config.submit import ObjectsConfig, SubmitConfig
+from connectomake.config.settings.submit import ObjectsConfig, SubmitConfig
+from connectomake.files import write_json
 from connectomake.geometry import BlockGrid, Box
 from connectomake.submit.arrays import CHUNK_ZYX, create_array
 from connectomake.submit.decode_crop import decode_crop
 from connectomake.submit.pack import pack_submission
-from connectomake.volumes.files import write_json
 from connectomake.volumes.store import create_store, finish_store
 
 # Of each crop: voxels and classes, as in the challenge.

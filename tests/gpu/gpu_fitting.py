@@ -9,7 +9,7 @@ from connectomake.autoconfig.machine import find_machine
 from connectomake.autoconfig.measure import CPU_SHARE, GPU_SHARE, list_patches
 from connectomake.autoconfig.search import divisors
 from connectomake.autoconfig.trials import Trials, choose_precision, choose_size
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.geometry import Triple, to_triple
 
 TOO_MANY = 8192  # patches at once, which no GPU holds

@@ -15,16 +15,16 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from connectomake.config.compose import Presets
-from connectomake.config.generated import GeneratedVolume
-from connectomake.config.synth import SynthConfig
+from connectomake.config.engine.compose import Presets
+from connectomake.config.engine.fill_generated import GeneratedVolume
+from connectomake.config.settings.synth import SynthConfig
+from connectomake.files import write_json
 from connectomake.geometry import Box
 from connectomake.synth.autoencoder_training import train_stage1, train_stage2
 from connectomake.synth.diffusion_training import train_diffusion
 from connectomake.synth.encode import encode_latents
 from connectomake.synth.examples import Example, read_map, read_table, write_table
 from connectomake.synth.generator import Generator
-from connectomake.volumes.files import write_json
 from connectomake.volumes.store import write_store
 
 PROJECT = Path(__file__).parents[2]

@@ -11,19 +11,19 @@ import torch
 from monai.inferers import SlidingWindowInferer
 from torch import nn
 
-from connectomake.config.architectures import ModelConfig
+from connectomake.config.settings.train_architectures import ModelConfig
 from connectomake.geometry import BlockGrid, Box, Triple
 from connectomake.models import build_model
-from connectomake.models.arithmetic import choose_memory_format
+from connectomake.models.device import choose_memory_format
 from connectomake.pipeline import run_overlapped
 from connectomake.precision.choose import choose_for_prediction
-from connectomake.predict.evaluate import Ensemble, build_ensemble
+from connectomake.predict.network.evaluate import Ensemble, build_ensemble
+from connectomake.predict.network.recipe import Recipe
 from connectomake.predict.order import blocks_of_job
-from connectomake.predict.recipe import Recipe
-from connectomake.predict.sliding import SlidingWindow
-from connectomake.predict.steps import Step, plan_steps
-from connectomake.predict.windows import WindowGrid, blending_weights
-from connectomake.volumes.region import Region
+from connectomake.predict.windows.grid import WindowGrid, blending_weights
+from connectomake.predict.windows.sliding import SlidingWindow
+from connectomake.predict.windows.steps import Step, plan_steps
+from connectomake.regions.region import Region
 
 MEAN, STD, CHANNELS = 128.0, 74.0, 6
 OVERLAP = 0.5

@@ -26,19 +26,19 @@ import torch.distributed as dist
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 
-from connectomake.config.augment import AugmentConfig
-from connectomake.config.compose import Presets
-from connectomake.config.train import TrainConfig
+from connectomake.config.engine.compose import Presets
+from connectomake.config.settings.augment import AugmentConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.errors import ModelError
+from connectomake.fitting import processes
+from connectomake.fitting.finite import Watch
+from connectomake.fitting.loading import PatchData
+from connectomake.fitting.time_limit import TimeLimit
+from connectomake.fitting.trainer import choose_arithmetic, make_trainer, train_on
 from connectomake.models import build_model
 from connectomake.precision.choose import choose_for_training
-from connectomake.train import processes
 from connectomake.train.broken import explain
-from connectomake.train.finite import Watch
-from connectomake.train.loading import PatchData
 from connectomake.train.module import Training
-from connectomake.train.time_limit import TimeLimit
-from connectomake.train.trainer import choose_arithmetic, make_trainer, train_on
 
 PROJECT = Path(__file__).parents[2]
 CUBE_VX = 16  # side of the objects in made-up patches

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.decode.blocks.label import label_blocks
+from connectomake.decode.blocks.relabel import relabel_blocks
+from connectomake.decode.blocks.stitch import stitch_blocks
 from connectomake.decode.finish_labels import finish_labels
-from connectomake.decode.label_blocks import label_blocks
-from connectomake.decode.relabel_blocks import relabel_blocks
-from connectomake.decode.stitch_blocks import stitch_blocks
 from connectomake.volumes.volume import open_volume
 
 

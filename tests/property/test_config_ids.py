@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
-from connectomake.config.compose import Preset
-from connectomake.config.explain import Layer
-from connectomake.config.ids import LONGEST, name_settings
-from connectomake.config.layers import compose, merge, nest
+from connectomake.config.engine.compose import Preset
+from connectomake.config.engine.explain import Layer
+from connectomake.config.engine.ids import LONGEST, name_settings
+from connectomake.config.engine.layers import compose, merge, nest
 from connectomake.config.section import Section
 
 

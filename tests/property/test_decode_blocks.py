@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import affinity_cc3d, decode
+from connectomake.decode.blocks.label import label_blocks
+from connectomake.decode.blocks.relabel import relabel_blocks
+from connectomake.decode.blocks.stitch import stitch_blocks
 from connectomake.decode.channels import Channels
 from connectomake.decode.finish_labels import finish_labels
-from connectomake.decode.label_blocks import label_blocks
-from connectomake.decode.relabel_blocks import relabel_blocks
-from connectomake.decode.stitch_blocks import stitch_blocks
 from connectomake.volumes.store import read_attributes, write_store
 from connectomake.volumes.volume import open_volume
 
@@ -117,7 +117,7 @@ def test_a_job_goes_on_where_it_was_and_settings_that_change_begin_anew(decode_i
             raise KeyboardInterrupt
         return original(values, *args, **kwargs)
 
-    import connectomake.decode.label_blocks as module
+    import connectomake.decode.blocks.label as module
 
     original = module.label_block
     monkeypatch.setattr(module, "label_block", die_after_three)

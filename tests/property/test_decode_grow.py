@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import decode
-from connectomake.decode.grow import grow_objects
+from connectomake.decode.filling.grow import grow_objects
 from connectomake.errors import DataError
 
 DIRECTIONS = [(axis, sign) for axis in range(3) for sign in (-1, 1)]

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import decode
-from connectomake.decode.block_labels import keep_core
+from connectomake.decode.blocks.faces import keep_core
+from connectomake.decode.blocks.stitch import match_planes
 from connectomake.decode.channels import Channels, name_offset
-from connectomake.decode.stitch_blocks import match_planes
 from connectomake.geometry import Box
 from connectomake.targets.affinity import affinities_of_labels
 from connectomake.volumes.store import write_store

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion
 from scipy.spatial import cKDTree
 
-from connectomake.config.channels import NEAREST, name_offset
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.targets import TargetsConfig
+from connectomake.channels import NEAREST, name_offset
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.train_targets import TargetsConfig
 from connectomake.decode import decode, split_panoptic
 from connectomake.decode.channels import Channels, to_destination
 from connectomake.geometry import Box

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectomake.config.tune import BANIS_THRESHOLDS
-from connectomake.decode import affinity_cc3d, sweep
-from connectomake.decode.sweep import sweep_blocks, sweep_thresholds
+from connectomake.config.settings.decode_tune import BANIS_THRESHOLDS
+from connectomake.decode import affinity_cc3d
 from connectomake.errors import DataError
+from connectomake.tune.sweep import sweep
+from connectomake.tune.sweep.sweep import sweep_blocks, sweep_thresholds
 
 DTYPES = [np.uint8, bool, np.float16, np.float32, np.float64]
 GRID = (0.3, 0.0, 0.502, 0.5, 0.3, 0.999, 0.1)

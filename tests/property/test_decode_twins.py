@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from connectomake.decode import affinity_cc3d, fill_by_watershed
 from connectomake.decode.channels import to_destination
-from connectomake.decode.small_objects import merge_into_neighbors
+from connectomake.decode.components.small_objects import merge_into_neighbors
 from connectomake.targets.affinity import affinities_of_labels
 
 UNITS = ((1, 0, 0), (0, 1, 0), (0, 0, 1))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from connectomake.config.measure import MeasureConfig
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.measure.adapted_rand import adapted_rand_error
 from connectomake.measure.contingency import Contingency, count_pairs
 from connectomake.measure.dense_metrics import dense_metrics

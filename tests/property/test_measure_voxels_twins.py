@@ -14,7 +14,7 @@ from skimage.metrics import adapted_rand_error as skimage_rand_error
 from skimage.metrics import contingency_table as skimage_table
 from skimage.metrics import variation_of_information as skimage_voi
 
-from connectomake.config.measure import MeasureConfig
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.measure.contingency import Contingency, contingency_of_arrays
 from connectomake.measure.dense_metrics import dense_metrics
 

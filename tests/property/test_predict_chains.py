@@ -11,13 +11,13 @@ from torch import nn
 
 from connectomake.geometry import BlockGrid, Box
 from connectomake.predict.block_work import BlockWork
-from connectomake.predict.evaluate import Ensemble, Predictor
+from connectomake.predict.network.evaluate import Ensemble, Predictor
+from connectomake.predict.network.recipe import Recipe
 from connectomake.predict.order import blocks_of_job, job_of_block
-from connectomake.predict.recipe import Recipe
-from connectomake.predict.sliding import SlidingWindow
-from connectomake.predict.steps import plan_steps
-from connectomake.predict.windows import WindowGrid, read_mirrored
-from connectomake.volumes.region import Region
+from connectomake.predict.windows.grid import WindowGrid, read_mirrored
+from connectomake.predict.windows.sliding import SlidingWindow
+from connectomake.predict.windows.steps import plan_steps
+from connectomake.regions.region import Region
 
 
 def make_ensemble(dtype="uint8"):

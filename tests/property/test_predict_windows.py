@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectomake.geometry import BlockGrid, Box
-from connectomake.predict.windows import WindowGrid, blending_weights, mirror_source, read_mirrored, reflect_pad
+from connectomake.predict.windows.grid import WindowGrid, blending_weights, mirror_source, read_mirrored, reflect_pad
 
 sides = st.integers(1, 40)
 triples = st.tuples(sides, sides, sides)

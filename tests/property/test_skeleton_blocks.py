@@ -16,8 +16,8 @@ from scipy.sparse.csgraph import connected_components
 
 from connectomake.config.skeletons import SkeletonConfig
 from connectomake.geometry import Box
-from connectomake.measure.skeletonize import skeletonize_labels
-from connectomake.measure.skeletonize.grid import plan_trace
+from connectomake.ingest.skeletons import skeletonize_labels
+from connectomake.ingest.skeletons.grid import plan_trace
 from connectomake.volumes.skeletons import Skeletons
 from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import Volume, open_volume

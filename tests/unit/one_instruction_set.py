@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from connectomake.config.compose import Presets
+from connectomake.config.engine.compose import Presets
 from connectomake.models import build_model
-from connectomake.models.arithmetic import choose_memory_format, keep_freed_memory
+from connectomake.models.device import choose_memory_format, keep_freed_memory
 from connectomake.precision import operations, replay
 from connectomake.precision.choose import choose_for_prediction, choose_for_training
 from connectomake.precision.cpu import describe_cpu

@@ -4,7 +4,7 @@ import numpy as np
 from small_training import make_volume_of
 from small_volume import write_description
 
-from connectomake.volumes.files import read_json
+from connectomake.files import read_json
 
 CLASSES = ("nuc", "mito", "er", "golgi", "ves")
 

@@ -3,7 +3,7 @@
 import numpy as np
 from small_training import make_volume_of
 
-from connectomake.config.synth import SynthConfig
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.geometry import Box
 from connectomake.split.table import SplitRow, write_split
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from small_volume import write_description
 
-from connectomake.config.synth import SynthConfig
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.geometry import Box
 from connectomake.synth.autoencoder import PatchVolumeAutoencoder
 from connectomake.synth.biflownet import build_denoiser

@@ -7,8 +7,8 @@ import torch
 import zarr
 from small_volume import write_description
 
-from connectomake.config.architectures import UnetConfig
-from connectomake.config.predict import PredictConfig
+from connectomake.config.settings.predict import PredictConfig
+from connectomake.config.settings.train_architectures import UnetConfig
 from connectomake.geometry import BlockGrid
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, save_checkpoint
 from connectomake.models.registry import build_model

@@ -9,9 +9,9 @@ import zarr
 from small_volume import write_description
 
 from connectomake.cellmap.manifest import CropGrid, ManifestRow, write_manifest
-from connectomake.config.submit import SubmitConfig
+from connectomake.config.settings.submit import SubmitConfig
+from connectomake.files import read_json
 from connectomake.submit.decode_crop import decode_crop
-from connectomake.volumes.files import read_json
 from connectomake.volumes.store import write_store
 
 # The crop's voxels are half as large as the prediction's across, and both have the same corner.

@@ -7,11 +7,11 @@ import signal
 import numpy as np
 from small_training import make_volume_of
 
-from connectomake.config.synth import SynthConfig
+from connectomake.config.settings.synth import SynthConfig
+from connectomake.fitting.states import KeepState
 from connectomake.geometry import Box
 from connectomake.synth.autoencoder_training import train_stage1, train_stage2
 from connectomake.synth.examples import Example, write_table
-from connectomake.train.states import KeepState
 
 SHAPE = (16, 16, 16)
 

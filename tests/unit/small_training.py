@@ -10,15 +10,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from connectomake.config.augment import AugmentConfig, FlipConfig, NoiseConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.augment import AugmentConfig, FlipConfig, NoiseConfig
+from connectomake.config.settings.train import TrainConfig
+from connectomake.files import write_json
+from connectomake.fitting.states import KeepState
 from connectomake.geometry import Box
 from connectomake.models.checkpoint import load_checkpoint
 from connectomake.split.table import SplitRow, write_split
-from connectomake.train import run
-from connectomake.train.run import train_model
-from connectomake.train.states import KeepState
-from connectomake.volumes.files import write_json
+from connectomake.train import train_model as run
+from connectomake.train.train_model import train_model
 from connectomake.volumes.store import write_store
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

@@ -1,6 +1,6 @@
 """Write a volume.json as ingest does, from what a test wants to say; the rest is filled in."""
 
-from connectomake.volumes.files import write_json
+from connectomake.files import write_json
 
 CROP = {
     "dataset": "jrc_x",

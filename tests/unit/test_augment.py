@@ -11,7 +11,7 @@ from connectomake.augment.grey import GreyScale, normal_quantiles
 from connectomake.augment.orientation import Orientation, draw_orientation
 from connectomake.augment.patch import Patch
 from connectomake.augment.registry import AUGMENTATIONS, augment
-from connectomake.config.augment import AugmentConfig, FlipConfig, RotateConfig
+from connectomake.config.settings.augment import AugmentConfig, FlipConfig, RotateConfig
 from connectomake.errors import DataError
 
 PLACED = ("flip", "rotate", "affine", "elastic")

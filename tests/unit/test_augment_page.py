@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from connectomake.config.augment import AugmentConfig
-from connectomake.config.compose import Presets
-from connectomake.config.train import TrainConfig
+from connectomake.config.engine.compose import Presets
+from connectomake.config.settings.augment import AugmentConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.draw.augmentation import draw_augmentations, most_changed, paint
+from connectomake.files import write_json
 from connectomake.geometry import Box
 from connectomake.split.table import SplitRow, write_split
 from connectomake.targets.registry import Targets
@@ -20,7 +21,6 @@ from connectomake.train.examples import Example, make_examples
 from connectomake.train.normalisation import find_normalisation
 from connectomake.train.patches import TrainingPatches
 from connectomake.train.volumes import LabelledBox
-from connectomake.volumes.files import write_json
 from connectomake.volumes.store import write_store
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from connectomake.augment.orientation import Orientation
 from connectomake.augment.patch import Patch
 from connectomake.augment.placement import Placement, draw_bending, draw_matrix, draw_placement
 from connectomake.augment.resample import Bending, resample_labels, resample_raw
-from connectomake.config.augment import AffineConfig, AugmentConfig, ElasticConfig
+from connectomake.config.settings.augment import AffineConfig, AugmentConfig, ElasticConfig
 
 SHAPE = (12, 14, 16)
 VOXEL_NM = (30.0, 6.0, 6.0)

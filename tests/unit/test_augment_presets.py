@@ -10,8 +10,8 @@ from augment_patches import make_patch
 from pydantic import ValidationError
 
 from connectomake.augment.registry import augment
-from connectomake.config.augment import AugmentConfig
-from connectomake.config.compose import Presets
+from connectomake.config.engine.compose import Presets
+from connectomake.config.settings.augment import AugmentConfig
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ from connectomake.augment.boxes import lower_resolution
 from connectomake.augment.patch import Patch
 from connectomake.augment.registry import augment
 from connectomake.augment.sections import line_kernel
-from connectomake.config.augment import AugmentConfig, MissingSectionsConfig, ShiftSectionsConfig
+from connectomake.config.settings.augment import AugmentConfig, MissingSectionsConfig, ShiftSectionsConfig
 
 ANY = {"axis": "any"}
 MOVES = [

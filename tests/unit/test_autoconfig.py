@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectomake.autoconfig import measure
+from connectomake.autoconfig.autoconfigure import autoconfigure
 from connectomake.autoconfig.child import Child
 from connectomake.autoconfig.machine import Machine, find_machine
 from connectomake.autoconfig.measure import Found, count_workers, list_patches
 from connectomake.autoconfig.preset import explain, settings_of, write_preset
-from connectomake.autoconfig.run import autoconfigure
 from connectomake.autoconfig.search import bisect_largest, divisors, patch_sizes
 from connectomake.autoconfig.trials import Size, Trials, Tried, choose_precision, choose_size
-from connectomake.config.compose import Presets
-from connectomake.config.train import TrainConfig
+from connectomake.config.engine.compose import Presets
+from connectomake.config.settings.train import TrainConfig
 from connectomake.errors import ConfigError, ConnectomakeError
 
 GB = 10**9

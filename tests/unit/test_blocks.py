@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from connectomake import blocks
-from connectomake.blocks import Ledger, compare_settings, fix_settings, hash_settings, job_name
+from connectomake import ledger as blocks
 from connectomake.errors import DataError, MissingDataError, ResumeMismatchError
+from connectomake.ledger import Ledger, compare_settings, fix_settings, hash_settings, job_name
 
 SETTINGS = {"window_zyx_vx": (8, 8, 8), "model": {"hash": "ab", "width": 4}}
 

@@ -8,9 +8,9 @@ import pytest
 
 from connectomake.cellmap.manifest import CropGrid, ManifestRow, write_manifest
 from connectomake.cellmap.tree import labels_group, raw_group
-from connectomake.config.expand import Variant
+from connectomake.config.engine.expand import Variant
+from connectomake.config.engine.variants import load_run
 from connectomake.config.stages import STAGES
-from connectomake.config.variants import load_run
 from connectomake.errors import ConfigError
 
 CROPS = {"jrc_a": ("crop1", "crop2"), "jrc_b": ("crop10", "crop9")}

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.decoders import READS, SHARED
+from connectomake.config.engine.variants import load_run
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.decode_decoders import READS, SHARED
 from connectomake.config.stages import STAGES
-from connectomake.config.variants import load_run
 from connectomake.decode import list_decoders
 from connectomake.errors import ConfigError
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from connectomake.config.compose import Presets
-from connectomake.config.schemas import documents, key_tables, preset_schema
+from connectomake.config.engine.compose import Presets
+from connectomake.config.engine.schemas import documents, key_tables, preset_schema
+from connectomake.config.engine.variants import load_run, read_run
+from connectomake.config.engine.yaml_files import read_yaml
 from connectomake.config.section import Section
 from connectomake.config.stages import STAGES
-from connectomake.config.variants import load_run, read_run
-from connectomake.config.yaml_files import read_yaml
 from connectomake.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +76,7 @@ def written() -> dict[Path, str]:
 
 def test_what_is_written_from_the_models_is_up_to_date(written: dict[Path, str]) -> None:
     stale = [name_of(file) for file, text in written.items() if not file.exists() or file.read_text() != text]
-    assert stale == [], "run: cd scripts && python -m connectomake.config.schemas"
+    assert stale == [], "run: cd scripts && python -m connectomake.config.engine.schemas"
 
 
 def test_no_schema_is_left_of_a_stage_that_is_gone(written: dict[Path, str]) -> None:

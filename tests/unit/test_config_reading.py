@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from connectomake.config.explain import Layer, explain, nearest
-from connectomake.config.keys import parse_overrides, split_key
+from connectomake.config.engine.explain import Layer, explain, nearest
+from connectomake.config.engine.keys import parse_overrides, split_key
+from connectomake.config.engine.yaml_files import line_of, parse_yaml, read_yaml
 from connectomake.config.section import Section
-from connectomake.config.yaml_files import line_of, parse_yaml, read_yaml
 from connectomake.errors import ConfigError
 
 

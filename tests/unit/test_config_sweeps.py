@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from connectomake.config.expand import Variant
-from connectomake.config.ids import name_point
-from connectomake.config.listing import list_variants
-from connectomake.config.variants import load_run
+from connectomake.config.engine.expand import Variant
+from connectomake.config.engine.ids import name_point
+from connectomake.config.engine.listing import list_variants
+from connectomake.config.engine.variants import load_run
 from connectomake.errors import ConfigError
 
 Load = Callable[..., list[Variant]]

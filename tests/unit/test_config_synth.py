@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from connectomake.config.expand import Variant
-from connectomake.config.generated import generated_shape, list_volumes
+from connectomake.config.engine.expand import Variant
+from connectomake.config.engine.fill_generated import generated_shape, list_volumes
+from connectomake.config.engine.variants import index_variants, load_run, load_synthesis
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.config.stages import STAGES
-from connectomake.config.synth import SynthConfig
-from connectomake.config.variants import index_variants, load_run, load_synthesis
 from connectomake.errors import ConfigError
 
 SMALL = "autoencoder: {ratio_zyx: [4, 4, 4], patch_zyx_vx: [16, 16, 16]}\nexamples: {shapes_zyx_vx: [[32, 32, 32]]}\n"

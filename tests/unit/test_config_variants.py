@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from connectomake.config.expand import CHAIN, Variant
-from connectomake.config.layers import read_preset
+from connectomake.config.engine.expand import CHAIN, Variant
+from connectomake.config.engine.layers import read_preset
+from connectomake.config.engine.variants import index_variants, load_run
 from connectomake.config.stages import STAGES
-from connectomake.config.variants import index_variants, load_run
 from connectomake.errors import ConfigError
 
 STAGED = set(STAGES) - {"phantom", "synth"}  # phantoms are the data's, synth is not for each experiment

@@ -14,12 +14,12 @@ import small_tree as tree
 import zarr
 
 from connectomake.cellmap.manifest import CropGrid, ManifestRow, write_manifest
-from connectomake.config.cellmap import CellmapConfig
-from connectomake.config.data import VolumeSource
-from connectomake.crops.ingest import ingest_crop
+from connectomake.config.settings.data import VolumeSource
+from connectomake.config.settings.data_cellmap import CellmapConfig
 from connectomake.errors import DataError, MissingDataError
-from connectomake.volumes.checks import check_source
-from connectomake.volumes.files import read_json
+from connectomake.files import read_json
+from connectomake.ingest.checks import check_source
+from connectomake.ingest.crops.ingest import ingest_crop
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.scale import list_levels
 

@@ -10,13 +10,13 @@ import pytest
 import small_tree as tree
 from small_volume import write_description
 
-from connectomake.config.cellmap import CellmapConfig
-from connectomake.config.data import VolumeSource
-from connectomake.crops import write_blocks as blocks_module
-from connectomake.crops.codes import Codes, count_voxels, read_codes
-from connectomake.crops.ingest import ingest_crop
+from connectomake.config.settings.data import VolumeSource
+from connectomake.config.settings.data_cellmap import CellmapConfig
 from connectomake.errors import DataError
-from connectomake.volumes.files import read_json
+from connectomake.files import read_json
+from connectomake.ingest.crops import write_blocks as blocks_module
+from connectomake.ingest.crops.codes import Codes, count_voxels, read_codes
+from connectomake.ingest.crops.ingest import ingest_crop
 from connectomake.volumes.ingested import IngestedVolume
 
 RNG = np.random.default_rng(3)

@@ -11,11 +11,11 @@ import pytest
 import small_tree as tree
 import zarr
 
-from connectomake.config.cellmap import CellmapConfig
-from connectomake.config.data import VolumeSource
-from connectomake.crops.codes import read_codes
-from connectomake.crops.ingest import ingest_crop
-from connectomake.volumes.files import read_json
+from connectomake.config.settings.data import VolumeSource
+from connectomake.config.settings.data_cellmap import CellmapConfig
+from connectomake.files import read_json
+from connectomake.ingest.crops.codes import read_codes
+from connectomake.ingest.crops.ingest import ingest_crop
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.resample import corner_nm
 

@@ -6,12 +6,12 @@ from itertools import product
 import numpy as np
 import pytest
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import affinity_cc3d, decode, fill_by_watershed, get_decoder, list_decoders, register_decoder
-from connectomake.decode.components import find_components
-from connectomake.decode.label_blocks import label_blocks
+from connectomake.decode.blocks.label import label_blocks
+from connectomake.decode.components.components import find_components
 from connectomake.decode.postprocess import smallest_label_type
-from connectomake.decode.stores import choose_maps, decode_store
+from connectomake.decode.whole import choose_maps, decode_store
 from connectomake.errors import ConfigError, DataError
 from connectomake.volumes.prediction import Prediction
 from connectomake.volumes.store import read_attributes, write_store

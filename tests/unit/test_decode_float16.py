@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import decode
-from connectomake.decode.stores import choose_maps, decode_store
+from connectomake.decode.whole import choose_maps, decode_store
 from connectomake.volumes.prediction import Prediction
 from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import open_volume

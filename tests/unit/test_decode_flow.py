@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import decode
 from connectomake.decode.channels import Channels
-from connectomake.decode.flow import STEPS_ZYX, choose_moves, follow_moves, stitch_sections
+from connectomake.decode.decoders.flow import STEPS_ZYX, choose_moves, follow_moves, stitch_sections
 from connectomake.errors import ConfigError, DataError
 from connectomake.targets.flow import flows_of_labels
 

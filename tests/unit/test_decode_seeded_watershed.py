@@ -5,10 +5,10 @@ import logging
 import numpy as np
 import pytest
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import decode
 from connectomake.decode.channels import Channels
-from connectomake.decode.seeded_watershed import find_foreground, find_seeds
+from connectomake.decode.decoders.seeded_watershed import find_foreground, find_seeds
 from connectomake.errors import ConfigError, DataError
 
 NAMES = ("binary", "contour", "distance")

@@ -6,10 +6,10 @@ import cc3d
 import numpy as np
 import pytest
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import decode, split_panoptic
 from connectomake.decode.channels import Channels
-from connectomake.decode.semantic import join_panoptic
+from connectomake.decode.decoders.semantic import join_panoptic
 from connectomake.errors import ConfigError, DataError
 
 CHANNELS = Channels(("cell", "mito", "er"), (None,) * 3)

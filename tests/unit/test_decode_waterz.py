@@ -7,11 +7,11 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from connectomake.config.channels import NEAREST
-from connectomake.config.decode import DecodeConfig
+from connectomake.channels import NEAREST
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import decode
 from connectomake.decode.channels import Channels, to_destination
-from connectomake.decode.waterz import name_score
+from connectomake.decode.decoders.waterz import name_score
 from connectomake.errors import DataError, MissingPackageError
 
 needs_waterz = pytest.mark.skipif(find_spec("waterz") is None, reason="waterz is not installed")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from connectomake.draw.curves import best_step, draw_curves, smooth, sort_columns
+from connectomake.draw.experiment.curves import best_step, draw_curves, smooth, sort_columns
 from connectomake.draw.tables import read_table
 from connectomake.errors import DataError, MissingDataError
 

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 from array_volume import ArrayVolume
 
-from connectomake.draw.error_page import write_error_page
-from connectomake.draw.error_views import FoundError, edges_near, field_nm, read_errors, read_views
-from connectomake.draw.errors import LOST, OBJECT, draw_errors
+from connectomake.draw.errors.figure import LOST, OBJECT, draw_errors
+from connectomake.draw.errors.page import write_error_page
+from connectomake.draw.errors.views import FoundError, edges_near, field_nm, read_errors, read_views
 from connectomake.draw.figure import save_figure
-from connectomake.draw.slices import Layers
+from connectomake.draw.volume.slices import Layers
 from connectomake.errors import DataError
+from connectomake.files import write_json
 from connectomake.geometry import Box, Triple
 from connectomake.measure.contingency import contingency
 from connectomake.measure.error_table import COLUMNS
-from connectomake.measure.nodes import segment_at_nodes
 from connectomake.measure.worst_errors import find_errors
 from connectomake.measure.worst_voxel_errors import find_voxel_errors
 from connectomake.tables import write_columns
-from connectomake.volumes.files import write_json
+from connectomake.volumes.nodes import segment_at_nodes
 from connectomake.volumes.skeletons import Skeletons, save_skeletons
 from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import open_volume

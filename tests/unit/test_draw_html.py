@@ -9,21 +9,21 @@ from jinja2 import UndefinedError
 from small_synthesis import make_rows
 
 from connectomake import provenance
-from connectomake.draw.error_page import COLUMNS, write_error_page
+from connectomake.draw.errors.page import COLUMNS, write_error_page
+from connectomake.draw.experiment.page import write_page
 from connectomake.draw.html import SHARED, TEMPLATES, HtmlTable, head_cells, render, text_cells
-from connectomake.draw.page import write_page
-from connectomake.draw.submission_page import write_score_page
-from connectomake.draw.submission_score import ClassScore, PairScore, Score
-from connectomake.draw.synthesis_page import write_synthesis_page
+from connectomake.draw.submission.page import write_score_page
+from connectomake.draw.submission.score import ClassScore, PairScore, Score
+from connectomake.draw.synthesis.page import write_synthesis_page
 
 HOSTILE = """</title></style><script>alert("x")</script><img src='x' onerror='y'> & "quoted" {{ 7 * 7 }} {% x %}"""
 ALLOWED = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "table", "caption", "thead", "tbody"}
 ALLOWED |= {"tr", "th", "td", "details", "summary", "span", "div", "code", "a"}
 PAGES = {
-    "draw.page": "metrics.html.j2",
-    "draw.error_page": "errors.html.j2",
-    "draw.submission_page": "submission.html.j2",
-    "draw.synthesis_page": "synthesis.html.j2",
+    "draw.experiment.page": "metrics.html.j2",
+    "draw.errors.page": "errors.html.j2",
+    "draw.submission.page": "submission.html.j2",
+    "draw.synthesis.page": "synthesis.html.j2",
 }
 
 
@@ -112,7 +112,7 @@ def test_a_page_is_made_again_when_its_template_changes(template, tmp_path, monk
     def codes():
         for cached in (provenance._facts, provenance.code_of):
             cached.cache_clear()
-        return {module: provenance.code_of(module) for module in [*PAGES, "draw.slices", "decode"]}
+        return {module: provenance.code_of(module) for module in [*PAGES, "draw.volume.slices", "decode"]}
 
     try:
         before = codes()

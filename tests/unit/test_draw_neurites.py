@@ -9,8 +9,15 @@ import pytest
 from array_volume import ArrayVolume
 
 from connectomake.draw.figure import add_axes_in, new_figure
-from connectomake.draw.neurites import Bodies, choose_bodies, draw_bodies, measure_slopes, render_bodies, walk_rays
 from connectomake.draw.planes import Layer
+from connectomake.draw.volume.neurites import (
+    Bodies,
+    choose_bodies,
+    draw_bodies,
+    measure_slopes,
+    render_bodies,
+    walk_rays,
+)
 from connectomake.geometry import Box, TripleNm
 
 in_memory = partial(ArrayVolume, voxel_size_zyx_nm=(10.0, 10.0, 10.0))

@@ -8,12 +8,12 @@ from array_volume import ArrayVolume
 from checked_phantom import SHAPE, VOXEL_NM, as_bytes, finish, make_prediction, make_raw
 
 from connectomake.draw.figure import MERGE, save_figure
-from connectomake.draw.prediction import draw_prediction, read_views
-from connectomake.draw.prediction_panels import draw_seams, group_channels
+from connectomake.draw.prediction.figure import draw_prediction, read_views
+from connectomake.draw.prediction.panels import draw_seams, group_channels
 from connectomake.geometry import Box
-from connectomake.predict.check.run import check_prediction
+from connectomake.predict.check.check_prediction import check_prediction
+from connectomake.regions.region import Region
 from connectomake.volumes.affinities import Shown
-from connectomake.volumes.region import Region
 
 
 def draw(prediction, numbers=None):

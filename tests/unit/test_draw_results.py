@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from connectomake.draw import results, sweeps
-from connectomake.draw.comparison import Comparison, Settings, name_rows
-from connectomake.draw.page import write_page
-from connectomake.draw.results import choose_quantities, draw_results
+from connectomake.draw.experiment import figure as results
+from connectomake.draw.experiment import sweeps
+from connectomake.draw.experiment.comparison import Comparison, Settings, name_rows
+from connectomake.draw.experiment.figure import choose_quantities, draw_results
+from connectomake.draw.experiment.page import write_page
 from connectomake.draw.tables import best_rows, read_table, settings_in, shorten_ids, swept_key, without_setting
 from connectomake.errors import DataError
 from connectomake.measure.spread import setting_of, spread_of_settings

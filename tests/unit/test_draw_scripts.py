@@ -10,9 +10,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from connectomake.draw.slices import Layers
 from connectomake.draw.sources import head, open_layers, read_nodes
-from connectomake.volumes.files import write_json
+from connectomake.draw.volume.slices import Layers
+from connectomake.files import write_json
 from connectomake.volumes.skeletons import Skeletons, save_skeletons
 from connectomake.volumes.store import write_store
 

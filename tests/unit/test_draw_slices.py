@@ -20,8 +20,8 @@ from connectomake.draw.figure import (
     scale_bar_nm,
     show_image,
 )
-from connectomake.draw.overview import draw_overview, summarise
-from connectomake.draw.slices import Layers, draw_slices, paint, read_rows, stretch_contrast
+from connectomake.draw.volume.overview import draw_overview, summarise
+from connectomake.draw.volume.slices import Layers, draw_slices, paint, read_rows, stretch_contrast
 from connectomake.errors import DataError
 from connectomake.volumes.affinities import Shown, name_shown, nearest_channels
 from connectomake.volumes.prediction import Prediction

@@ -23,16 +23,16 @@ from small_tree import INSTANCES, write_class
 from small_volume import MADE, write_description
 
 from connectomake.cellmap.manifest import CropGrid
-from connectomake.draw import submission_views
 from connectomake.draw.figure import SCORE, SPLIT
-from connectomake.draw.submission import draw_scores
-from connectomake.draw.submission_examples import COLOURS, compare, draw_examples
-from connectomake.draw.submission_page import write_score_page
-from connectomake.draw.submission_score import ClassScore, PairScore, Score, read_score
-from connectomake.draw.submission_sources import SubmittedCrop, open_crops, submitted_classes
-from connectomake.draw.submission_views import Example, choose_examples, find_middle, read_views, sample_grid
+from connectomake.draw.submission import views as submission_views
+from connectomake.draw.submission.examples import COLOURS, compare, draw_examples
+from connectomake.draw.submission.figure import draw_scores
+from connectomake.draw.submission.page import write_score_page
+from connectomake.draw.submission.score import ClassScore, PairScore, Score, read_score
+from connectomake.draw.submission.sources import SubmittedCrop, open_crops, submitted_classes
+from connectomake.draw.submission.views import Example, choose_examples, find_middle, read_views, sample_grid
 from connectomake.errors import DataError, MissingDataError
-from connectomake.volumes.files import write_json
+from connectomake.files import write_json
 from connectomake.volumes.store import write_store
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "draw_submission.py"

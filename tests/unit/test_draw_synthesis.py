@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from small_synthesis import CLASSES, make_rows, make_samples, write_course, write_samples
 
-from connectomake.draw.synthesis import draw_generated, draw_reconstructions, read_samples
-from connectomake.draw.synthesis_page import write_synthesis_page
-from connectomake.draw.synthesis_training import draw_trainings
+from connectomake.draw.synthesis.figure import draw_generated, draw_reconstructions, read_samples
+from connectomake.draw.synthesis.page import write_synthesis_page
+from connectomake.draw.synthesis.training import draw_trainings
 from connectomake.errors import DataError, MissingDataError
 
 

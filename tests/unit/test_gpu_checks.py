@@ -19,9 +19,9 @@ from gpu_report import Report, describe_machine
 from gpu_scale import Scale
 from torch import nn
 
+from connectomake.fitting import finite
 from connectomake.precision import choose
-from connectomake.predict import evaluate
-from connectomake.train import finite
+from connectomake.predict.network import evaluate
 
 CPU = torch.device("cpu")
 TINY = {

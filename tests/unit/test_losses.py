@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from connectomake.config.channels import Channel
-from connectomake.config.loss_kinds import LOSS_ALIASES, LOSS_OPTIONS, REGULARISERS, SEES, SUITS
+from connectomake.channels import Channel
+from connectomake.config.settings.train_loss_kinds import LOSS_ALIASES, LOSS_OPTIONS, REGULARISERS, SEES, SUITS
 from connectomake.errors import ConfigError
 from connectomake.losses import LOSSES, create_loss
 

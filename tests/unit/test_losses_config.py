@@ -3,10 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
-from connectomake.config.channels import Channel
-from connectomake.config.losses import LossTerm, check_losses
-from connectomake.config.targets import TargetsConfig
-from connectomake.config.train import TrainConfig
+from connectomake.channels import Channel
+from connectomake.config.settings.train import TrainConfig
+from connectomake.config.settings.train_losses import LossTerm, check_losses
+from connectomake.config.settings.train_targets import TargetsConfig
 
 MANY = TargetsConfig.model_validate(
     {

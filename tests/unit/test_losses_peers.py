@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from connectomake.config.channels import Channel
+from connectomake.channels import Channel
 from connectomake.losses import create_loss
 from connectomake.losses.overlap import TINY
 

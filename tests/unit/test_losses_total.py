@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from connectomake.config.channels import Channel, name_offset
-from connectomake.config.losses import LossTerm
+from connectomake.channels import Channel, name_offset
+from connectomake.config.settings.train_losses import LossTerm
 from connectomake.errors import ConfigError, ModelError
 from connectomake.losses import Losses, create_loss
 from connectomake.losses.total import subsample

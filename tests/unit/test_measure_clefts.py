@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
-from connectomake.config.measure import MeasureConfig
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box
 from connectomake.measure.cleft_surfaces import CleftSurfaces, surface_of

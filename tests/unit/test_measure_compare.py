@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectomake.errors import DataError
+from connectomake.files import write_json
 from connectomake.measure.compare import best_settings, compare_variants, write_comparison
 from connectomake.measure.spread import ALL_SEEDS, roles_in, setting_of, spread_of_settings
-from connectomake.volumes.files import write_json
 
 Numbers = dict[str, float | None]
 

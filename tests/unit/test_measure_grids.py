@@ -9,24 +9,24 @@ import numpy as np
 import pytest
 from array_volume import ArrayVolume
 
-from connectomake.config.data import VolumeSource
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.measure import MeasureConfig
-from connectomake.config.tune import TuneConfig
-from connectomake.decode.stores import decode_store
-from connectomake.draw.slices import read_rows
+from connectomake.config.settings.data import VolumeSource
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.decode_tune import TuneConfig
+from connectomake.config.settings.measure import MeasureConfig
+from connectomake.decode.whole import decode_store
 from connectomake.draw.sources import open_layers
+from connectomake.draw.volume.slices import read_rows
 from connectomake.errors import DataError
 from connectomake.geometry import Box, position_of, to_triple, voxel_at
+from connectomake.ingest.ingest import ingest_volume
 from connectomake.measure.segmentation import Measured, measure_segmentation
+from connectomake.regions.region import Region
+from connectomake.regions.wanted import find_wanted, mark_unknown
 from connectomake.targets.affinity import affinities_of_labels
 from connectomake.tune.decoding import tune_decoding
-from connectomake.volumes.ingest import ingest_volume
-from connectomake.volumes.region import Region
 from connectomake.volumes.segmentation import Segmentation
 from connectomake.volumes.skeletons import Skeletons, save_skeletons
 from connectomake.volumes.store import read_attributes, write_store
-from connectomake.volumes.wanted import find_wanted, mark_unknown
 
 SIZE, OFFSET = (20.0, 10.0, 10.0), (400.0, -30.0, 5.0)
 SHAPE = (12, 18, 24)

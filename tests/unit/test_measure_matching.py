@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from connectomake.config.measure import MeasureConfig
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.measure.contingency import Contingency, contingency_of_arrays
 from connectomake.measure.dense_metrics import dense_metrics
 from connectomake.measure.matching import Overlaps, match_pairs, matching

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from connectomake.config.measure import MeasureConfig
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.errors import DataError
 from connectomake.measure.contingency import contingency_of_arrays
 from connectomake.measure.dense_metrics import dense_metrics

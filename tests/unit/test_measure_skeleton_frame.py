@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from connectomake.errors import DataError
-from connectomake.measure.skeletonize.frame import check_frame
+from connectomake.ingest.skeletons.frame import check_frame
 from connectomake.volumes.skeletons import Skeletons
 from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import Volume, open_volume

@@ -13,18 +13,18 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from connectomake.config.data import VolumeSource
+from connectomake.config.settings.data import VolumeSource
 from connectomake.config.skeletons import SkeletonConfig
 from connectomake.errors import DataError, MissingPackageError
 from connectomake.geometry import voxel_at
-from connectomake.measure.nodes import segment_at_nodes
-from connectomake.measure.skeletonize import skeletonize_labels, skeletons_of_volume
-from connectomake.measure.skeletonize import volume as skeletonize
-from connectomake.measure.skeletonize.grid import plan_trace
-from connectomake.measure.skeletonize.pieces import Pieces, Tree
-from connectomake.measure.skeletonize.prune import prune_branches
-from connectomake.measure.skeletonize.sizes import count_labels, find_small
-from connectomake.volumes.ingest import ingest_volume
+from connectomake.ingest.ingest import ingest_volume
+from connectomake.ingest.skeletons import skeletonize_labels, skeletons_of_volume
+from connectomake.ingest.skeletons import volume as skeletonize
+from connectomake.ingest.skeletons.block_skeletons import Pieces, Tree
+from connectomake.ingest.skeletons.grid import plan_trace
+from connectomake.ingest.skeletons.prune import prune_branches
+from connectomake.ingest.skeletons.sizes import count_labels, find_small
+from connectomake.volumes.nodes import segment_at_nodes
 from connectomake.volumes.skeletons import Skeletons, save_skeletons
 from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import Volume, open_volume

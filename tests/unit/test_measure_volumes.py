@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import yaml
 
-from connectomake.config.data import VolumeSource
-from connectomake.config.measure import MeasureConfig
+from connectomake.config.settings.data import VolumeSource
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.config.skeletons import SkeletonConfig
 from connectomake.errors import DataError
+from connectomake.files import write_json
+from connectomake.ingest.ingest import ingest_volume
+from connectomake.ingest.skeletons import skeletons_of_volume
 from connectomake.measure import segmentation
-from connectomake.measure.nodes import clip_skeletons
 from connectomake.measure.segmentation import measure_segmentation
-from connectomake.measure.skeletonize import skeletons_of_volume
 from connectomake.tables import write_columns
-from connectomake.volumes.files import write_json
-from connectomake.volumes.ingest import ingest_volume
+from connectomake.volumes.nodes import clip_skeletons
 from connectomake.volumes.skeletons import Skeletons, load_skeletons, save_skeletons
 from connectomake.volumes.store import write_store
 

@@ -10,16 +10,16 @@ from array_volume import ArrayVolume
 from skimage.metrics import adapted_rand_error as skimage_rand_error
 from skimage.metrics import variation_of_information as skimage_voi
 
-from connectomake.config.measure import MeasureConfig, VoxelMetric
+from connectomake.config.settings.measure import MeasureConfig, VoxelMetric
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, position_of, voxel_at
 from connectomake.measure.adapted_rand import adapted_rand_error, adapted_rand_error_snemi
 from connectomake.measure.contingency import Contingency, contingency, contingency_of_arrays
 from connectomake.measure.dense_metrics import TABLE_METRICS, dense_metrics
-from connectomake.measure.label_volumes import reading_grid
-from connectomake.measure.nodes import segment_at_nodes
 from connectomake.measure.pair_counts import MAX_CELLS, count_pairs
 from connectomake.measure.variation_of_information import variation_of_information
+from connectomake.volumes.label_volumes import reading_grid
+from connectomake.volumes.nodes import segment_at_nodes
 
 DEFAULT, WITH_BACKGROUND = MeasureConfig(), MeasureConfig(ignore_background=False)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from connectomake.config.architectures import ARCHITECTURES, BasicUnetConfig, MedNextConfig
-from connectomake.config.network import NetworkConfig
+from connectomake.config.settings.train_architectures import ARCHITECTURES, BasicUnetConfig, MedNextConfig
+from connectomake.config.settings.train_network import NetworkConfig
 from connectomake.errors import MissingDataError, ModelError
 from connectomake.models import (
     build_model,

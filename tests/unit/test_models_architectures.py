@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from connectomake.config.architectures import ARCHITECTURES
+from connectomake.config.settings.train_architectures import ARCHITECTURES
 from connectomake.errors import ModelError
 from connectomake.models import build_model, list_architectures
-from connectomake.models.arithmetic import choose_memory_format
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, load_checkpoint, save_checkpoint
+from connectomake.models.device import choose_memory_format
 
 TINY = {
     "fpn": {"backbone": "resnet10", "filters": 4, "deep_supervision": True},

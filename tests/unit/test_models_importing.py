@@ -12,8 +12,8 @@ import torch
 from foreign_networks import OFFSETS, Mixed, bring, describe, same, script
 from torch import nn
 
-from connectomake.config.architectures import BasicUnetConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.train import TrainConfig
+from connectomake.config.settings.train_architectures import BasicUnetConfig
 from connectomake.errors import ConfigError, ModelError
 from connectomake.models import build_model
 from connectomake.models.checkpoint import load_checkpoint, load_meta, save_checkpoint

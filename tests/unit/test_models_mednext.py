@@ -8,7 +8,7 @@ import pytest
 import torch
 from monai.networks.nets import MedNeXt as MonaiMedNext
 
-from connectomake.config.architectures import MedNextConfig, MedNextCustomConfig
+from connectomake.config.settings.train_architectures import MedNextConfig, MedNextCustomConfig
 from connectomake.models import build_model
 from connectomake.models.mednext import convert_original_state
 

@@ -8,7 +8,8 @@ import torch
 from monai.networks.blocks import ChannelSELayer
 from torch import nn
 
-from connectomake.config.architectures import (
+from connectomake.config.settings.train import TrainConfig
+from connectomake.config.settings.train_architectures import (
     BasicUnetConfig,
     MedNextConfig,
     MedNextCustomConfig,
@@ -16,8 +17,7 @@ from connectomake.config.architectures import (
     RsunetConfig,
     UnetrConfig,
 )
-from connectomake.config.network import HeadConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.train_network import HeadConfig
 from connectomake.errors import ConfigError, ModelError
 from connectomake.models import build_model
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, load_checkpoint, save_checkpoint

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from connectomake.config.architectures import BasicUnetConfig, MedNextConfig
-from connectomake.config.optimise import InitialWeights
+from connectomake.config.settings.train_architectures import BasicUnetConfig, MedNextConfig
+from connectomake.config.settings.train_optimizer import InitialWeights
 from connectomake.errors import MissingDataError, ModelError
 from connectomake.models import build_model
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, load_tensors, save_checkpoint

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from connectomake.config.layers import read_preset
-from connectomake.config.phantom import DefectConfig, PhantomConfig
+from connectomake.config.engine.layers import read_preset
+from connectomake.config.settings.phantom import DefectConfig, PhantomConfig
 from connectomake.errors import DataError
 from connectomake.measure.skeleton_metrics import skeleton_metrics
 from connectomake.phantom.defects import move, spoil_sections

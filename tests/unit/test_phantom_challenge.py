@@ -14,8 +14,8 @@ import zarr
 from connectomake.cellmap.classes import INSTANCE_CLASSES, read_class_table
 from connectomake.cellmap.manifest import group_by_crop, read_manifest
 from connectomake.cellmap.tree import labels_group, list_crops, raw_group
-from connectomake.config.cellmap import GENERATED_CLASSES, CellmapConfig
-from connectomake.config.phantom import PhantomConfig
+from connectomake.config.settings.data_cellmap import GENERATED_CLASSES, CellmapConfig
+from connectomake.config.settings.phantom import PhantomConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.phantom.challenge.make import make_challenge
 from connectomake.phantom.phantom import make_phantom

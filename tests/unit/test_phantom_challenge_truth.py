@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from connectomake.config.cellmap import CellmapConfig
-from connectomake.config.layers import read_preset
-from connectomake.config.phantom import PhantomConfig
+from connectomake.config.engine.layers import read_preset
+from connectomake.config.settings.data_cellmap import CellmapConfig
+from connectomake.config.settings.phantom import PhantomConfig
 from connectomake.geometry import Box
 from connectomake.phantom.challenge.make import check_dataset
 from connectomake.phantom.challenge.truth import IDS, UNKNOWN, Truth, find_truth, take_commonest

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 from scipy.spatial.distance import cdist
 
-from connectomake.config.phantom import NeuriteConfig, OrganelleConfig, PhantomConfig
+from connectomake.config.settings.phantom import NeuriteConfig, OrganelleConfig, PhantomConfig
 from connectomake.phantom import neurites as growth
 from connectomake.phantom.fields import TILE, displace_slab, make_grain, make_lattice, sample_lattice
 from connectomake.phantom.neurites import Neurites, grow_neurites

@@ -6,16 +6,16 @@ from math import ceil, prod
 
 import pytest
 
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.jobs import FEW_JOBS, MOST_JOBS, count_jobs, divide
-from connectomake.config.predict import PredictConfig
-from connectomake.config.regions import RegionConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.jobs import FEW_JOBS, MOST_JOBS, count_jobs, divide
+from connectomake.config.settings.predict import PredictConfig
+from connectomake.config.settings.predict_regions import RegionConfig
+from connectomake.config.settings.train import TrainConfig
+from connectomake.files import write_json
 from connectomake.planning.rates import DEFAULTS, measure_rates
 from connectomake.planning.stages import Machine, plan_stages
 from connectomake.planning.table import describe, write_plan
 from connectomake.planning.work import read_work
-from connectomake.volumes.files import write_json
 
 NETWORK = {"architecture": "monai_basic_unet3d", "filters": [4, 4, 8, 8, 8, 4]}
 TERA = (40_000, 50_000, 50_000)

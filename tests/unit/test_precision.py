@@ -158,7 +158,7 @@ def test_a_network_that_cannot_be_listed_computes_in_float32(pretend, caplog):
 
 
 def test_every_architecture_can_be_listed(project):
-    from connectomake.config.compose import Presets
+    from connectomake.config.engine.compose import Presets
     from connectomake.models import build_model
 
     for name in ("demo", "banis", "maps", "cellmap_mini", "mednext_lucchi"):

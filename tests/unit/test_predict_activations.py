@@ -11,22 +11,22 @@ from small_prediction import change
 from small_volume import write_description
 from torch import nn
 
-from connectomake.config.channels import Channel
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.predict import PredictConfig
-from connectomake.config.targets import TargetsConfig
+from connectomake.channels import Channel
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.predict import PredictConfig
+from connectomake.config.settings.train_targets import TargetsConfig
 from connectomake.decode.channels import Channels
 from connectomake.decode.maps import as_floats
-from connectomake.decode.stores import decode_store
+from connectomake.decode.whole import decode_store
 from connectomake.errors import DataError, ResumeMismatchError
 from connectomake.geometry import BlockGrid, Box
 from connectomake.models.activation import activate
-from connectomake.predict import members
-from connectomake.predict.evaluate import Ensemble, Predictor
 from connectomake.predict.finish import finish_prediction
-from connectomake.predict.recipe import Recipe
-from connectomake.predict.sliding import SlidingWindow
-from connectomake.predict.windows import WindowGrid
+from connectomake.predict.network import members
+from connectomake.predict.network.evaluate import Ensemble, Predictor
+from connectomake.predict.network.recipe import Recipe
+from connectomake.predict.windows.grid import WindowGrid
+from connectomake.predict.windows.sliding import SlidingWindow
 from connectomake.volumes.grey_values import measure_grey_values
 from connectomake.volumes.prediction import Prediction
 from connectomake.volumes.store import read_attributes, write_store

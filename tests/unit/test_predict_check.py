@@ -16,12 +16,12 @@ from small_volume import write_description
 
 from connectomake.errors import DataError, MissingDataError
 from connectomake.geometry import Box
+from connectomake.predict.check.check_prediction import check_prediction, to_plain
 from connectomake.predict.check.empty_blocks import find_empty_blocks
 from connectomake.predict.check.finished import open_finished
 from connectomake.predict.check.profiles import measure_profile
-from connectomake.predict.check.run import check_prediction, to_plain
-from connectomake.volumes.mask import Mask
-from connectomake.volumes.region import Region
+from connectomake.regions.mask import Mask
+from connectomake.regions.region import Region
 from connectomake.volumes.store import write_store
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

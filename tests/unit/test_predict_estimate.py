@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from connectomake.config.architectures import BasicUnetConfig, MedNextConfig
+from connectomake.config.settings.train_architectures import BasicUnetConfig, MedNextConfig
 from connectomake.errors import ConfigError
 from connectomake.geometry import BlockGrid, Box
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, save_checkpoint
 from connectomake.models.registry import build_model
-from connectomake.predict import members, network_cost
-from connectomake.predict.estimate import (
+from connectomake.predict.cost import network as network_cost
+from connectomake.predict.cost.estimate import (
     MEMORY_MARGIN,
     Task,
     choose_block,
@@ -23,12 +23,13 @@ from connectomake.predict.estimate import (
     log_needs,
     warn_of_length,
 )
-from connectomake.predict.network_cost import RIDDLED, NetworkCost, find_cost, list_costs, measure_network
+from connectomake.predict.cost.network import RIDDLED, NetworkCost, find_cost, list_costs, measure_network
+from connectomake.predict.network import members
 from connectomake.predict.order import blocks_of_job
-from connectomake.predict.steps import plan_steps
-from connectomake.predict.windows import WindowGrid
+from connectomake.predict.windows.grid import WindowGrid
+from connectomake.predict.windows.steps import plan_steps
+from connectomake.regions.region import Region
 from connectomake.volumes.prediction_needs import PredictionNeeds
-from connectomake.volumes.region import Region
 
 SHAPE = (300, 500, 700)
 COST = NetworkCost(peak_bytes=10**8, weight_bytes=10**7, flops=10**12, moved_bytes=10**10)

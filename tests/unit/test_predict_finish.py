@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import zarr
 
-from connectomake.blocks import Ledger, job_name
 from connectomake.errors import DataError, MissingDataError, ResumeMismatchError
+from connectomake.files import write_json
 from connectomake.geometry import BlockGrid
+from connectomake.ledger import Ledger, job_name
 from connectomake.predict.finish import finish_prediction
 from connectomake.predict.order import blocks_of_job
 from connectomake.volumes import levels as levels_module
-from connectomake.volumes.files import write_json
 from connectomake.volumes.pyramid import create_pyramid
 from connectomake.volumes.store import read_attributes
 from connectomake.volumes.volume import open_volume

@@ -25,8 +25,8 @@ from small_prediction import (
     write_volume,
 )
 
-from connectomake.blocks import Ledger
 from connectomake.errors import MissingDataError, MissingPackageError
+from connectomake.ledger import Ledger
 from connectomake.models.checkpoint import load_checkpoint
 from connectomake.predict.block_work import BlockWork
 from connectomake.predict.finish import finish_prediction

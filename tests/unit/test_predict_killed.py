@@ -16,7 +16,7 @@ import torch
 from small_prediction import CFG, change, draw_raw, plan, read, read_files, run_jobs, write_checkpoint, write_volume
 
 import connectomake
-from connectomake.blocks import Ledger
+from connectomake.ledger import Ledger
 from connectomake.predict.block_work import BlockWork
 from connectomake.predict.finish import finish_prediction
 
@@ -29,7 +29,7 @@ CHILD = """
     import os, sys, time
     from pathlib import Path
     import small_prediction as small
-    from connectomake.predict.sliding import SlidingWindow
+    from connectomake.predict.windows.sliding import SlidingWindow
 
     planned, volume, checkpoint, store = map(Path, sys.argv[1:])
     small.run_jobs(planned, volume, [checkpoint], store.with_name("warm.zarr"), jobs=18, order=[0])

@@ -9,17 +9,17 @@ import torch
 from by_hand import run_by_hand
 from small_volume import write_description
 
-from connectomake.blocks import Ledger
-from connectomake.config.architectures import BasicUnetConfig
-from connectomake.config.predict import PredictConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.predict import PredictConfig
+from connectomake.config.settings.train import TrainConfig
+from connectomake.config.settings.train_architectures import BasicUnetConfig
 from connectomake.errors import ConfigError, DataError, MissingDataError, ModelError, ResumeMismatchError
 from connectomake.geometry import Box
+from connectomake.ledger import Ledger
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, save_checkpoint
 from connectomake.models.registry import build_model
 from connectomake.predict.plan import plan_prediction
 from connectomake.predict.plan_file import read_plan, write_plan
-from connectomake.predict.windows import WindowGrid
+from connectomake.predict.windows.grid import WindowGrid
 from connectomake.train.normalisation import Normalisation, find_normalisation
 from connectomake.train.volumes import LabelledBox
 from connectomake.volumes.grey_values import measure_grey_values, sample_grey_values

@@ -20,12 +20,12 @@ from small_prediction import (
 )
 from torch import nn
 
-from connectomake.blocks import Ledger
 from connectomake.errors import ConnectomakeError, DataError, MissingDataError, ModelError, ResumeMismatchError
+from connectomake.ledger import Ledger
 from connectomake.models.checkpoint import load_checkpoint
 from connectomake.predict import job as job_module
-from connectomake.predict import members
 from connectomake.predict.finish import finish_prediction
+from connectomake.predict.network import members
 from connectomake.volumes.pyramid import Pyramid
 
 

@@ -10,13 +10,13 @@ from torch import nn
 
 from connectomake.errors import ConfigError, ConnectomakeError, ModelError
 from connectomake.geometry import BlockGrid, Box
-from connectomake.models.arithmetic import choose_device, choose_memory_format
+from connectomake.models.device import choose_device, choose_memory_format
 from connectomake.pipeline import run_overlapped
-from connectomake.predict import evaluate
-from connectomake.predict.evaluate import Ensemble, Predictor
-from connectomake.predict.recipe import Recipe
-from connectomake.predict.sliding import SlidingWindow, as_torch_can
-from connectomake.predict.windows import WindowGrid, blending_weights, reflect_pad
+from connectomake.predict.network import evaluate
+from connectomake.predict.network.evaluate import Ensemble, Predictor
+from connectomake.predict.network.recipe import Recipe
+from connectomake.predict.windows.grid import WindowGrid, blending_weights, reflect_pad
+from connectomake.predict.windows.sliding import SlidingWindow, as_torch_can
 
 CPU = torch.device("cpu")
 WINDOW = (8, 12, 16)

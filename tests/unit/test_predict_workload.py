@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectomake.geometry import BlockGrid, Box
+from connectomake.predict.cost.workload import count_windows
 from connectomake.predict.order import blocks_of_job
-from connectomake.predict.windows import WindowGrid
-from connectomake.predict.workload import count_windows
-from connectomake.volumes.mask import Mask
-from connectomake.volumes.region import Region
+from connectomake.predict.windows.grid import WindowGrid
+from connectomake.regions.mask import Mask
+from connectomake.regions.region import Region
 from connectomake.volumes.store import write_store
 
 triples = st.tuples(*[st.integers(4, 20)] * 3)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from connectomake import provenance
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 
 CUT = """from connectomake.flow.paths import d
 from connectomake.geometry import a
@@ -69,7 +69,7 @@ def test_a_record_that_is_damaged_or_of_other_code_is_made_anew(package, damage)
 
 def test_code_of_names_what_the_stages_compute_with():
     reached = provenance._reached(["decode"])
-    assert {"geometry", "decode.components"} <= reached
+    assert {"geometry", "decode.components.components"} <= reached
     assert not any(name.split(".")[0] in provenance.NOT_SCIENCE for name in reached)
 
 

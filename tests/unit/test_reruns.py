@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from connectomake import provenance
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = {"block_zyx_vx": (64, 64, 64), "block_halo_vx": 8}
@@ -103,6 +103,7 @@ def unedited(package):
 
 
 EVERYTHING_DECODED = "tune_* decode_affinities:* label_* stitch_* relabel_* finish_labels:*"
+CC_AT_ONCE = "decode_affinities:cc decode_affinities:either tune_*:cc tune_*:either"
 IN_BLOCKS_ONLY = "label_* stitch_* relabel_* finish_labels:*"
 CC_IN_BLOCKS = " ".join(f"{rule}:cc_blocks" for rule in IN_BLOCKS)
 FLOW_IN_BLOCKS = " ".join(f"{rule}:flow_blocks" for rule in IN_BLOCKS)
@@ -112,10 +113,10 @@ DRAWN = "draw_slices draw_overview draw_errors check_prediction draw_submission"
 # A module -> the jobs that run again: `rule:decoding` where it depends on the decoding, * for any, - for all but these.
 TABLE = {
     # what says something, chooses settings, or decides what runs and where
-    "autoconfig/run.py": "",
+    "autoconfig/autoconfigure.py": "",
     "cluster/profile.py": "",
-    "config/data.py": "",
-    "config/decode.py": "",
+    "config/settings/data.py": "",
+    "config/settings/decode.py": "",
     "errors.py": "",
     "flow/files.py": "",
     "gpus.py": "",
@@ -131,42 +132,42 @@ TABLE = {
     "losses/total.py": "",
     "models/mednext.py": "",
     "precision/proof.py": "",
-    "predict/sliding.py": "",
+    "predict/windows/sliding.py": "",
     "synth/fit.py": "",
-    "train/run.py": "",
+    "train/train_model.py": "",
     "augment/sections.py": "draw_augmentations",
     "targets/flow.py": "draw_augmentations",
     "train/patches.py": "draw_augmentations",
     # one decoder, and what it alone takes
-    "decode/affinity_cc.py": f"*:cc *:either {CC_IN_BLOCKS}",
-    "decode/waterz.py": "*:waterz",
-    "decode/mutex_watershed.py": "*:either",
-    "decode/flow.py": FLOW_IN_BLOCKS,
-    "decode/seeded_watershed.py": "",
-    "decode/semantic.py": "",
+    "decode/decoders/affinity_cc.py": f"*:cc *:either {CC_IN_BLOCKS}",
+    "decode/decoders/waterz.py": "*:waterz",
+    "decode/decoders/mutex_watershed.py": "*:either",
+    "decode/decoders/flow.py": FLOW_IN_BLOCKS,
+    "decode/decoders/seeded_watershed.py": "",
+    "decode/decoders/semantic.py": "",
     # ... and block by block all decoders, for the step that labels blocks may label components exactly
-    "decode/components.py": f"decode_affinities:cc decode_affinities:either tune_*:cc tune_*:either {IN_BLOCKS_ONLY}",
+    "decode/components/components.py": f"{CC_AT_ONCE} {IN_BLOCKS_ONLY}",
     # what tunes
-    "decode/sweep.py": "tune_*",
-    "decode/sweep_kernels.py": "tune_*",
-    "decode/sweep_planes.py": "tune_*",
-    "decode/sweep_tree.py": "tune_*",
+    "tune/sweep/sweep.py": "tune_*",
+    "tune/sweep/kernels.py": "tune_*",
+    "tune/sweep/planes.py": "tune_*",
+    "tune/sweep/tree.py": "tune_*",
     "tune/scores.py": "tune_*",
-    "draw/tuning.py": "tune_*",
+    "draw/experiment/tuning.py": "tune_*",
     # what all decoders share
     "decode/__init__.py": "",
     "decode/registry.py": EVERYTHING_DECODED,
-    "decode/stores.py": EVERYTHING_DECODED,
-    "decode/stitch_blocks.py": IN_BLOCKS_ONLY,
+    "decode/whole.py": EVERYTHING_DECODED,
+    "decode/blocks/stitch.py": IN_BLOCKS_ONLY,
     "pipeline.py": IN_BLOCKS_ONLY,
     # the other stages
     "phantom/neurites.py": "make_phantom make_challenge",
     "phantom/challenge/truth.py": "make_challenge",
-    "crops/em_level.py": "ingest_crop",
+    "ingest/crops/em_level.py": "ingest_crop",
     "split/crops.py": "split_crops",
     "split/datasplit.py": "make_datasplit",
     "cellmap/datasplit.py": "split_crops make_datasplit score_submission pack_submission check_submission",
-    "measure/skeletonize/prune.py": "make_skeletons",
+    "ingest/skeletons/prune.py": "make_skeletons",
     "measure/worst_errors.py": "measure_segmentation",
     "measure/compare.py": "compare_variants",
     "predict/check/seams.py": "check_prediction",
@@ -176,12 +177,12 @@ TABLE = {
     "submit/score/surfaces.py": "score_submission",
     "view/links.py": "link_neuroglancer",
     "view/server.py": "",
-    "draw/curves.py": "draw_curves draw_synthesis",
+    "draw/experiment/curves.py": "draw_curves draw_synthesis",
     "draw/planes.py": DRAWN,
-    "draw/synthesis_page.py": "draw_synthesis",
+    "draw/synthesis/page.py": "draw_synthesis",
     "draw/templates/synthesis.html.j2": "draw_synthesis",
     # the floor that they stand on
-    "blocks.py": f"ingest_crop link_* make_skeletons measure_segmentation {DRAWN} {EVERYTHING_DECODED} decode_crop",
+    "ledger.py": f"ingest_crop link_* make_skeletons measure_segmentation {DRAWN} {EVERYTHING_DECODED} decode_crop",
     "geometry.py": "* -draw_class_voxels -draw_curves -draw_metrics -draw_synthesis -compare_variants",
     "sources.py": f"draw_augmentations ingest_crop split_crops make_* link_* {MEASURED} {DRAWN} {EVERYTHING_DECODED} "
     "decode_crop",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from small_volume import write_description
 
-from connectomake.config.data import DataConfig
-from connectomake.config.split import SplitConfig
+from connectomake.config.settings.data import DataConfig
+from connectomake.config.settings.split import SplitConfig
 from connectomake.errors import ConfigError, DataError, MissingDataError
 from connectomake.geometry import Box
 from connectomake.split.datasplit import join_boxes, make_datasplit

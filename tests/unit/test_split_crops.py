@@ -12,13 +12,13 @@ from small_volume import write_description
 
 from connectomake.cellmap.datasplit import read_datasplit, write_datasplit
 from connectomake.cellmap.manifest import CropGrid, read_manifest
-from connectomake.config.data import DataConfig
-from connectomake.config.split import SplitConfig
+from connectomake.config.settings.data import DataConfig
+from connectomake.config.settings.split import SplitConfig
 from connectomake.errors import ConfigError, DataError
+from connectomake.files import read_json, write_json
 from connectomake.split.crops import split_crops
 from connectomake.split.datasplit import make_datasplit
 from connectomake.split.table import read_split
-from connectomake.volumes.files import read_json, write_json
 
 RAW, LABELS = "tree/{0}/{0}.zarr/recon-1/em", "tree/{0}/{0}.zarr/recon-1/labels/groundtruth/{1}"
 GRID = CropGrid((10, 20, 30), (3.48, 4.0, 4.0), (1.5, 2.0, -8.25))

@@ -6,12 +6,12 @@ import h5py
 import numpy as np
 import pytest
 
-from connectomake.config.data import VolumeSource
-from connectomake.config.split import SplitConfig
+from connectomake.config.settings.data import VolumeSource
+from connectomake.config.settings.split import SplitConfig
 from connectomake.errors import DataError
+from connectomake.files import read_json
 from connectomake.geometry import Box
 from connectomake.split.datasplit import make_datasplit
-from connectomake.volumes.files import read_json
 from connectomake.volumes.ingested import IngestedVolume, SeenBox
 from connectomake.volumes.store import write_store
 from ingest_volume import main as ingest

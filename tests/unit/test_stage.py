@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from by_hand import run_by_hand
 
-from connectomake.config.decode import DecodeConfig
+from connectomake.config.settings.decode import DecodeConfig
 from connectomake.errors import ConfigError
 from connectomake.stage import bind_flags, bind_job, run
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.tune import TuneConfig
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.decode_tune import TuneConfig
 from connectomake.errors import ConfigError, ConnectomakeError
 from connectomake.provenance import write_provenance
 from connectomake.stage import bind_flags, run

@@ -10,9 +10,9 @@ import pytest
 import torch
 from small_prediction import draw_raw, plan, read_files, run_jobs, write_checkpoint, write_volume
 
-from connectomake.blocks import Ledger
-from connectomake.decode.block_job import run_block_job
+from connectomake.decode.blocks.job import run_block_job
 from connectomake.geometry import BlockGrid
+from connectomake.ledger import Ledger
 from connectomake.predict.block_work import BlockWork
 from connectomake.stage import TRY_AGAIN, run
 

@@ -20,7 +20,7 @@ from connectomake.errors import DataError, MissingDataError
 from connectomake.submit.arrays import create_array
 from connectomake.submit.check.finding import describe_findings, is_good, summarise
 from connectomake.submit.check.report import report_findings
-from connectomake.submit.check.run import check_submission
+from connectomake.submit.check.submission import check_submission
 from connectomake.submit.pack import pack_submission
 
 

@@ -24,7 +24,7 @@ from numcodecs import LZMA, Delta, GZip, Zlib
 from connectomake.cellmap.manifest import CropGrid, ManifestRow, read_manifest
 from connectomake.submit.check.finding import Finding
 from connectomake.submit.check.placement import _moved_vx
-from connectomake.submit.check.run import check_submission
+from connectomake.submit.check.submission import check_submission
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "shared" / "data" / "cellmap"
 GRID = GRIDS["crop557"]

@@ -12,12 +12,12 @@ from checked_submission import grid_for, make_mask, make_objects, write_array, w
 from scipy import ndimage
 
 from connectomake.cellmap.manifest import ManifestRow
+from connectomake.submit.check.cut_ids import measure_pieces
 from connectomake.submit.check.files import open_files
 from connectomake.submit.check.finding import Finding
 from connectomake.submit.check.layout import find_crops
-from connectomake.submit.check.pieces import measure_pieces
-from connectomake.submit.check.run import check_submission
 from connectomake.submit.check.stored import read_array
+from connectomake.submit.check.submission import check_submission
 from connectomake.submit.check.values import look_at
 
 RANDOM = np.random.default_rng(5)

@@ -34,15 +34,15 @@ from small_volume import write_description
 
 import connectomake
 from connectomake.cellmap.manifest import CropGrid
-from connectomake.config.submit import ObjectsConfig, SubmitConfig
+from connectomake.config.settings.submit import ObjectsConfig, SubmitConfig
 from connectomake.errors import DataError, MissingDataError
+from connectomake.files import read_json
 from connectomake.geometry import Box
 from connectomake.submit import class_grid, crop_plan
 from connectomake.submit import decode_crop as module
 from connectomake.submit.class_grid import Held, cut_box, hull_of
 from connectomake.submit.decode_crop import decode_crop
 from connectomake.submit.objects import find_objects
-from connectomake.volumes.files import read_json
 
 SIZES = st.sampled_from([1.74, 2.0, 3.48, 4.0, 6.0, 8.0, 16.0])
 TRIPLES = st.tuples(SIZES, SIZES, SIZES)

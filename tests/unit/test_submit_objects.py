@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from connectomake.config.submit import ObjectsConfig
+from connectomake.config.settings.submit import ObjectsConfig
 from connectomake.submit.flood import flood_from_peaks
 from connectomake.submit.objects import HIGHEST, LEVELS_PER_VOXEL, estimate_mb, find_objects, measure_depth
 

@@ -15,8 +15,8 @@ from small_submission import CLASSES, GRID, decode, read_class, write_rows
 
 from connectomake.cellmap.manifest import CropGrid
 from connectomake.errors import DataError, MissingDataError
+from connectomake.files import read_json, write_json
 from connectomake.submit.pack import pack_submission
-from connectomake.volumes.files import read_json, write_json
 
 CROPS = ("crop7", "crop12")
 

@@ -318,7 +318,7 @@ def test_gains_are_what_a_perfect_class_would_add():
 
 
 def test_metrics_are_named_in_the_config_and_unknown_ones_refused():
-    from connectomake.config.submit import SubmitConfig
+    from connectomake.config.settings.submit import SubmitConfig
 
     assert SubmitConfig().metric in METRICS
     with pytest.raises(ConfigError, match="did you mean '6b9ad68'"):

@@ -15,10 +15,10 @@ from score_twins import VOXELS_NM, make_tree, write_arrays, write_rows
 
 from connectomake.cellmap.manifest import read_manifest
 from connectomake.errors import DataError, MissingPackageError
+from connectomake.files import read_json, write_json
 from connectomake.submit.score import official
 from connectomake.submit.score.official import compare_scores, score_by_toolbox, write_plain_truth
 from connectomake.submit.score.submission import score_submission
-from connectomake.volumes.files import read_json, write_json
 
 SHAPE = (9, 10, 11)
 

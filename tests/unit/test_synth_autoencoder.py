@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from connectomake.config.synth_networks import AutoencoderConfig, DiscriminatorConfig
+from connectomake.config.settings.synth_networks import AutoencoderConfig, DiscriminatorConfig
 from connectomake.errors import ModelError
 from connectomake.synth.autoencoder import PatchVolumeAutoencoder
 from connectomake.synth.blocks import Attention

@@ -13,10 +13,10 @@ from small_synth import make_examples, read_rows, settings, stop_before, train
 from small_training import SCRIPTS
 
 from connectomake.errors import ConfigError, ModelError, ResumeMismatchError
+from connectomake.fitting.states import list_states
 from connectomake.synth.autoencoder_training import SCORES, AutoencoderTraining
 from connectomake.synth.checkpoints import load_autoencoder, load_discriminator
 from connectomake.synth.codebook import Codebook
-from connectomake.train.states import list_states
 
 ALTERNATE = {"adversary_turns": "alternate"}
 # The stage script; each process writes what it has in the end.
@@ -189,7 +189,7 @@ def test_in_turns_the_discriminator_leaves_the_autoencoder_alone(examples, tmp_p
 
 @pytest.mark.parametrize("late", [False, True], ids=["cpu", "as a GPU tells it"])
 def test_a_loss_that_is_not_finite_is_named(examples, first, tmp_path, monkeypatch, late):
-    monkeypatch.setattr("connectomake.train.finite.tells_late", lambda device: late)
+    monkeypatch.setattr("connectomake.fitting.finite.tells_late", lambda device: late)
     broken = AutoencoderTraining._loss_of_autoencoder
 
     def spoil(self, real, adversary):

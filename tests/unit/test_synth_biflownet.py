@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from connectomake.config.synth import SynthConfig
-from connectomake.config.synth_networks import DenoiserConfig
+from connectomake.config.settings.synth import SynthConfig
+from connectomake.config.settings.synth_networks import DenoiserConfig
 from connectomake.errors import ModelError
 from connectomake.synth.biflownet import BiFlowNet, build_denoiser, encode_steps
 from connectomake.synth.transformer import attend, encode_positions

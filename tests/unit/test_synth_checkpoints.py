@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from connectomake.config.synth import SynthConfig
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.errors import ConnectomakeError, MissingDataError, ModelError
 from connectomake.synth.autoencoder import PatchVolumeAutoencoder
 from connectomake.synth.biflownet import build_denoiser

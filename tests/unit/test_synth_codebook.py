@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from connectomake.config.synth_networks import AutoencoderConfig
+from connectomake.config.settings.synth_networks import AutoencoderConfig
 from connectomake.synth import codebook as module
 from connectomake.synth.codebook import Codebook
 

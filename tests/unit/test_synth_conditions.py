@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from small_generator import SHAPE, SIZE, make_labels, settings, write_examples
 
-from connectomake.config.generated import GeneratedVolume
-from connectomake.config.phantom import PhantomConfig
+from connectomake.config.engine.fill_generated import GeneratedVolume
+from connectomake.config.settings.phantom import PhantomConfig
 from connectomake.errors import ConfigError
 from connectomake.synth.conditions import bend, choose_example, choose_labels, draw_phantom, relabel, warp_example
 from connectomake.synth.examples import read_labels, read_table

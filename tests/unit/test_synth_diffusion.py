@@ -6,7 +6,7 @@ import pytest
 import torch
 from monai.networks.schedulers import DDPMScheduler
 
-from connectomake.config.synth import GenerateConfig
+from connectomake.config.settings.synth import GenerateConfig
 from connectomake.synth.diffusion import Diffusion
 
 STD = 0.3

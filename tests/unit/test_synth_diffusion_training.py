@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from connectomake.config.synth import GenerateConfig, SynthConfig
+from connectomake.config.settings.synth import GenerateConfig, SynthConfig
 from connectomake.errors import DataError, MissingDataError, ResumeMismatchError
 from connectomake.geometry import Box
 from connectomake.synth.autoencoder import PatchVolumeAutoencoder

@@ -5,11 +5,11 @@ import torch
 from small_synth import stop_before
 from torch import nn
 
-from connectomake.config.synth import FitConfig, Stage1Config
+from connectomake.config.settings.synth import FitConfig, Stage1Config
 from connectomake.errors import ConfigError, ModelError, ResumeMismatchError
+from connectomake.fitting.states import list_states
 from connectomake.precision import choose
 from connectomake.synth.fit import Learner, StepData, finish, fit, fixed_settings, processes_of
-from connectomake.train.states import list_states
 
 
 class Guess(Learner):
@@ -128,7 +128,7 @@ def test_bfloat16_that_a_cpu_computes_wrongly_is_refused_before_the_first_step(t
 
 def test_a_gpu_leaves_all_weights_alone_where_a_step_is_not_finite(tmp_path, monkeypatch):
     """The CPU plays the GPU; the second optimizer is told what the first one is."""
-    monkeypatch.setattr("connectomake.train.finite.tells_late", lambda device: True)
+    monkeypatch.setattr("connectomake.fitting.finite.tells_late", lambda device: True)
     module = Guess(settings(), tmp_path)
     module._trainer = type("Trainer", (), {"global_step": 0, "precision_plugin": None})()
     weights = [nn.Parameter(torch.ones(2)) for _ in range(2)]

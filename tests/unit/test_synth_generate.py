@@ -9,14 +9,14 @@ import pytest
 import torch
 from small_generator import CLASSES, SHAPE, SIZE, settings, write_examples, write_generator
 
-from connectomake.config.generated import GeneratedVolume
+from connectomake.config.engine.fill_generated import GeneratedVolume
 from connectomake.errors import ConfigError, DataError, ModelError
+from connectomake.files import read_json
 from connectomake.synth import generate as module
 from connectomake.synth.conditions import warp_example
 from connectomake.synth.examples import read_table
 from connectomake.synth.generate import generate, look_of, seed_of
 from connectomake.synth.stores import NIFTI, describe_seen
-from connectomake.volumes.files import read_json
 from connectomake.volumes.store import read_attributes
 from connectomake.volumes.volume import open_volume
 

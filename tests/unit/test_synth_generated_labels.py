@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from connectomake.config.synth import SynthLabelsConfig
+from connectomake.config.settings.synth import SynthLabelsConfig
 from connectomake.synth.distance import distance_map
 from connectomake.synth.generated_labels import label_map
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from connectomake.config.synth import ExamplesConfig
+from connectomake.config.settings.synth import ExamplesConfig
 from connectomake.errors import DataError
 from connectomake.synth.intensity import check_values, find_intensity, to_disk, to_network
 from connectomake.volumes.store import write_store

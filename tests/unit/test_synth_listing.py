@@ -216,7 +216,7 @@ def test_several_channels_are_refused(tmp_path, split, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["joint", "conditional"])
 def test_labels_that_are_needed_and_missing_are_refused(tmp_path, kind):
-    from connectomake.volumes.files import read_json, write_json
+    from connectomake.files import read_json, write_json
 
     cfg = synth_settings(labels={"kind": kind})
     split = make_volumes(tmp_path, ("a", "train", grey(0), NM), ("b", "validate", grey(1), NM))

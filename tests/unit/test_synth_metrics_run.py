@@ -12,15 +12,15 @@ from small_generator import SIZE, settings, write_generator, write_volume
 from small_synthesis import COURSES, write_course
 
 from connectomake.errors import ConfigError, DataError, MissingDataError, ModelError
+from connectomake.files import write_json
 from connectomake.geometry import Box
 from connectomake.synth.checkpoints import load_autoencoder, save_autoencoder
 from connectomake.synth.encode import encode_latents
 from connectomake.synth.examples import Example, read_example, write_table
 from connectomake.synth.intensity import to_disk, to_network
 from connectomake.synth.metrics.features import FeatureReader
-from connectomake.synth.metrics.run import generation_metrics
+from connectomake.synth.metrics.measure_generator import generation_metrics
 from connectomake.synth.stores import write_volume as write_made
-from connectomake.volumes.files import write_json
 
 SHAPES = ((16, 16, 16), (8, 16, 16))
 GREY = (100.0, 300.0)

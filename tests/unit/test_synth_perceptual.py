@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from connectomake.config.synth import PerceptualConfig
+from connectomake.config.settings.synth import PerceptualConfig
 from connectomake.errors import ConfigError
 from connectomake.synth.perceptual import build_perceptual
 from connectomake.synth.perceptual_networks import PLACES, MedicalNet, Vgg16

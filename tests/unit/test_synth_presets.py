@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from connectomake.config.compose import Presets
+from connectomake.config.engine.compose import Presets
 from connectomake.errors import ConfigError
 from describe_model import main as describe_model
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from connectomake.config.synth_networks import AutoencoderConfig
+from connectomake.config.settings.synth_networks import AutoencoderConfig
 from connectomake.errors import ModelError
 from connectomake.synth.autoencoder import PatchVolumeAutoencoder
 from connectomake.synth.tiles import crop_to, decode_in_tiles, pad_to_multiple, tile, untile

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from connectomake.config.channels import name_offset
-from connectomake.config.targets import AffinityConfig, BinaryConfig, TargetsConfig
+from connectomake.channels import name_offset
+from connectomake.config.settings.train_targets import AffinityConfig, BinaryConfig, TargetsConfig
 from connectomake.decode.channels import to_destination, to_source
 from connectomake.errors import DataError
 from connectomake.geometry import Box

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from connectomake.config.channels import name_channels
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.decoders import READS
-from connectomake.config.targets import TargetsConfig
+from connectomake.channels import name_channels
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.decode_decoders import READS
+from connectomake.config.settings.train_targets import TargetsConfig
 from connectomake.geometry import Box
 from connectomake.targets.registry import TARGETS, Targets
 from connectomake.targets.target import MOST_CONTEXT_VX

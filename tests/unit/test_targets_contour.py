@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectomake.config.targets import ContourConfig
+from connectomake.config.settings.train_targets import ContourConfig
 from connectomake.geometry import Box
 from connectomake.targets.contour import ContourTarget
 

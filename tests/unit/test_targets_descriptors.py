@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectomake.config.targets import DescriptorsConfig
+from connectomake.config.settings.train_targets import DescriptorsConfig
 from connectomake.errors import ConfigError
 from connectomake.geometry import Box
 from connectomake.targets.descriptors import DescriptorTarget

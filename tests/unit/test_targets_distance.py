@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from connectomake.config.targets import DistanceConfig
+from connectomake.config.settings.train_targets import DistanceConfig
 from connectomake.errors import MissingPackageError
 from connectomake.geometry import Box
 from connectomake.targets.distance import REACH, DistanceTarget, border_distances

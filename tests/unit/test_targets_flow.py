@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectomake.config.targets import FlowConfig
+from connectomake.config.settings.train_targets import FlowConfig
 from connectomake.geometry import Box
 from connectomake.targets.flow import CLEARLY, ROUNDS, FlowTarget, flows_of_labels
 

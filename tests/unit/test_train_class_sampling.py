@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectomake.config.augment import AugmentConfig, FlipConfig, RotateConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.augment import AugmentConfig, FlipConfig, RotateConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.geometry import BlockGrid, Box
 from connectomake.targets.combinations import Combinations
 from connectomake.targets.registry import Targets

@@ -17,10 +17,11 @@ from small_training import (
 )
 
 from connectomake.autoconfig.trial import make_up
-from connectomake.config.augment import AugmentConfig, CopyPasteConfig
-from connectomake.config.channels import Channel
-from connectomake.config.layers import read_preset
+from connectomake.channels import Channel
+from connectomake.config.engine.layers import read_preset
+from connectomake.config.settings.augment import AugmentConfig, CopyPasteConfig
 from connectomake.errors import ConfigError, DataError
+from connectomake.files import read_json, write_json
 from connectomake.geometry import Box
 from connectomake.split.table import SplitRow, write_split
 from connectomake.targets.registry import Targets
@@ -29,7 +30,6 @@ from connectomake.train.normalisation import Normalisation
 from connectomake.train.patches import TrainingPatches, ValidationPatches, check_known
 from connectomake.train.scores import Scores
 from connectomake.train.volumes import open_boxes
-from connectomake.volumes.files import read_json, write_json
 
 NAMED = ("mito", "nuc")
 STATES = {"a": ["1u0", "000", "uu1", "01u"], "b": ["0u", "11", "u0"]}

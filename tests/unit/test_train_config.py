@@ -6,10 +6,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from connectomake.config.architectures import ARCHITECTURES, BasicUnetConfig, MedNextConfig
-from connectomake.config.augment import AugmentConfig
-from connectomake.config.targets import TargetsConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.augment import AugmentConfig
+from connectomake.config.settings.train import TrainConfig
+from connectomake.config.settings.train_architectures import ARCHITECTURES, BasicUnetConfig, MedNextConfig
+from connectomake.config.settings.train_targets import TargetsConfig
 from connectomake.models import list_architectures
 from connectomake.targets.registry import TARGETS
 

@@ -10,12 +10,12 @@ import torch
 import yaml
 from small_training import AUGMENT, SCRIPTS, read_rows, settings, train, weights_of
 
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.errors import ConfigError
-from connectomake.train.finite import diverged
+from connectomake.fitting.finite import diverged
+from connectomake.fitting.processes import find_environment, first_does, gather, largest
+from connectomake.fitting.states import list_states
 from connectomake.train.patches import BEYOND
-from connectomake.train.processes import find_environment, first_does, gather, largest
-from connectomake.train.states import list_states
 
 # The stage script, in which every process notes the patches that it makes, and something may happen to one.
 SPIED = """
@@ -25,7 +25,7 @@ folder, scripts, step, poisoned = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3
 sys.argv = [scripts + "/train_model.py", *sys.argv[5:]]
 sys.path.insert(0, scripts)
 from connectomake.train.patches import TrainingPatches
-from connectomake.train.states import KeepState
+from connectomake.fitting.states import KeepState
 make, begin, rank = TrainingPatches.__getitem__, KeepState.on_train_batch_start, os.environ["RANK"]
 
 def noted(self, number):
@@ -49,7 +49,7 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 import torch
 import torch.distributed as dist
-from connectomake.train.processes import average_buffers, first_does, gather, largest, rank
+from connectomake.fitting.processes import average_buffers, first_does, gather, largest, rank
 dist.init_process_group("gloo")
 norm = torch.nn.BatchNorm3d(1)
 norm.running_mean.fill_(rank() + 1.0)

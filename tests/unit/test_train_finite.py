@@ -4,15 +4,15 @@ import pytest
 import torch
 from small_training import make_volume, settings, train
 
-from connectomake.config.augment import AugmentConfig
+from connectomake.config.settings.augment import AugmentConfig
 from connectomake.errors import ModelError
+from connectomake.fitting.states import list_states
 from connectomake.models import build_model
 from connectomake.split.table import read_split
 from connectomake.targets.registry import Targets
 from connectomake.train.module import Training
 from connectomake.train.normalisation import Normalisation
 from connectomake.train.patches import TrainingPatches
-from connectomake.train.states import list_states
 from connectomake.train.volumes import open_boxes
 
 
@@ -48,7 +48,7 @@ def test_a_broken_patch_stops_the_training_and_is_saved(split, tmp_path, monkeyp
 def test_a_gpu_tells_one_step_late_and_the_weights_are_those_before(split, tmp_path, monkeypatch):
     """The CPU plays the GPU: nobody looks before the next step, and nothing has changed by then."""
     break_patch(monkeypatch, "raw", 3)
-    monkeypatch.setattr("connectomake.train.finite.tells_late", lambda device: True)
+    monkeypatch.setattr("connectomake.fitting.finite.tells_late", lambda device: True)
     after, whole = [], Training.on_train_batch_end
 
     def spy(self, *args):
@@ -88,7 +88,7 @@ def test_a_broken_loss_or_gradient_is_named(split, tmp_path, monkeypatch):
         network.register_forward_hook(lambda module, inputs, output: Break.apply(output))
         return network
 
-    monkeypatch.setattr("connectomake.train.run.build_model", build_broken)
+    monkeypatch.setattr("connectomake.train.train_model.build_model", build_broken)
     with pytest.raises(ModelError, match=r"the gradient of .*weight, in patches"):
         train(split, tmp_path / "gradient", settings())
 

@@ -10,13 +10,13 @@ import pytest
 from slow_cases import slow_but
 from small_training import make_volume_of
 
-from connectomake.config.augment import AugmentConfig
-from connectomake.config.loss_kinds import LOSS_OPTIONS, REGULARISERS
-from connectomake.config.phantom import PhantomConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.augment import AugmentConfig
+from connectomake.config.settings.phantom import PhantomConfig
+from connectomake.config.settings.train import TrainConfig
+from connectomake.config.settings.train_loss_kinds import LOSS_OPTIONS, REGULARISERS
 from connectomake.phantom.phantom import make_phantom
 from connectomake.split.table import SplitRow, write_split
-from connectomake.train.run import train_model
+from connectomake.train.train_model import train_model
 
 SHAPE = (32, 64, 64)
 TRAINS = "trains for seconds"

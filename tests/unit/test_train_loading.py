@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch.utils.data import get_worker_info
 
 from connectomake.errors import ConnectomakeError, DataError
-from connectomake.train.loading import Batches, PatchData, numbers_of_step
-from connectomake.train.workers import explain_dead_workers, share_cores
+from connectomake.fitting.loading import Batches, PatchData, numbers_of_step
+from connectomake.fitting.workers import explain_dead_workers, share_cores
 
 FEW = st.integers(1, 5)
 

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from small_training import read_rows, refuse, settings, train, weights_of
 from torch import nn
 
-from connectomake.config.optimise import OptimizerConfig, ScheduleConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.train import TrainConfig
+from connectomake.config.settings.train_optimizer import OptimizerConfig, ScheduleConfig
+from connectomake.fitting.averages import ema_share, has_batch_norm, measure_batch_norm, move_average
+from connectomake.fitting.optimizer import make_optimizer, split_parameters
+from connectomake.fitting.schedule import Plateau, learning_rate
 from connectomake.models import build_model
-from connectomake.train.averages import ema_share, has_batch_norm, measure_batch_norm, move_average
 from connectomake.train.module import Training
-from connectomake.train.optimizer import make_optimizer, split_parameters
-from connectomake.train.schedule import Plateau, learning_rate
 
 # Optimizer
 

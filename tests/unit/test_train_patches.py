@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from connectomake.augment.orientation import Orientation
-from connectomake.config.augment import AffineConfig, AugmentConfig, FlipConfig, NoiseConfig, RotateConfig
-from connectomake.config.layers import read_preset
-from connectomake.config.train import TrainConfig
+from connectomake.config.engine.layers import read_preset
+from connectomake.config.settings.augment import AffineConfig, AugmentConfig, FlipConfig, NoiseConfig, RotateConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box
 from connectomake.targets.affinity import affinities_of_labels

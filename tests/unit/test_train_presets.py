@@ -7,13 +7,13 @@ from slow_cases import slow_but
 from small_crops import CLASSES, make_cubes
 from small_training import make_volume, read_rows
 
-from connectomake.config.augment import AugmentConfig
-from connectomake.config.compose import Presets
-from connectomake.config.train import TrainConfig
+from connectomake.config.engine.compose import Presets
+from connectomake.config.settings.augment import AugmentConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.models import build_model
 from connectomake.models.checkpoint import load_checkpoint
 from connectomake.split.table import write_split
-from connectomake.train.run import train_model
+from connectomake.train.train_model import train_model
 
 BANIS = ["affinity z+1", "affinity y+1", "affinity x+1", "affinity z+10", "affinity y+10", "affinity x+10"]
 AFF12 = ["z+1", "y+1", "x+1", "z+2", "y+3", "x+3", "z+3", "y+9", "x+9", "z+4", "y+27", "x+27"]

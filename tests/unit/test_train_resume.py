@@ -23,13 +23,13 @@ from small_training import (
     weights_of,
 )
 
-from connectomake.config.augment import AugmentConfig, FlipConfig, NoiseConfig
+from connectomake.config.settings.augment import AugmentConfig, FlipConfig, NoiseConfig
 from connectomake.errors import ConfigError, DataError, ModelError, ResumeMismatchError
+from connectomake.fitting.states import KeepState, list_states
 from connectomake.models.checkpoint import load_checkpoint
 from connectomake.split.table import read_split, write_split
 from connectomake.train.module import Training
-from connectomake.train.run import train_model
-from connectomake.train.states import KeepState, list_states
+from connectomake.train.train_model import train_model
 
 WAYS = {
     "accumulate": {"accumulate": 3, "max_steps": 8},

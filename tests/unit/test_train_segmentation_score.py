@@ -8,9 +8,9 @@ import torch
 from small_volume import write_description
 from torch import nn
 
-from connectomake.config.targets import AffinityConfig
-from connectomake.config.train import TrainConfig
-from connectomake.config.tune import BANIS_THRESHOLDS
+from connectomake.config.settings.decode_tune import BANIS_THRESHOLDS
+from connectomake.config.settings.train import TrainConfig
+from connectomake.config.settings.train_targets import AffinityConfig
 from connectomake.decode import affinity_cc3d
 from connectomake.errors import ConfigError, DataError, ModelError
 from connectomake.geometry import Box, voxel_at

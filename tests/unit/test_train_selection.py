@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_training import read_rows, refuse, settings, train, weights_of
 
-from connectomake.config.channels import Channel
+from connectomake.channels import Channel
 from connectomake.errors import ConfigError
 from connectomake.models.checkpoint import load_checkpoint
 from connectomake.split.table import read_split, write_split

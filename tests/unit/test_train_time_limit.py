@@ -12,8 +12,8 @@ import pytest
 from small_training import assert_same_result, settings, stop_at_step, train
 
 from connectomake.errors import ConnectomakeError
-from connectomake.train.states import NOTHING, SAVE, TIME_UP, KeepState, Signals, list_states
-from connectomake.train.time_limit import MARGIN_S, TimeLimit, find_limit
+from connectomake.fitting.states import NOTHING, SAVE, TIME_UP, KeepState, Signals, list_states
+from connectomake.fitting.time_limit import MARGIN_S, TimeLimit, find_limit
 
 SQUEUE = """#!/bin/sh
 [ "$*" = "--noheader --jobs 7 --format %e %k" ] && [ "$SLURM_TIME_FORMAT" = %s ] && echo "{}"
@@ -49,14 +49,14 @@ def clock(monkeypatch):
         whole(self, *args)
 
     monkeypatch.setattr(KeepState, "on_train_batch_end", lasting)
-    monkeypatch.setattr("connectomake.train.time_limit.now", lambda: told.seconds)
+    monkeypatch.setattr("connectomake.fitting.time_limit.now", lambda: told.seconds)
     monkeypatch.setattr(TimeLimit, "requeue", lambda self: told.requeued.append(self.job))
     return told
 
 
 def begin_job(monkeypatch, clock, seconds):
     limit = TimeLimit(clock.seconds + seconds, job="7")
-    monkeypatch.setattr("connectomake.train.run.find_limit", lambda: limit)
+    monkeypatch.setattr("connectomake.train.train_model.find_limit", lambda: limit)
 
 
 def test_time_limit_then_resume(split, uninterrupted, tmp_path, monkeypatch, clock):
@@ -124,7 +124,7 @@ def test_before_a_step_it_is_chosen_whether_to_go_on(tmp_path, monkeypatch, name
     """Every 4th step is validated, and no more than 8 are made without a state."""
     case, wanted = CHOICES[name]
     case = {"step": 1, "step_s": 1, "validation_s": 1, "save_s": 1, "left_s": inf, "validates": True} | case
-    monkeypatch.setattr("connectomake.train.time_limit.now", lambda: 0.0)
+    monkeypatch.setattr("connectomake.fitting.time_limit.now", lambda: 0.0)
     signals = Signals()
     signals.received = case.get("received")
     keep = KeepState(tmp_path, settings(checkpoint_every_steps=8), signals, TimeLimit(case["left_s"]))
@@ -152,7 +152,7 @@ def test_slurm_tells_when_the_job_ends_and_whose_it_is(slurm, answer, job):
 
 
 def test_margin_of_a_short_job_is_short(slurm, monkeypatch):
-    monkeypatch.setattr("connectomake.train.time_limit.now", lambda: 1000.0)
+    monkeypatch.setattr("connectomake.fitting.time_limit.now", lambda: 1000.0)
     slurm("squeue", SQUEUE.format("1060 rule_train_model"))
     limit = find_limit()
     assert limit.margin_s == 6

@@ -10,12 +10,12 @@ import pytest
 from pydantic import ValidationError
 from small_volume import write_description
 
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.layers import read_preset
-from connectomake.config.measure import MeasureConfig
-from connectomake.config.tune import BANIS_THRESHOLDS, TuneConfig, check_search
+from connectomake.config.engine.layers import read_preset
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.decode_tune import BANIS_THRESHOLDS, TuneConfig, check_search
+from connectomake.config.settings.measure import MeasureConfig
+from connectomake.draw.experiment.tuning import draw_tuning
 from connectomake.draw.figure import save_figure
-from connectomake.draw.tuning import draw_tuning
 from connectomake.errors import ConfigError, DataError
 from connectomake.targets.affinity import affinities_of_labels
 from connectomake.tune.candidates import FullDecodes, why_not_sweep

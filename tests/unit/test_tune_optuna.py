@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from small_volume import write_description
 
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.measure import MeasureConfig
-from connectomake.config.tune import Choices, TuneConfig
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.decode_tune import Choices, TuneConfig
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.errors import MissingPackageError, ResumeMismatchError
 from connectomake.targets.affinity import affinities_of_labels
 from connectomake.tune.decoding import tune_decoding

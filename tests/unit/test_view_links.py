@@ -14,10 +14,10 @@ import pytest
 from small_volume import write_description
 
 from connectomake.errors import DataError, MissingDataError
+from connectomake.files import write_json
 from connectomake.view.links import Files, find_contrast, served_at, write_views
 from connectomake.view.routes import Site
 from connectomake.volumes.affinities import nearest_channels
-from connectomake.volumes.files import write_json
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.skeletons import Skeletons, label_under, save_skeletons
 from connectomake.volumes.store import write_store

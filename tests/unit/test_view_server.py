@@ -22,11 +22,11 @@ import zarr
 from small_volume import write_description
 
 from connectomake.errors import ConfigError, MissingDataError
+from connectomake.files import write_json
 from connectomake.geometry import Box
 from connectomake.view import routes
 from connectomake.view.routes import OWN_CLIENT, PUBLIC_CLIENT, split_path
 from connectomake.view.server import ResultsServer, make_server, parse_range
-from connectomake.volumes.files import write_json
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import open_volume

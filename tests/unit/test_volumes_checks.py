@@ -12,10 +12,10 @@ import pytest
 import zarr
 from pydantic import ValidationError
 
-from connectomake.config.data import DataConfig, VolumeSource
+from connectomake.config.settings.data import DataConfig, VolumeSource
 from connectomake.errors import DataError, MissingDataError
+from connectomake.ingest.checks import check_source, open_pair
 from connectomake.sources import locate
-from connectomake.volumes.checks import check_source, open_pair
 
 SIZE = [30.0, 8.0, 8.0]
 KEY = "config/data/mine.yaml: volumes.left"
@@ -129,8 +129,8 @@ def test_only_the_package_of_the_format_is_imported(file: Path) -> None:
     code = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[2] / "scripts")!r})
-from connectomake.config.data import VolumeSource
-from connectomake.volumes.checks import check_source
+from connectomake.config.settings.data import VolumeSource
+from connectomake.ingest.checks import check_source
 heavy = {{"h5py", "zarr", "tifffile", "nibabel", "PIL", "torch"}}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 check_source(VolumeSource(role="test", raw="a.h5::volumes/raw"), {str(file.parent)!r}, "key")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from connectomake.errors import DataError, MissingDataError
-from connectomake.volumes.files import read_json, replacing, write_json
+from connectomake.files import read_json, replacing, write_json
 
 
 def test_json_comes_back_with_numpy_values_and_paths_made_plain(tmp_path: Path) -> None:

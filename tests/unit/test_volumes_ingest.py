@@ -13,13 +13,13 @@ import pytest
 import tifffile
 import zarr
 
-from connectomake.config.data import VolumeSource
+from connectomake.config.settings.data import VolumeSource
 from connectomake.errors import DataError, MissingDataError
+from connectomake.files import read_json, write_json
 from connectomake.geometry import Box
-from connectomake.volumes import convert as convert_module
-from connectomake.volumes.convert import choose_block, choose_shard
-from connectomake.volumes.files import read_json, write_json
-from connectomake.volumes.ingest import ingest_volume, is_fast
+from connectomake.ingest import convert as convert_module
+from connectomake.ingest.convert import choose_block, choose_shard
+from connectomake.ingest.ingest import ingest_volume, is_fast
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import Volume, open_volume
@@ -222,8 +222,9 @@ def test_a_stopped_conversion_goes_on_and_another_starts_anew(tmp_path: Path, mo
 KILLED = """
 import os, sys
 from pathlib import Path
-from connectomake.config.data import VolumeSource
-from connectomake.volumes import convert, ingest
+from connectomake.config.settings.data import VolumeSource
+from connectomake.ingest import convert
+from connectomake.ingest import ingest
 
 convert.choose_shard = lambda volume: (64, 64, 64)
 replace, count = Path.replace, 0

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import zarr
 
-from connectomake.config.data import VolumeSource
+from connectomake.config.settings.data import VolumeSource
 from connectomake.errors import ConnectomakeError, DataError, MissingDataError, MissingPackageError
 from connectomake.geometry import Box
-from connectomake.volumes.checks import check_source
+from connectomake.ingest.checks import check_source
+from connectomake.ingest.ingest import ingest_volume
 from connectomake.volumes.formats import remote
 from connectomake.volumes.formats.ome_zarr import find_levels
-from connectomake.volumes.ingest import ingest_volume
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.volume import open_volume
 
@@ -126,8 +126,8 @@ def test_a_forked_worker_reads_what_its_parent_opened() -> None:
 
 
 def test_flat_chunks_are_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectomake.volumes.ingest.SMALLEST_LINKED_SIDE_VX", 100)
-    monkeypatch.setattr("connectomake.volumes.ingest.LARGEST_LINKED_CHUNK_VX", 1)
+    monkeypatch.setattr("connectomake.ingest.ingest.SMALLEST_LINKED_SIDE_VX", 100)
+    monkeypatch.setattr("connectomake.ingest.ingest.LARGEST_LINKED_CHUNK_VX", 1)
     ingest_volume(
         VolumeSource(role="test", raw="s3://cells/v2.zarr::em/s0"), name="a", volume_json=tmp_path / "volume.json"
     )
@@ -216,8 +216,8 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parents[2] / "scripts")!r})
 import connectomake.sources
 assert not {{"numpy", "fsspec"}} & set(sys.modules)
-from connectomake.config.data import VolumeSource
-from connectomake.volumes.checks import check_source
+from connectomake.config.settings.data import VolumeSource
+from connectomake.ingest.checks import check_source
 check_source(VolumeSource(role="test", raw="a.zarr::em/s0"), {str(tmp_path)!r}, "key")
 assert not {{"s3fs", "aiohttp", "botocore"}} & set(sys.modules)
 """

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import zarr
 
-from connectomake.config.data import VolumeSource
+from connectomake.config.settings.data import VolumeSource
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import Box
-from connectomake.volumes.ingest import ingest_volume
+from connectomake.ingest.ingest import ingest_volume
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.resample import Resampled, corner_nm
 from connectomake.volumes.scale import choose_scale, list_levels, open_working

@@ -38,7 +38,7 @@ def test_a_link_of_the_readme_leads_somewhere(link):
 
 
 def test_the_volume_of_the_readme_is_a_data_config():
-    from connectomake.config.data import DataConfig
+    from connectomake.config.settings.data import DataConfig
 
     block = re.search(r"```yaml\n(folder:.*?)```", README, re.DOTALL)
     assert block is not None
@@ -47,7 +47,7 @@ def test_the_volume_of_the_readme_is_a_data_config():
 
 
 def test_the_losses_of_the_readme_are_those_of_a_training():
-    from connectomake.config.train import TrainConfig
+    from connectomake.config.settings.train import TrainConfig
 
     block = re.search(r"```yaml\n(losses:.*?)```", README, re.DOTALL)
     assert block is not None

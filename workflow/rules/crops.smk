@@ -55,7 +55,7 @@ rule ingest_crop:
         folder=CHALLENGE.generated_tree,
         manifest=CHALLENGE.manifest,
         class_table=CHALLENGE.class_table,
-        code=code("crops.ingest"),
+        code=code("ingest.crops.ingest"),
     message:
         "reading {wildcards.volume}"
     script:

@@ -27,7 +27,7 @@ rule draw_curves:
         runtime=per_attempt(10),
     params:
         title=lambda wildcards: f"{wildcards.data}, {wildcards.train}",
-        code=code("draw.curves"),
+        code=code("draw.experiment.curves"),
     message:
         "drawing the training of {wildcards.train}"
     script:
@@ -62,7 +62,7 @@ rule draw_slices:
         runtime=per_attempt(30),
     params:
         title=lambda wildcards: wildcards.decode,
-        code=code("draw.slices", "draw.sources"),
+        code=code("draw.volume.slices", "draw.sources"),
     message:
         "drawing slices of {wildcards.volume}"
     script:
@@ -96,7 +96,7 @@ rule draw_metrics:
         runtime=per_attempt(10),
     params:
         title=lambda wildcards: wildcards.experiment,
-        code=code("draw.results", "draw.page"),
+        code=code("draw.experiment.figure", "draw.experiment.page"),
     message:
         "drawing the numbers of {wildcards.experiment}"
     script:
@@ -123,7 +123,7 @@ rule draw_overview:
         runtime=per_attempt(30),
     params:
         title=lambda wildcards: wildcards.experiment,
-        code=code("draw.overview", "draw.sources"),
+        code=code("draw.volume.overview", "draw.sources"),
     message:
         "drawing the overview of {wildcards.experiment}"
     script:

@@ -63,7 +63,7 @@ rule draw_errors:
         runtime=per_attempt(30),
     params:
         title=lambda wildcards: wildcards.decode,
-        code=code("draw.errors", "draw.sources"),
+        code=code("draw.errors.figure", "draw.sources"),
     message:
         "drawing the worst errors of {wildcards.volume}"
     script:
@@ -95,7 +95,7 @@ rule gather_errors:
         volumes=GOALS.measured_volumes,
         title=lambda wildcards: wildcards.experiment,
         command=f"python scripts/serve_volumes.py --results {RESULTS}",
-        code=code("measure.gather_errors", "tables", "draw.error_page"),
+        code=code("measure.gather_errors", "tables", "draw.errors.page"),
     message:
         "gathering the worst errors of {wildcards.experiment}"
     script:

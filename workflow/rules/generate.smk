@@ -105,7 +105,7 @@ rule draw_synthesis:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(20),
     params:
-        code=code("draw.synthesis", "draw.synthesis_page", "draw.synthesis_training", "volumes.files"),
+        code=code("draw.synthesis.figure", "draw.synthesis.page", "draw.synthesis.training", "files"),
     message:
         "drawing the volumes of {wildcards.synth}"
     script:

@@ -56,7 +56,7 @@ rule make_skeletons:
     params:
         cfg=lambda wildcards: INPUTS.tracing(wildcards).model_dump(mode="json"),
         cache=f"{RESULTS}/ingest/{{data}}/{{volume}}/skeletons.parts",
-        code=code("measure.skeletonize", "volumes.skeletons"),
+        code=code("ingest.skeletons", "volumes.skeletons"),
     message:
         "skeletons of {wildcards.data}/{wildcards.volume}"
     script:

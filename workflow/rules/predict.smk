@@ -111,7 +111,7 @@ rule check_prediction:
         runtime=per_attempt(60),
     params:
         title=lambda wildcards: wildcards.predict,
-        code=code("predict.check", "draw.prediction", "draw.sources"),
+        code=code("predict.check", "draw.prediction.figure", "draw.sources"),
     message:
         "checking the prediction of {wildcards.volume}"
     script:

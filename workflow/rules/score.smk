@@ -73,11 +73,11 @@ rule draw_submission:
     params:
         truth=CHALLENGE.part_truth,
         code=code(
-            "draw.submission",
-            "draw.submission_examples",
-            "draw.submission_page",
-            "draw.submission_sources",
-            "draw.submission_views",
+            "draw.submission.figure",
+            "draw.submission.examples",
+            "draw.submission.page",
+            "draw.submission.sources",
+            "draw.submission.views",
         ),
     message:
         "drawing the scores of the {wildcards.part}"

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from connectomake.augment.grey import GreyScale
 from connectomake.augment.patch import Patch
-from connectomake.config.augment import CutBlurConfig, CutNoiseConfig, CutoutConfig
+from connectomake.config.settings.augment import CutBlurConfig, CutNoiseConfig, CutoutConfig
 
 
 def cut_out(patch: Patch, cfg: CutoutConfig, rng: np.random.Generator, grey: GreyScale) -> None:

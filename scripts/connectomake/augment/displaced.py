@@ -12,8 +12,8 @@ from connectomake.augment.grey import GreyScale
 from connectomake.augment.patch import Patch
 from connectomake.augment.resample import resample_labels, resample_raw, turn_in_section
 from connectomake.augment.sections import draw_sections
-from connectomake.config.augment import MisalignmentConfig, ShiftSectionsConfig
-from connectomake.config.data import UNKNOWN
+from connectomake.config.settings.augment import MisalignmentConfig, ShiftSectionsConfig
+from connectomake.config.settings.data import UNKNOWN
 
 
 def shift_sections(patch: Patch, cfg: ShiftSectionsConfig, rng: np.random.Generator, grey: GreyScale) -> None:

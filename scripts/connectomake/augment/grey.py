@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from connectomake.augment.patch import Patch
-from connectomake.config.augment import BrightnessConfig, ContrastConfig, IntensityConfig, NoiseConfig
+from connectomake.config.settings.augment import BrightnessConfig, ContrastConfig, IntensityConfig, NoiseConfig
 
 _STEP, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _LEVELS = 1 << 16

@@ -8,8 +8,8 @@ from scipy import ndimage
 from connectomake.augment.grey import GreyScale
 from connectomake.augment.patch import Patch
 from connectomake.augment.resample import resample_labels, resample_raw, turn_in_section
-from connectomake.config.augment import CopyPasteConfig, MixupConfig
-from connectomake.config.data import UNKNOWN
+from connectomake.config.settings.augment import CopyPasteConfig, MixupConfig
+from connectomake.config.settings.data import UNKNOWN
 from connectomake.errors import DataError
 
 SMALLEST_OBJECT_VX = 64

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from connectomake.config.augment import FlipConfig, RotateConfig
+from connectomake.config.settings.augment import FlipConfig, RotateConfig
 from connectomake.geometry import Triple, Turn, to_triple
 
 AXES = "zyx"

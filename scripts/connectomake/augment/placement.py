@@ -15,7 +15,7 @@ import numpy as np
 from connectomake.augment.orientation import Orientation, draw_orientation
 from connectomake.augment.patch import Patch
 from connectomake.augment.resample import NO_BENDING, Bending, resample_labels, resample_raw
-from connectomake.config.augment import AffineConfig, AugmentConfig, ElasticConfig
+from connectomake.config.settings.augment import AffineConfig, AugmentConfig, ElasticConfig
 from connectomake.geometry import Triple, TripleNm, to_triple
 
 Sides = tuple[Triple, Triple]  # voxels before and after a box

@@ -17,7 +17,7 @@ from connectomake.augment.grey import GreyScale, add_noise, change_brightness, c
 from connectomake.augment.mixing import mix_up, paste_copy
 from connectomake.augment.patch import Patch
 from connectomake.augment.sections import blur_sections, lose_parts, lose_sections, smear_sections
-from connectomake.config.augment import AugmentConfig
+from connectomake.config.settings.augment import AugmentConfig
 
 AUGMENTATIONS: dict[str, Callable[[Patch, Any, np.random.Generator, GreyScale], None]] = {
     "copy_paste": paste_copy,

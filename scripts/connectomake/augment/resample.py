@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from connectomake.config.data import UNKNOWN
+from connectomake.config.settings.data import UNKNOWN
 
 
 @dataclass(frozen=True)

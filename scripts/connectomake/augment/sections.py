@@ -7,14 +7,14 @@ from scipy import ndimage
 
 from connectomake.augment.grey import GreyScale
 from connectomake.augment.patch import Patch
-from connectomake.config.augment import (
+from connectomake.config.settings.augment import (
     BlurSectionsConfig,
     MissingPartsConfig,
     MissingSectionsConfig,
     MotionBlurConfig,
     SectionsConfig,
 )
-from connectomake.config.data import UNKNOWN
+from connectomake.config.settings.data import UNKNOWN
 
 
 def lose_sections(patch: Patch, cfg: MissingSectionsConfig, rng: np.random.Generator, grey: GreyScale) -> None:

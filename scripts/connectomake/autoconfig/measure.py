@@ -15,8 +15,8 @@ from connectomake.autoconfig.child import Child
 from connectomake.autoconfig.machine import Machine
 from connectomake.autoconfig.search import divisors, patch_sizes
 from connectomake.autoconfig.trials import Size, Trials, Tried, choose_precision, choose_size
-from connectomake.config.augment import AugmentConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.augment import AugmentConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.geometry import Triple, to_triple
 
 GPU_SHARE = 0.9  # of a GPU's free memory; the rest is for fragments, and for what others take meanwhile

@@ -9,10 +9,10 @@ from math import isnan
 from pathlib import Path
 
 from connectomake.autoconfig.measure import CPU_SHARE, GPU_SHARE, SPARE, Found
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.errors import ConfigError
+from connectomake.files import replacing
 from connectomake.geometry import to_triple
-from connectomake.volumes.files import replacing
 
 SUFFIX = "_auto"
 MARK = "# Measured by autoconfig"

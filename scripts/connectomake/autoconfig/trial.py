@@ -20,19 +20,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from connectomake.config.augment import AugmentConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.augment import AugmentConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.errors import ConfigError, ConnectomakeError
+from connectomake.fitting.averages import move_average
+from connectomake.fitting.optimizer import make_optimizer
 from connectomake.geometry import Triple, to_triple
 from connectomake.losses import Losses
 from connectomake.models import build_model
-from connectomake.models.arithmetic import DTYPES, choose_device, is_want_of_memory, keep_freed_memory
+from connectomake.models.device import DTYPES, choose_device, is_want_of_memory, keep_freed_memory
 from connectomake.precision.choose import choose_for_training, explain_float32
 from connectomake.precision.cpu import describe_cpu
 from connectomake.split.table import read_split
 from connectomake.targets.combinations import Combinations
-from connectomake.train.averages import move_average
-from connectomake.train.optimizer import make_optimizer
 from connectomake.train.volumes import LabelledBox, open_boxes
 
 LONG_ENOUGH_S = 1.0

@@ -17,7 +17,7 @@ from connectomake.cluster.slurm import (
     read_configuration,
     split_names,
 )
-from connectomake.config.explain import nearest
+from connectomake.config.engine.explain import nearest
 from connectomake.errors import ConfigError
 
 

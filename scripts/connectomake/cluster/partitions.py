@@ -12,9 +12,9 @@ from pathlib import Path
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, ValidationError, field_validator
 
 from connectomake.cluster.slurm import Partition, minutes_of
-from connectomake.config.explain import Layer, explain
+from connectomake.config.engine.explain import Layer, explain
+from connectomake.config.engine.yaml_files import read_yaml
 from connectomake.config.section import Section
-from connectomake.config.yaml_files import read_yaml
 
 
 class PartitionConfig(Section):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from connectomake.config.explain import nearest
-from connectomake.config.yaml_files import line_of, read_yaml
+from connectomake.config.engine.explain import nearest
+from connectomake.config.engine.yaml_files import line_of, read_yaml
 from connectomake.errors import ConfigError
 
 # The keys of a profile that hold a mapping (Snakemake 9); any other that holds one is left out without a word.

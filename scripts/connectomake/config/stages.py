@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from connectomake.config.augment import AugmentConfig
-from connectomake.config.data import DataConfig
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.measure import MeasureConfig
-from connectomake.config.phantom import PhantomConfig
-from connectomake.config.predict import PredictConfig
 from connectomake.config.section import Section
-from connectomake.config.split import SplitConfig
-from connectomake.config.submit import SubmitConfig
-from connectomake.config.synth import SynthConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.augment import AugmentConfig
+from connectomake.config.settings.data import DataConfig
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.measure import MeasureConfig
+from connectomake.config.settings.phantom import PhantomConfig
+from connectomake.config.settings.predict import PredictConfig
+from connectomake.config.settings.split import SplitConfig
+from connectomake.config.settings.submit import SubmitConfig
+from connectomake.config.settings.synth import SynthConfig
+from connectomake.config.settings.train import TrainConfig
 
 STAGES: dict[str, type[Section]] = {
     "data": DataConfig,

@@ -1,9 +1,9 @@
 """Turn affinities into instances: decoders by name, and the steps that they are made of."""
 
-from connectomake.decode.components import affinity_cc3d
+from connectomake.decode.components.components import affinity_cc3d
+from connectomake.decode.decoders.semantic import split_panoptic
+from connectomake.decode.filling.watershed import fill_by_watershed
 from connectomake.decode.registry import decode, get_decoder, list_decoders, register_decoder
-from connectomake.decode.semantic import split_panoptic
-from connectomake.decode.watershed import fill_by_watershed
 
 __all__ = [
     "affinity_cc3d",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from connectomake.config.channels import NEAREST, ChannelName, find_nearest, name_offset
+from connectomake.channels import NEAREST, ChannelName, find_nearest, name_offset
 from connectomake.errors import DataError
 from connectomake.geometry import Triple, to_triple
 from connectomake.volumes.prediction import CONVENTIONS, Prediction

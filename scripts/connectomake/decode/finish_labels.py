@@ -6,11 +6,11 @@ import logging
 import shutil
 from pathlib import Path
 
-from connectomake.blocks import Ledger
-from connectomake.config.decode import DecodeConfig
-from connectomake.decode.plan import plan_blocks
-from connectomake.decode.stitched import Stitched
-from connectomake.decode.stores import describe_labels
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.decode.blocks.layout import plan_blocks
+from connectomake.decode.blocks.stitched import Stitched
+from connectomake.decode.whole import describe_labels
+from connectomake.ledger import Ledger
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import fastremap
 import numpy as np
 from numpy.typing import NDArray
 
-from connectomake.config.decode import DecodeConfig
-from connectomake.decode.small_objects import merge_into_neighbors
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.decode.components.small_objects import merge_into_neighbors
 
 
 def number_objects(labels: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:

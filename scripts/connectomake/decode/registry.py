@@ -13,8 +13,8 @@ from typing import Protocol
 
 from numpy.typing import NDArray
 
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.decoders import READS
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.decode_decoders import READS
 from connectomake.decode.channels import Channels
 from connectomake.errors import ConfigError, DataError
 
@@ -108,4 +108,4 @@ def list_decoders() -> list[str]:
 
 
 def _module_of(name: str) -> str:
-    return f"connectomake.decode.{name}"
+    return f"connectomake.decode.decoders.{name}"

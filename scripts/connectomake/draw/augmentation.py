@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from matplotlib.figure import Figure
 
-from connectomake.config.data import UNKNOWN
+from connectomake.config.settings.data import UNKNOWN
 from connectomake.draw.colours import overlay
 from connectomake.draw.figure import FAINT, add_axes_in, add_scale_bar, fit_picture, new_figure, show_image, write_text
 from connectomake.geometry import TripleNm

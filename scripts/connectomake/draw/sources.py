@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from connectomake.draw.slices import Layers
+from connectomake.draw.volume.slices import Layers
+from connectomake.regions.wanted import find_wanted, mark_unknown
 from connectomake.volumes.affinities import Shown
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.prediction import Prediction
 from connectomake.volumes.segmentation import Segmentation
 from connectomake.volumes.skeletons import load_skeletons
 from connectomake.volumes.volume import Readable, open_volume
-from connectomake.volumes.wanted import find_wanted, mark_unknown
 
 
 def open_layers(volume_json: Path, affinities: Path | None = None, labels: Path | None = None) -> Layers:

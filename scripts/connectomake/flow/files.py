@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from connectomake.config.data import FROM_LABELS, VolumeSource
-from connectomake.config.expand import Variant
-from connectomake.config.predict import TRAINED
+from connectomake.config.engine.expand import Variant
+from connectomake.config.settings.data import FROM_LABELS, VolumeSource
+from connectomake.config.settings.predict import TRAINED
 from connectomake.config.skeletons import SkeletonConfig
 from connectomake.flow.paths import Wildcards
 from connectomake.flow.study import Study

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from connectomake.config.expand import Variant
-from connectomake.config.generated import generated_shape
-from connectomake.config.jobs import AUTO, count_jobs
+from connectomake.config.engine.expand import Variant
+from connectomake.config.engine.fill_generated import generated_shape
+from connectomake.config.settings.jobs import AUTO, count_jobs
 from connectomake.flow.paths import Wildcards
 from connectomake.flow.study import Study
 
@@ -90,7 +90,7 @@ def read_extent(study: Study, data: str, volume: str) -> dict[str, Any]:
         return _extent_of_phantom(variant, source.phantom, source.box_zyx_vx)
     if source.generated is not None:
         return _extent_of_generated(study, variant, source.generated)
-    from connectomake.volumes.checks import open_pair  # slow, and needed for files alone
+    from connectomake.ingest.checks import open_pair  # slow, and needed for files alone
 
     images, _ = open_pair(source, variant.data.folder)
     return {

@@ -9,10 +9,10 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from connectomake.config.checks import check_patch_fits
-from connectomake.config.expand import Variant
-from connectomake.config.experiment import RunConfig
-from connectomake.config.variants import index_variants, load_run, load_synthesis, read_run
+from connectomake.config.checks.stages import check_patch_fits
+from connectomake.config.engine.expand import Variant
+from connectomake.config.engine.experiment import RunConfig
+from connectomake.config.engine.variants import index_variants, load_run, load_synthesis, read_run
 from connectomake.flow.paths import Paths, Wildcards
 
 EFFORT = frozenset({"jobs", "mvoxel_per_job", "threads"})
@@ -120,7 +120,7 @@ def check_volumes(variant: Variant) -> None:
     data = variant.data
     if data.cellmap is not None and data.cellmap.generate:
         return
-    from connectomake.volumes.checks import check_source  # loads numpy, which no job needs to start
+    from connectomake.ingest.checks import check_source  # loads numpy, which no job needs to start
 
     for name, source in data.volumes.items():
         key = f"config/data/{variant.presets['data']}.yaml: volumes.{name}"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connectomake.config.expand import Variant
-from connectomake.config.train import TrainConfig
+from connectomake.config.engine.expand import Variant
+from connectomake.config.settings.train import TrainConfig
 from connectomake.flow.paths import Wildcards
 from connectomake.flow.study import Study
 from connectomake.flow.synthesis import Synthesis, count_gpus

@@ -11,9 +11,9 @@ from functools import partial
 import torch
 from pydantic import ValidationError
 
-from connectomake.config.channels import Channel
-from connectomake.config.loss_kinds import SEES, SUITS
-from connectomake.config.losses import LossTerm
+from connectomake.channels import Channel
+from connectomake.config.settings.train_loss_kinds import SEES, SUITS
+from connectomake.config.settings.train_losses import LossTerm
 from connectomake.errors import ConfigError
 from connectomake.losses import consistency, cross_entropy, overlap, regression
 from connectomake.losses.seen import Output, Seen

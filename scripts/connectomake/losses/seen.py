@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from connectomake.config.channels import Channel
+from connectomake.channels import Channel
 from connectomake.errors import ModelError
 from connectomake.models.activation import activate
 

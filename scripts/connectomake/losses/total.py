@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from connectomake.config.channels import Channel
-from connectomake.config.losses import LossTerm
+from connectomake.channels import Channel
+from connectomake.config.settings.train_losses import LossTerm
 from connectomake.errors import ConfigError, ModelError
 from connectomake.losses.registry import bind
 from connectomake.losses.seen import Output

@@ -2,10 +2,9 @@
 
 from connectomake.measure.contingency import contingency_of_arrays
 from connectomake.measure.dense_metrics import dense_metrics
-from connectomake.measure.nodes import segment_at_nodes
 from connectomake.measure.skeleton_metrics import skeleton_metrics
-from connectomake.measure.skeletonize import skeletonize_labels
 from connectomake.measure.worst_errors import find_errors
+from connectomake.volumes.nodes import segment_at_nodes
 
 __all__ = [
     "contingency_of_arrays",
@@ -13,5 +12,4 @@ __all__ = [
     "find_errors",
     "segment_at_nodes",
     "skeleton_metrics",
-    "skeletonize_labels",
 ]

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from connectomake.config.measure import MeasureConfig
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.measure.contingency import Contingency, ratio
 from connectomake.measure.variation_of_information import variation_of_information
 

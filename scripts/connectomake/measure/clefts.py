@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from connectomake.config.data import UNKNOWN
-from connectomake.config.measure import MeasureConfig
+from connectomake.config.settings.data import UNKNOWN
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.geometry import Box, to_triple
 from connectomake.log import progress
 from connectomake.measure.cleft_surfaces import CleftSurfaces, surface_of
 from connectomake.measure.contingency import fitting, require_comparable
-from connectomake.measure.label_volumes import reading_grid
+from connectomake.volumes.label_volumes import reading_grid
 from connectomake.volumes.volume import Readable
 
 ReadMasks = Callable[[Box], tuple[np.ndarray, np.ndarray]]

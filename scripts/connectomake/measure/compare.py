@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from connectomake.config.measure import CHOOSING, HIGHEST_IS_BEST
+from connectomake.config.settings.measure import CHOOSING, HIGHEST_IS_BEST
 from connectomake.errors import DataError
+from connectomake.files import read_json, write_json
 from connectomake.measure.spread import setting_of, values_of_settings
 from connectomake.tables import write_columns
-from connectomake.volumes.files import read_json, write_json
 
 OVERALL = ("overall_score", "overall_instance_score", "overall_semantic_score")
 PARTS = {"validation": CHOOSING, "submission": "test"}

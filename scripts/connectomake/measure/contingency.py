@@ -18,8 +18,8 @@ import numpy as np
 from connectomake.errors import DataError
 from connectomake.geometry import Box
 from connectomake.log import progress
-from connectomake.measure.label_volumes import BLOCK_VX, reading_grid, require_labels
 from connectomake.measure.pair_counts import count_pairs
+from connectomake.volumes.label_volumes import BLOCK_VX, reading_grid, require_labels
 
 if TYPE_CHECKING:
     from connectomake.volumes.volume import Readable

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from connectomake.config.data import UNKNOWN
-from connectomake.config.measure import MeasureConfig
+from connectomake.config.settings.data import UNKNOWN
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.measure.adapted_rand import adapted_rand
 from connectomake.measure.contingency import Contingency
 from connectomake.measure.matching import matching

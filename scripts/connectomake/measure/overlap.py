@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from connectomake.config.measure import MeasureConfig
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.errors import DataError
 from connectomake.measure.contingency import Contingency, ratio
 

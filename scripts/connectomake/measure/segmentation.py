@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from connectomake.config.measure import MeasureConfig
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.errors import DataError
 from connectomake.measure.clefts import cleft_distances
 from connectomake.measure.contingency import Contingency, contingency
@@ -17,12 +17,12 @@ from connectomake.measure.coverage import Coverage, find_coverage
 from connectomake.measure.dense_metrics import dense_metrics
 from connectomake.measure.error_table import voxels_of
 from connectomake.measure.funlib_backend import compare_backends, funlib_metrics
-from connectomake.measure.nodes import segment_at_nodes
 from connectomake.measure.skeleton_metrics import skeleton_metrics
 from connectomake.measure.worst_errors import find_errors
 from connectomake.measure.worst_voxel_errors import find_voxel_errors
 from connectomake.tables import finite_or_none
 from connectomake.volumes.ingested import IngestedVolume
+from connectomake.volumes.nodes import segment_at_nodes
 from connectomake.volumes.segmentation import Segmentation
 from connectomake.volumes.skeletons import Skeletons, load_skeletons
 from connectomake.volumes.volume import Readable, Volume, open_volume

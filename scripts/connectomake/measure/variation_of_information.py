@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from connectomake.config.measure import MeasureConfig
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.measure.contingency import Contingency
 
 

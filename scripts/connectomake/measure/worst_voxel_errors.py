@@ -18,9 +18,9 @@ from connectomake.geometry import Box, position_of, to_triple
 from connectomake.log import progress
 from connectomake.measure.contingency import Contingency
 from connectomake.measure.error_table import KINDS, Ranked, Table, error_table
-from connectomake.measure.label_volumes import BLOCK_VX, reading_grid
 from connectomake.measure.nearest import nearest_to_median
 from connectomake.measure.voxel_samples import REACH_VX, UNUSED, Sample, extent_of, sample_parts
+from connectomake.volumes.label_volumes import BLOCK_VX, reading_grid
 
 if TYPE_CHECKING:
     from connectomake.volumes.volume import Readable

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import torch
 
-from connectomake.config.channels import Channel
+from connectomake.channels import Channel
 
 
 def activate(logits: torch.Tensor, channels: Sequence[Channel]) -> torch.Tensor:

@@ -13,7 +13,7 @@ from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
 from torch import nn
 from torch.nn import functional
 
-from connectomake.config.architectures import FlexibleUnetConfig, FpnConfig
+from connectomake.config.settings.train_architectures import FlexibleUnetConfig, FpnConfig
 from connectomake.models.blocks import ResidualBlock, choose_norm, convolve
 from connectomake.models.network import Body, SingleScale
 from connectomake.models.registry import register_architecture

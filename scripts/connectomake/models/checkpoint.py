@@ -19,13 +19,13 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from connectomake.config.foreign import ForeignConfig
-from connectomake.config.network import FOREIGN, NetworkConfig
+from connectomake.config.settings.train_foreign import ForeignConfig
+from connectomake.config.settings.train_network import FOREIGN, NetworkConfig
 from connectomake.errors import ConfigError, MissingDataError, ModelError
+from connectomake.files import replacing
 from connectomake.geometry import Triple, TripleNm, to_triple, to_triple_nm
 from connectomake.models.foreign import open_foreign
 from connectomake.models.registry import build_model, list_architectures, read_settings
-from connectomake.volumes.files import replacing
 
 FORMAT = "connectomake checkpoint 1"
 
@@ -38,11 +38,11 @@ class CheckpointMeta:
     ----------
     architecture
         ``{"name": ..., "config": settings of the model as plain data}``; of a network from elsewhere the kind of its
-        program, and what `connectomake.config.foreign.ForeignConfig` holds.
+        program, and what `connectomake.config.settings.train_foreign.ForeignConfig` holds.
     in_channels
         Channels of the volume.
     channels
-        For each output channel what `connectomake.config.channels.Channel` holds, as plain data.
+        For each output channel what `connectomake.channels.Channel` holds, as plain data.
     normalisation
         ``{"mean", "std", "each"}``: the network takes (raw - mean) / std as float32. ``each`` = ``each_volume``: those
         of the volume at hand are measured, mean and std are those of the training data and only told. Where they are
@@ -58,7 +58,7 @@ class CheckpointMeta:
     provenance
         How it was trained.
     costs
-        What one window costs, for some windows and types, as `connectomake.predict.network_cost` keeps it: so that a
+        What one window costs, for some windows and types, as `connectomake.predict.cost.network` keeps it: so that a
         prediction is planned without building the network.
     hash
         SHA-256 of weights and meta; set when the file is written.

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
-from connectomake.config.compose import Presets
-from connectomake.config.train import TrainConfig
+from connectomake.config.engine.compose import Presets
+from connectomake.config.settings.train import TrainConfig
 from connectomake.errors import ConfigError
 from connectomake.models.registry import build_model, print_available_architectures
 

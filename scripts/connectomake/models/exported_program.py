@@ -24,7 +24,7 @@ from zipfile import BadZipFile, ZipFile
 import torch
 from torch import nn
 
-from connectomake.config.foreign import ForeignConfig
+from connectomake.config.settings.train_foreign import ForeignConfig
 from connectomake.errors import ModelError
 from connectomake.models.foreign import Found, pack_bytes, unpack_bytes
 from connectomake.models.program import DTYPES, Program

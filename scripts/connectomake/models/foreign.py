@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from connectomake.config.foreign import ForeignConfig, Sides
+from connectomake.config.settings.train_foreign import ForeignConfig, Sides
 from connectomake.errors import ModelError
 from connectomake.geometry import Triple
 from connectomake.models.network import check_input

@@ -13,11 +13,11 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from connectomake.config.explain import Layer, explain
-from connectomake.config.foreign import ForeignConfig, NetworkDescription
-from connectomake.config.network import NetworkConfig
-from connectomake.config.optimise import InitialWeights
-from connectomake.config.yaml_files import read_yaml
+from connectomake.config.engine.explain import Layer, explain
+from connectomake.config.engine.yaml_files import read_yaml
+from connectomake.config.settings.train_foreign import ForeignConfig, NetworkDescription
+from connectomake.config.settings.train_network import NetworkConfig
+from connectomake.config.settings.train_optimizer import InitialWeights
 from connectomake.errors import ConfigError, ConnectomakeError, MissingDataError, ModelError
 from connectomake.geometry import Triple, to_triple, to_triple_nm
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, open_network, write_checkpoint
@@ -39,7 +39,7 @@ def import_network(network: Path, description: Path, checkpoint: Path) -> str:
         TorchScript (torch.jit.save), an exported program (torch.export.save), the folder of a MONAI bundle, or a file
         of weights of one of Connectomake's own architectures, which the description names.
     description
-        YAML of `connectomake.config.foreign.NetworkDescription`.
+        YAML of `connectomake.config.settings.train_foreign.NetworkDescription`.
     checkpoint
         The file to make or replace; `load_checkpoint` opens it.
 
@@ -96,7 +96,7 @@ def read_description(path: Path) -> NetworkDescription:
 
 
 def find_kind(path: Path) -> str:
-    """Tell what the files of a network are: one of `connectomake.config.network.FOREIGN`, or ``weights``.
+    """Tell what the files of a network are: one of `config.settings.train_network.FOREIGN`, or ``weights``.
 
     Raises
     ------

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from connectomake.config.explain import nearest
-from connectomake.config.optimise import InitialWeights
+from connectomake.config.engine.explain import nearest
+from connectomake.config.settings.train_optimizer import InitialWeights
 from connectomake.errors import MissingDataError, ModelError
 from connectomake.models.checkpoint import FORMAT, load_tensors
 from connectomake.models.network import Network

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from connectomake.config.architectures import MedNextConfig, MedNextCustomConfig
+from connectomake.config.settings.train_architectures import MedNextConfig, MedNextCustomConfig
 from connectomake.models.network import CONVOLUTIONS, TRANSPOSED, Body
 from connectomake.models.registry import register_architecture
 

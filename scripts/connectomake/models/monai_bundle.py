@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from connectomake.config.foreign import ForeignConfig
-from connectomake.config.yaml_files import read_yaml
+from connectomake.config.engine.yaml_files import read_yaml
+from connectomake.config.settings.train_foreign import ForeignConfig
 from connectomake.errors import MissingDataError, ModelError
+from connectomake.files import read_json
 from connectomake.geometry import Triple, to_triple
 from connectomake.models.foreign import Found
 from connectomake.models.initial_weights import read_state
-from connectomake.volumes.files import read_json
 
 CONFIGS = tuple(f"configs/{name}.{kind}" for name in ("inference", "train") for kind in ("json", "yaml", "yml"))
 ALLOWED = ("monai.networks.", "torch.nn.")

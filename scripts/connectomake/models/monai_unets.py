@@ -14,7 +14,7 @@ from monai.networks.blocks import ADN
 from monai.networks.nets import UNETR, BasicUNet, SwinUNETR, UNet
 from torch import nn
 
-from connectomake.config.architectures import BasicUnetConfig, SwinUnetrConfig, UnetConfig, UnetrConfig
+from connectomake.config.settings.train_architectures import BasicUnetConfig, SwinUnetrConfig, UnetConfig, UnetrConfig
 from connectomake.errors import MissingPackageError
 from connectomake.models.blocks import choose_norm
 from connectomake.models.network import Body, SingleScale

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from connectomake.config.network import HeadConfig, NetworkConfig
+from connectomake.config.settings.train_network import HeadConfig, NetworkConfig
 from connectomake.errors import ModelError
 from connectomake.models.receptive_field import trace_body
 from connectomake.models.stem import depth_from_space, space_from_depth

@@ -13,12 +13,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from connectomake.config.architectures import ARCHITECTURES
-from connectomake.config.explain import Layer, explain, nearest
-from connectomake.config.network import FOREIGN, NetworkConfig
+from connectomake.config.engine.explain import Layer, explain, nearest
+from connectomake.config.settings.train_architectures import ARCHITECTURES
+from connectomake.config.settings.train_network import FOREIGN, NetworkConfig
 from connectomake.errors import ConfigError, ModelError
-from connectomake.models.documents import translate
 from connectomake.models.network import Body, Network
+from connectomake.models.pytc_settings import translate
 
 Builder = Callable[[Any, int], Body]
 
@@ -112,7 +112,7 @@ def read_settings(section: Mapping[str, Any]) -> NetworkConfig:
     Parameters
     ----------
     section
-        Ours, or the model section of PyTorch Connectomics; `connectomake.models.documents` says how that is read.
+        Ours, or the model section of PyTorch Connectomics; `connectomake.models.pytc_settings` says how that is read.
 
     Raises
     ------

@@ -11,7 +11,7 @@ import torch
 from monai.networks.layers.factories import Pool
 from torch import nn
 
-from connectomake.config.architectures import ResidualUnetConfig, RsunetConfig
+from connectomake.config.settings.train_architectures import ResidualUnetConfig, RsunetConfig
 from connectomake.models.blocks import ResidualBlock, convolve
 from connectomake.models.network import Body
 from connectomake.models.registry import register_architecture

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from connectomake.config.phantom import DefectConfig
+from connectomake.config.settings.phantom import DefectConfig
 
 _STRIPE_VX = 3.0  # sd of a charging stripe across
 

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from scipy.ndimage import gaussian_filter
 
-from connectomake.config.phantom import PhantomConfig
+from connectomake.config.settings.phantom import PhantomConfig
 
 TILE = 64  # voxels a side, a power of two
 _POINTS_PER_SCALE = 2.0

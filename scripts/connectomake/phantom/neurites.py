@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from connectomake.config.phantom import NeuriteConfig, PhantomConfig
+from connectomake.config.settings.phantom import NeuriteConfig, PhantomConfig
 from connectomake.errors import DataError
 from connectomake.phantom.randomness import draw_normal, draw_uniform
 

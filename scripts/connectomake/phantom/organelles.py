@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from connectomake.config.phantom import OrganelleConfig, PhantomConfig
+from connectomake.config.settings.phantom import OrganelleConfig, PhantomConfig
 from connectomake.phantom.neurites import Neurites
 from connectomake.phantom.rasterise import Scene
 

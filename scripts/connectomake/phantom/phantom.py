@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import cc3d
 import numpy as np
 
-from connectomake.config.phantom import PhantomConfig
+from connectomake.config.settings.phantom import PhantomConfig
 from connectomake.phantom.defects import spoil_sections
 from connectomake.phantom.fields import Lattice, displace_slab, make_grain, make_lattice
 from connectomake.phantom.neurites import Neurites, grow_neurites

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from connectomake.config.phantom import PhantomConfig
+from connectomake.config.settings.phantom import PhantomConfig
 from connectomake.phantom.neurites import Neurites
 
 _BLOCK = 16  # voxels of the smallest size along a block's side

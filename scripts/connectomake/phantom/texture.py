@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from connectomake.config.phantom import ImageConfig
+from connectomake.config.settings.phantom import ImageConfig
 from connectomake.phantom.fields import TILE, Lattice, sample_lattice
 from connectomake.phantom.randomness import scramble
 

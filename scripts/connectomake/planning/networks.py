@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 
-from connectomake.config.channels import name_channels, store_channels
-from connectomake.config.network import NetworkConfig
-from connectomake.config.predict import TRAINED
+from connectomake.channels import name_channels, store_channels
+from connectomake.config.settings.predict import TRAINED
+from connectomake.config.settings.train_network import NetworkConfig
 from connectomake.geometry import Triple, to_triple
 from connectomake.models.checkpoint import load_checkpoint
 from connectomake.models.registry import build_model
 from connectomake.planning.work import Work
-from connectomake.predict.network_cost import NetworkCost, measure_network
+from connectomake.predict.cost.network import NetworkCost, measure_network
 from connectomake.sources import locate
 
 

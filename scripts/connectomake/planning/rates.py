@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from connectomake.errors import ConnectomakeError
-from connectomake.volumes.files import read_json
+from connectomake.files import read_json
 from connectomake.volumes.store import LEVEL
 
 DEFAULTS = {

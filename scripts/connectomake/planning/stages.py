@@ -8,19 +8,19 @@ from math import ceil, prod
 
 import numpy as np
 
-from connectomake.config.jobs import list_boxes
-from connectomake.decode.stores import estimate_memory_bytes
+from connectomake.config.settings.jobs import list_boxes
+from connectomake.decode.whole import estimate_memory_bytes
 from connectomake.geometry import BlockGrid, Box, Triple, to_triple
 from connectomake.planning import rates
 from connectomake.planning.networks import Networks, cost_of_training, measure_networks
 from connectomake.planning.rates import Rates, choose_rate
 from connectomake.planning.work import Extent, Work
-from connectomake.predict.estimate import Task, choose_block, estimate_needs, seconds_of_window
-from connectomake.predict.sliding import as_torch_can
-from connectomake.predict.symmetries import list_symmetries
-from connectomake.predict.windows import WindowGrid
-from connectomake.predict.workload import count_windows
-from connectomake.volumes.region import Region
+from connectomake.predict.cost.estimate import Task, choose_block, estimate_needs, seconds_of_window
+from connectomake.predict.cost.workload import count_windows
+from connectomake.predict.network.symmetries import list_symmetries
+from connectomake.predict.windows.grid import WindowGrid
+from connectomake.predict.windows.sliding import as_torch_can
+from connectomake.regions.region import Region
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.predict import PredictConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.predict import PredictConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.geometry import Triple, to_triple, to_triple_nm
 from connectomake.volumes.ingested import IngestedVolume
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from connectomake.errors import DataError
-from connectomake.volumes.files import replacing
+from connectomake.files import replacing
 
 log = logging.getLogger(__name__)
 

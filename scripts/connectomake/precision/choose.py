@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from connectomake.errors import ConfigError
-from connectomake.models.arithmetic import DTYPES, has_grouped_convolutions
+from connectomake.models.device import DTYPES, has_grouped_convolutions
 from connectomake.precision.cpu import Cpu, describe_cpu
 from connectomake.precision.operations import Operation, list_prediction_operations, list_training_operations
 from connectomake.precision.proof import find_fault

@@ -14,7 +14,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from connectomake.models.arithmetic import choose_memory_format
+from connectomake.models.device import choose_memory_format
 
 log = logging.getLogger(__name__)
 

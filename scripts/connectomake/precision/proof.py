@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from connectomake.models.arithmetic import DTYPES
+from connectomake.models.device import DTYPES
 from connectomake.precision.cache import look_up
 from connectomake.precision.cpu import Cpu
 from connectomake.precision.operations import Operation

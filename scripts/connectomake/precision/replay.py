@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from connectomake.models.arithmetic import DTYPES, keep_freed_memory
+from connectomake.models.device import DTYPES, keep_freed_memory
 from connectomake.precision.operations import Operation, describe
 
 TOLERANCE = 0.03  # of the largest value; a bfloat16 has 8 bits, and products are summed in float32

@@ -10,18 +10,18 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from connectomake.blocks import Ledger
 from connectomake.errors import ConnectomakeError, ModelError
+from connectomake.files import explain_write_failure
 from connectomake.geometry import BlockGrid, Box
+from connectomake.ledger import Ledger
 from connectomake.log import progress
 from connectomake.pipeline import run_overlapped
-from connectomake.predict.sliding import SlidingWindow
-from connectomake.predict.steps import Step
-from connectomake.predict.sums import Sums
-from connectomake.predict.windows import read_mirrored
-from connectomake.volumes.files import explain_write_failure
+from connectomake.predict.windows.grid import read_mirrored
+from connectomake.predict.windows.sliding import SlidingWindow
+from connectomake.predict.windows.steps import Step
+from connectomake.predict.windows.sums import Sums
+from connectomake.regions.region import Region
 from connectomake.volumes.pyramid import Pyramid
-from connectomake.volumes.region import Region
 from connectomake.volumes.volume import Readable
 
 log = logging.getLogger(__name__)

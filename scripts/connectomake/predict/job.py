@@ -11,19 +11,19 @@ from typing import Any
 
 import torch
 
-from connectomake.blocks import Ledger, job_name
-from connectomake.config.predict import PredictConfig
+from connectomake.config.settings.predict import PredictConfig
 from connectomake.errors import MissingPackageError, ResumeMismatchError
-from connectomake.models.arithmetic import choose_device, keep_freed_memory
+from connectomake.files import write_json
+from connectomake.ledger import Ledger, job_name
+from connectomake.models.device import choose_device, keep_freed_memory
 from connectomake.predict.block_work import BlockWork
-from connectomake.predict.estimate import warn_of_length
-from connectomake.predict.evaluate import Ensemble, build_ensemble
-from connectomake.predict.members import hash_members, open_members
+from connectomake.predict.cost.estimate import warn_of_length
+from connectomake.predict.network.evaluate import Ensemble, build_ensemble
+from connectomake.predict.network.members import hash_members, open_members
 from connectomake.predict.order import blocks_of_job
 from connectomake.predict.plan_file import Plan, read_plan
-from connectomake.predict.sliding import SlidingWindow
-from connectomake.predict.steps import Step, plan_steps
-from connectomake.volumes.files import write_json
+from connectomake.predict.windows.sliding import SlidingWindow
+from connectomake.predict.windows.steps import Step, plan_steps
 from connectomake.volumes.fingerprint import fingerprint
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.pyramid import Pyramid, create_pyramid

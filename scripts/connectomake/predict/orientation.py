@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from connectomake.config.channels import Offset
+from connectomake.channels import Offset
 from connectomake.geometry import Turn, to_triple
 
 AXES = "zyx"

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from connectomake.config.predict import PredictConfig
+from connectomake.config.settings.predict import PredictConfig
 from connectomake.models.ensemble import VOXEL_SIZE_TOLERANCE, check_ensemble
-from connectomake.predict.choose_region import choose_region
-from connectomake.predict.estimate import choose_block
-from connectomake.predict.members import (
+from connectomake.predict.cost.estimate import choose_block
+from connectomake.predict.cost.needs import describe_task, find_begun_block, find_needs
+from connectomake.predict.network.members import (
     Member,
     check_input,
     check_room,
@@ -22,11 +22,11 @@ from connectomake.predict.members import (
     hash_members,
     open_members,
 )
-from connectomake.predict.needs import describe_task, find_begun_block, find_needs
-from connectomake.predict.normalise import find_normalisations
+from connectomake.predict.network.normalise import find_normalisations
+from connectomake.predict.network.recipe import Recipe
+from connectomake.predict.network.symmetries import check_symmetries
 from connectomake.predict.plan_file import Plan, PredictionSettings
-from connectomake.predict.recipe import Recipe
-from connectomake.predict.symmetries import check_symmetries
+from connectomake.regions.choose import choose_region
 from connectomake.volumes.fingerprint import fingerprint
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.prediction import WorkingLevel

@@ -12,18 +12,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from connectomake.config.channels import Channel
+from connectomake.channels import Channel
 from connectomake.config.tta import TtaConfig
+from connectomake.files import write_json
 from connectomake.geometry import BlockGrid, Triple, TripleNm
-from connectomake.predict.members import read_channel
-from connectomake.predict.recipe import Recipe
-from connectomake.predict.windows import WindowGrid
+from connectomake.predict.network.members import read_channel
+from connectomake.predict.network.recipe import Recipe
+from connectomake.predict.windows.grid import WindowGrid
+from connectomake.regions.region import Region
 from connectomake.volumes.contract import Record, mark_version, read_record
-from connectomake.volumes.files import write_json
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.prediction import Prediction, WorkingLevel
 from connectomake.volumes.prediction_needs import AGAIN, PLAN_VERSION, PredictionNeeds
-from connectomake.volumes.region import Region
 from connectomake.volumes.scale import open_working
 from connectomake.volumes.volume import Readable
 

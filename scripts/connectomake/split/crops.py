@@ -12,11 +12,11 @@ import numpy as np
 
 from connectomake.cellmap.datasplit import SplitEntry, write_datasplit
 from connectomake.cellmap.manifest import ManifestRow, write_manifest
-from connectomake.config.split import SplitConfig
+from connectomake.config.settings.split import SplitConfig
 from connectomake.errors import DataError
+from connectomake.files import replacing
 from connectomake.split.by_class import choose_validation
 from connectomake.split.class_voxels import AnnotatedCrop, read_crop, write_class_voxels
-from connectomake.volumes.files import replacing
 from connectomake.volumes.ingested import IngestedVolume
 
 log = logging.getLogger(__name__)

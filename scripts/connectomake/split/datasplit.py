@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from connectomake.config.data import DataConfig
-from connectomake.config.explain import nearest
-from connectomake.config.split import SplitConfig
+from connectomake.config.engine.explain import nearest
+from connectomake.config.settings.data import DataConfig
+from connectomake.config.settings.split import SplitConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import BlockGrid, Box, to_triple
 from connectomake.split.crop_roles import take_roles

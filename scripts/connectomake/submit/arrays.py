@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from connectomake.cellmap.manifest import CropGrid
+from connectomake.files import replacing
 from connectomake.geometry import BlockGrid, Box, Triple, to_triple
-from connectomake.volumes.files import replacing
 
 if TYPE_CHECKING:
     import zarr

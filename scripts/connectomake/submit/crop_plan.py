@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from connectomake.cellmap.manifest import CropGrid
-from connectomake.config.submit import ObjectsConfig, SubmitConfig
+from connectomake.config.settings.submit import ObjectsConfig, SubmitConfig
 from connectomake.errors import DataError
+from connectomake.files import explain_write_failure
 from connectomake.geometry import BlockGrid, to_triple
 from connectomake.submit.arrays import create_array, fit_chunk
 from connectomake.submit.class_grid import check_covers
-from connectomake.volumes.files import explain_write_failure
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.prediction import Prediction
 from connectomake.volumes.volume import Volume, open_volume

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from connectomake.blocks import Ledger, job_name
-from connectomake.config.submit import SubmitConfig
+from connectomake.config.settings.submit import SubmitConfig
 from connectomake.errors import ResumeMismatchError
+from connectomake.files import explain_write_failure
 from connectomake.geometry import BlockGrid, Box
+from connectomake.ledger import Ledger, job_name
 from connectomake.log import progress
 from connectomake.submit.arrays import create_array, measure_content, read_chunks, smallest_type
 from connectomake.submit.class_grid import Held, choose_part, cut_box, hull_of
 from connectomake.submit.crop_plan import CropPlan, plan_crop, remove_folder, threshold_of
 from connectomake.submit.objects import find_objects
 from connectomake.volumes.decoded_crop import DecodedClass, DecodedCrop
-from connectomake.volumes.files import explain_write_failure
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from math import ceil, prod
 import numpy as np
 from numpy.typing import NDArray
 
-from connectomake.config.submit import ObjectsConfig
+from connectomake.config.settings.submit import ObjectsConfig
 
 LEVELS_PER_VOXEL = 16  # steps of the distance to the border in the smallest side of a voxel
 HIGHEST = 2**16 - 1

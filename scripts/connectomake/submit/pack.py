@@ -20,6 +20,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from connectomake.cellmap.manifest import ManifestRow, group_by_crop, read_manifest
 from connectomake.errors import DataError, MissingDataError
+from connectomake.files import replacing
 from connectomake.submit.arrays import (
     ARRAY_FILE,
     ATTRIBUTES_FILE,
@@ -29,7 +30,6 @@ from connectomake.submit.arrays import (
     list_chunks,
 )
 from connectomake.volumes.decoded_crop import DecodedCrop
-from connectomake.volumes.files import replacing
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import nn
 
-from connectomake.config.synth_networks import AutoencoderConfig
+from connectomake.config.settings.synth_networks import AutoencoderConfig
 from connectomake.models.checkpoint import hash_network
 from connectomake.synth.blocks import Attention, NormActivation, Residual, double, halve
 from connectomake.synth.codebook import Codebook, Quantised

@@ -20,8 +20,9 @@ import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import nn
 
-from connectomake.config.synth import Stage1Config, SynthConfig
+from connectomake.config.settings.synth import Stage1Config, SynthConfig
 from connectomake.errors import ConfigError, ModelError
+from connectomake.fitting.processes import average_buffers, average_gradients, gather, sum_in_place
 from connectomake.synth.autoencoder import PatchVolumeAutoencoder
 from connectomake.synth.checkpoints import load_autoencoder, load_discriminator, save_autoencoder
 from connectomake.synth.codebook import Quantised
@@ -32,7 +33,6 @@ from connectomake.synth.metrics.reconstruction import CodeUse, score_reconstruct
 from connectomake.synth.patches import RandomPatches, Volumes, WholeExamples
 from connectomake.synth.perceptual import build_perceptual
 from connectomake.synth.tiles import crop_to, pad_to_multiple
-from connectomake.train.processes import average_buffers, average_gradients, gather, sum_in_place
 
 LOSSES = ("loss", "l1", "perceptual", "commitment", "adversarial", "features", "discriminator", "perplexity")
 SCORES = ("l1", "psnr_db", "ssim", "seam_ratio", "perplexity", "used_codes")

@@ -13,8 +13,8 @@ from math import log
 import torch
 from torch import nn
 
-from connectomake.config.synth import SynthConfig
-from connectomake.config.synth_networks import DenoiserConfig
+from connectomake.config.settings.synth import SynthConfig
+from connectomake.config.settings.synth_networks import DenoiserConfig
 from connectomake.errors import ModelError
 from connectomake.synth.transformer import IntraFlow, draw_linear, set_zero
 from connectomake.synth.unet import InterFlow

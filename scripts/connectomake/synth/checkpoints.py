@@ -11,13 +11,13 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from connectomake.config.synth import SynthConfig
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.errors import MissingDataError, ModelError
+from connectomake.files import replacing
 from connectomake.models.checkpoint import hash_network, load_tensors
 from connectomake.synth.autoencoder import PatchVolumeAutoencoder
 from connectomake.synth.biflownet import BiFlowNet, build_denoiser
 from connectomake.synth.discriminator import build_discriminator
-from connectomake.volumes.files import replacing
 
 FORMAT = "connectomake synth checkpoint 1"
 MAKERS = {"autoencoder": "autoencoder_stage1 and autoencoder_stage2", "diffusion": "train_diffusion"}

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn import functional
 
-from connectomake.config.synth_networks import AutoencoderConfig
+from connectomake.config.settings.synth_networks import AutoencoderConfig
 
 EPSILON = 1e-7  # of Laplace's smoothing: a code that nothing uses is not divided by 0
 SPREAD = 0.01  # noise, over the root of a code's length, that tells codes apart that start at the same latent

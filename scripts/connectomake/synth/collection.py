@@ -11,9 +11,9 @@ import numpy as np
 
 from connectomake.config.collection import CollectionConfig
 from connectomake.errors import DataError, MissingDataError
+from connectomake.files import read_json
 from connectomake.sources import locate
 from connectomake.synth.examples import Role
-from connectomake.volumes.files import read_json
 
 SEPARATORS = ("\t", "\n", "\r")  # of the table of examples
 

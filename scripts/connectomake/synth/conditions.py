@@ -15,10 +15,10 @@ import fastremap
 import numpy as np
 from pydantic import ValidationError
 
-from connectomake.config.data import UNKNOWN
-from connectomake.config.generated import GeneratedVolume
-from connectomake.config.phantom import PhantomConfig
-from connectomake.config.synth import SynthConfig
+from connectomake.config.engine.fill_generated import GeneratedVolume
+from connectomake.config.settings.data import UNKNOWN
+from connectomake.config.settings.phantom import PhantomConfig
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.errors import ConfigError
 from connectomake.geometry import Triple, TripleNm
 from connectomake.phantom.phantom import make_phantom

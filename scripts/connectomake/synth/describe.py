@@ -10,8 +10,8 @@ from typing import cast
 import torch
 from torch import nn
 
-from connectomake.config.compose import Presets
-from connectomake.config.synth import SynthConfig
+from connectomake.config.engine.compose import Presets
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.synth.autoencoder import PatchVolumeAutoencoder
 from connectomake.synth.biflownet import build_denoiser
 from connectomake.synth.discriminator import build_discriminator

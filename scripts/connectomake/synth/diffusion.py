@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from connectomake.config.synth import GenerateConfig
+from connectomake.config.settings.synth import GenerateConfig
 from connectomake.synth.biflownet import BiFlowNet
 
 OFFSET = 0.008  # of the cosine, so that the first steps add noise at all

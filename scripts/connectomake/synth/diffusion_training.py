@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from connectomake.config.synth import SynthConfig
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.errors import DataError
+from connectomake.fitting.averages import move_average
+from connectomake.fitting.processes import first_does, rank, sum_in_place, world
 from connectomake.synth.biflownet import build_denoiser
 from connectomake.synth.buckets import Buckets
 from connectomake.synth.checkpoints import load_autoencoder, save_diffusion
@@ -26,8 +28,6 @@ from connectomake.synth.diffusion import Diffusion
 from connectomake.synth.examples import classes_of, read_table
 from connectomake.synth.fit import Learner, StepData, finish, fit, fixed_settings, processes_of
 from connectomake.synth.latents import Latent, Normalisation, measure_normalisation, read_latents
-from connectomake.train.averages import move_average
-from connectomake.train.processes import first_does, rank, sum_in_place, world
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from monai.networks.nets import PatchDiscriminator
 from torch import nn
 from torch.nn import functional
 
-from connectomake.config.synth_networks import DiscriminatorConfig
+from connectomake.config.settings.synth_networks import DiscriminatorConfig
 
 
 def build_discriminator(cfg: DiscriminatorConfig, channels: int) -> nn.Module:

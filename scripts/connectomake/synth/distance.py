@@ -5,7 +5,7 @@ from __future__ import annotations
 import edt
 import numpy as np
 
-from connectomake.config.data import UNKNOWN
+from connectomake.config.settings.data import UNKNOWN
 from connectomake.geometry import TripleNm
 
 

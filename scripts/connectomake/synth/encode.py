@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from connectomake.config.synth import SynthConfig
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.errors import ConfigError, DataError
+from connectomake.files import write_json
 from connectomake.geometry import Turn
-from connectomake.models.arithmetic import choose_device
+from connectomake.models.device import choose_device
 from connectomake.synth.autoencoder import PatchVolumeAutoencoder
 from connectomake.synth.checkpoints import load_autoencoder
 from connectomake.synth.examples import Example, read_example, read_map, read_table
 from connectomake.synth.latents import locate_latent, read_attributes, write_latent
 from connectomake.synth.tiles import pad_to_multiple
-from connectomake.volumes.files import write_json
 
 log = logging.getLogger(__name__)
 

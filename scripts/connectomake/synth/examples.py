@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from connectomake import tables
-from connectomake.config.synth import SynthConfig
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple, to_triple_nm
 from connectomake.synth.distance import distance_map

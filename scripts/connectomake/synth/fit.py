@@ -23,20 +23,20 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 from torch.utils.data import default_collate
 
-from connectomake.config.synth import FitConfig
+from connectomake.config.settings.synth import FitConfig
 from connectomake.errors import ConfigError, ModelError
-from connectomake.models.arithmetic import choose_device, keep_freed_memory
+from connectomake.files import replacing
+from connectomake.fitting.finite import Watch, diverged, miscalculated
+from connectomake.fitting.history import History, Progress
+from connectomake.fitting.loading import Batches, PatchData
+from connectomake.fitting.processes import first_does, gather, joined_processes, rank, world
+from connectomake.fitting.states import STATES, KeepState, Signals, claim_folder, find_newest_state
+from connectomake.fitting.time_limit import find_limit
+from connectomake.fitting.trainer import PRECISIONS, choose_arithmetic, make_trainer, train_on
 from connectomake.models.checkpoint import load_tensors
+from connectomake.models.device import choose_device, keep_freed_memory
 from connectomake.precision.choose import choose_proven
 from connectomake.precision.operations import Operation, record, unite
-from connectomake.train.finite import Watch, diverged, miscalculated
-from connectomake.train.history import History, Progress
-from connectomake.train.loading import Batches, PatchData
-from connectomake.train.processes import first_does, gather, joined_processes, rank, world
-from connectomake.train.states import STATES, KeepState, Signals, claim_folder, find_newest_state
-from connectomake.train.time_limit import find_limit
-from connectomake.train.trainer import PRECISIONS, choose_arithmetic, make_trainer, train_on
-from connectomake.volumes.files import replacing
 
 log = logging.getLogger(__name__)
 

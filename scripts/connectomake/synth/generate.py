@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from connectomake.config.generated import GeneratedVolume, list_volumes
-from connectomake.config.phantom import PhantomConfig
-from connectomake.config.synth import SynthConfig
+from connectomake.config.engine.fill_generated import GeneratedVolume, list_volumes
+from connectomake.config.settings.phantom import PhantomConfig
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.errors import DataError
+from connectomake.files import write_json
 from connectomake.geometry import TripleNm, to_triple_nm
 from connectomake.log import progress
 from connectomake.synth.conditions import choose_labels
@@ -29,7 +30,6 @@ from connectomake.synth.generated_labels import label_map
 from connectomake.synth.generator import Generator
 from connectomake.synth.intensity import to_disk
 from connectomake.synth.stores import describe_seen, is_finished, write_volume
-from connectomake.volumes.files import write_json
 from connectomake.volumes.ingested import SEEN
 
 log = logging.getLogger(__name__)

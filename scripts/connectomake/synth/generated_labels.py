@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.synth import SynthLabelsConfig
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.synth import SynthLabelsConfig
 from connectomake.decode.channels import Channels
 from connectomake.decode.registry import decode
 

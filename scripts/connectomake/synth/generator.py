@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from connectomake.config.generated import GeneratedVolume
-from connectomake.config.synth import SynthConfig
+from connectomake.config.engine.fill_generated import GeneratedVolume
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.errors import ConfigError, ModelError
-from connectomake.models.arithmetic import choose_device
+from connectomake.models.device import choose_device
 from connectomake.synth.checkpoints import load_autoencoder, load_diffusion
 from connectomake.synth.diffusion import Diffusion
 from connectomake.synth.latents import Normalisation

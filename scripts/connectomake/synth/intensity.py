@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from connectomake.config.synth import ExamplesConfig
+from connectomake.config.settings.synth import ExamplesConfig
 from connectomake.errors import DataError
 from connectomake.volumes.grey_values import spread_blocks
 from connectomake.volumes.volume import Readable

@@ -25,9 +25,9 @@ import numpy as np
 import torch
 
 from connectomake.errors import DataError, MissingDataError
+from connectomake.files import explain_write_failure, read_json
 from connectomake.geometry import Triple, to_triple
 from connectomake.synth.examples import Example
-from connectomake.volumes.files import explain_write_failure, read_json
 
 MAP_STEPS = 127  # from 0 to 1 in the distance map as bytes: -1 is 0, the border 127, 1 is 254, all exactly
 

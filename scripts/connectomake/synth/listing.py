@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from connectomake.config.collection import CollectionConfig
-from connectomake.config.synth import ExamplesConfig, SynthConfig
+from connectomake.config.settings.synth import ExamplesConfig, SynthConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple
 from connectomake.synth.examples import ROLES, Example, write_table

@@ -12,7 +12,7 @@ from itertools import chain, zip_longest
 
 import numpy as np
 
-from connectomake.config.synth import SynthConfig
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple
 from connectomake.synth.examples import Example, classes_of, read_example

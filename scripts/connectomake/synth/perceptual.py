@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from connectomake.config.synth import PerceptualConfig
+from connectomake.config.settings.synth import PerceptualConfig
 from connectomake.synth.perceptual_networks import FixedNetwork, load_medicalnet, load_vgg16
 
 SCALES = 3

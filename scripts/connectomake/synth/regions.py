@@ -11,8 +11,8 @@ from itertools import combinations
 from pathlib import Path
 
 from connectomake.config.collection import CollectionConfig
-from connectomake.config.generated import ALL
-from connectomake.config.synth import SynthConfig
+from connectomake.config.engine.fill_generated import ALL
+from connectomake.config.settings.synth import SynthConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import Box
 from connectomake.split.table import SplitRow, read_split

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from connectomake.errors import MissingDataError
+from connectomake.files import replacing
 from connectomake.geometry import Box, TripleNm
 from connectomake.split.datasplit import join_boxes
 from connectomake.synth.examples import Example
-from connectomake.volumes.files import replacing
 from connectomake.volumes.ingested import LABELS_STORE, RAW_STORE, IngestedVolume, SeenBox
 from connectomake.volumes.store import read_attributes, remove_store, write_store
 

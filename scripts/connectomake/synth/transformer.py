@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from connectomake.config.synth_networks import DenoiserConfig
+from connectomake.config.settings.synth_networks import DenoiserConfig
 from connectomake.synth.tiles import tile, untile
 
 PERIOD = 1e4  # of the slowest wave of a position, over 2 pi (latents)

@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from connectomake.config.synth_networks import DenoiserConfig
+from connectomake.config.settings.synth_networks import DenoiserConfig
 from connectomake.synth.transformer import attend
 
 EPS = 1e-5

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from connectomake.config.data import UNKNOWN
-from connectomake.config.targets import BinaryConfig
+from connectomake.config.settings.data import UNKNOWN
+from connectomake.config.settings.train_targets import BinaryConfig
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
 from connectomake.targets.erosion import erode_labels
 

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 import numpy as np
 from numba import njit
 
-from connectomake.config.data import UNKNOWN
-from connectomake.config.targets import ClassesConfig
+from connectomake.config.settings.data import UNKNOWN
+from connectomake.config.settings.train_targets import ClassesConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm
 from connectomake.targets.combinations import PRESENT, Combinations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from connectomake.config.data import UNKNOWN
+from connectomake.config.settings.data import UNKNOWN
 
 PRESENT, ABSENT = 1, 0
 

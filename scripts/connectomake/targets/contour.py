@@ -14,8 +14,8 @@ import fastremap
 import numpy as np
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
-from connectomake.config.data import UNKNOWN
-from connectomake.config.targets import ContourConfig
+from connectomake.config.settings.data import UNKNOWN
+from connectomake.config.settings.train_targets import ContourConfig
 from connectomake.geometry import Box, Triple, TripleNm
 
 NO_LABEL = np.iinfo(np.int32).max

@@ -26,8 +26,8 @@ import numpy as np
 from numba import njit
 from scipy.ndimage import correlate1d, find_objects, minimum_filter1d
 
-from connectomake.config.data import UNKNOWN
-from connectomake.config.targets import DESCRIPTORS, DescriptorsConfig
+from connectomake.config.settings.data import UNKNOWN
+from connectomake.config.settings.train_targets import DESCRIPTORS, DescriptorsConfig
 from connectomake.errors import ConfigError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
 from connectomake.targets.target import MOST_CONTEXT_VX, crop_to_context, number_objects

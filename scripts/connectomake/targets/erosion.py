@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
-from connectomake.config.data import UNKNOWN
+from connectomake.config.settings.data import UNKNOWN
 
 
 def erode_labels(labels: np.ndarray, erosion_zyx: Sequence[int]) -> np.ndarray:

@@ -25,8 +25,8 @@ import itertools
 import numpy as np
 from numba import njit
 
-from connectomake.config.data import UNKNOWN
-from connectomake.config.targets import FlowConfig
+from connectomake.config.settings.data import UNKNOWN
+from connectomake.config.settings.train_targets import FlowConfig
 from connectomake.geometry import Box, Triple, TripleNm
 from connectomake.targets.target import context_of_reach
 

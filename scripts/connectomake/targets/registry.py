@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from connectomake.config.channels import Channel
-from connectomake.config.targets import TargetsConfig
+from connectomake.channels import Channel
+from connectomake.config.settings.train_targets import TargetsConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
 from connectomake.targets.affinity import AffinityTarget

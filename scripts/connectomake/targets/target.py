@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import fastremap
 import numpy as np
 
-from connectomake.config.channels import Channel
+from connectomake.channels import Channel
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
 
 MOST_CONTEXT_VX = 96

@@ -9,10 +9,10 @@ import torch
 from torch.utils.data import default_collate
 
 from connectomake.errors import ModelError
-from connectomake.train.finite import diverged, miscalculated
-from connectomake.train.loading import numbers_of_step
-from connectomake.train.processes import gather, rank, world
-from connectomake.volumes.files import replacing
+from connectomake.files import replacing
+from connectomake.fitting.finite import diverged, miscalculated
+from connectomake.fitting.loading import numbers_of_step
+from connectomake.fitting.processes import gather, rank, world
 
 if TYPE_CHECKING:
     from connectomake.train.module import Training

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connectomake.config.augment import AugmentConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.augment import AugmentConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.targets.classes import check_classes, check_named
 from connectomake.train.sampling import find_values

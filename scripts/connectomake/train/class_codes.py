@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from connectomake.config.data import UNKNOWN
-from connectomake.config.explain import nearest
-from connectomake.config.targets import TargetsConfig
+from connectomake.config.engine.explain import nearest
+from connectomake.config.settings.data import UNKNOWN
+from connectomake.config.settings.train_targets import TargetsConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.split.table import SplitRow
 from connectomake.targets.combinations import Combinations
 from connectomake.volumes.ingested import IngestedVolume
 
 if TYPE_CHECKING:
-    from connectomake.crops.codes import Codes
+    from connectomake.ingest.crops.codes import Codes
 
 LEARNT = ("train", "validate")
 
@@ -91,7 +91,7 @@ def _read_codes(volume: IngestedVolume) -> Codes | None:
     """Read what the labels of a volume mean; None where they are no classes by name."""
     if volume.crop is None:
         return None
-    from connectomake.crops.codes import read_codes  # whose kernels only those need who train on crops
+    from connectomake.ingest.crops.codes import read_codes  # whose kernels only those need who train on crops
 
     return read_codes(volume)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from connectomake.config.augment import AugmentConfig
-from connectomake.config.channels import Channel
-from connectomake.config.train import TrainConfig
+from connectomake.channels import Channel
+from connectomake.config.settings.augment import AugmentConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.geometry import to_triple
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, save_checkpoint
 from connectomake.split.table import SplitRow

@@ -10,7 +10,7 @@ import numpy as np
 
 from connectomake.augment.placement import draw_placement
 from connectomake.augment.registry import augment
-from connectomake.config.augment import AugmentConfig
+from connectomake.config.settings.augment import AugmentConfig
 from connectomake.geometry import TripleNm
 from connectomake.train.patches import TrainingPatches
 from connectomake.train.sampling import draw_place

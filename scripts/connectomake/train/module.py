@@ -11,15 +11,15 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from connectomake.config.channels import Channel
-from connectomake.config.train import TrainConfig
+from connectomake.channels import Channel
+from connectomake.config.settings.train import TrainConfig
+from connectomake.fitting.averages import ema_share, has_batch_norm, measure_batch_norm, move_average
+from connectomake.fitting.finite import Watch
+from connectomake.fitting.loading import Batch
+from connectomake.fitting.optimizer import make_optimizer
+from connectomake.fitting.processes import average_buffers, first_does, rank, world
+from connectomake.fitting.schedule import Plateau, learning_rate
 from connectomake.losses import Losses
-from connectomake.train.averages import ema_share, has_batch_norm, measure_batch_norm, move_average
-from connectomake.train.finite import Watch
-from connectomake.train.loading import Batch
-from connectomake.train.optimizer import make_optimizer
-from connectomake.train.processes import average_buffers, first_does, rank, world
-from connectomake.train.schedule import Plateau, learning_rate
 from connectomake.train.scores import Scores
 
 NORM_PATCHES = 64  # that the batch norms of a plain average are measured on

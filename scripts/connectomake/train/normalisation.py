@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.errors import DataError
 from connectomake.train.mixing import mix_boxes
 from connectomake.train.volumes import LabelledBox

@@ -13,8 +13,8 @@ import numpy as np
 from connectomake.augment.patch import Patch
 from connectomake.augment.placement import Placement, draw_placement
 from connectomake.augment.registry import augment
-from connectomake.config.augment import AugmentConfig
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.augment import AugmentConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, to_triple
 from connectomake.targets.registry import Targets

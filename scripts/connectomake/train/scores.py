@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from connectomake.config.channels import Channel
+from connectomake.channels import Channel
+from connectomake.fitting.processes import sum_in_place
 from connectomake.models.activation import activate
-from connectomake.train.processes import sum_in_place
 
 SPACE = (0, 2, 3, 4)
 DICE = "validate_dice"

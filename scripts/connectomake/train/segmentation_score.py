@@ -15,33 +15,33 @@ import numpy as np
 import torch
 from torch import nn
 
-from connectomake.config.channels import Channel
-from connectomake.config.measure import MeasureConfig
+from connectomake.channels import Channel
+from connectomake.config.settings.decode_tune import BANIS_THRESHOLDS, is_highest_best
+from connectomake.config.settings.measure import MeasureConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.config.skeletons import SkeletonConfig
-from connectomake.config.train import TrainConfig
-from connectomake.config.tune import BANIS_THRESHOLDS, is_highest_best
 from connectomake.config.validation import SegmentationConfig
 from connectomake.decode.channels import Channels
-from connectomake.decode.components import affinity_cc3d
-from connectomake.decode.sweep import sweep_thresholds
+from connectomake.decode.components.components import affinity_cc3d
 from connectomake.errors import ConfigError, ConnectomakeError, DataError
 from connectomake.geometry import Box, Triple, position_of, to_triple, to_triple_nm, voxel_at
+from connectomake.ingest.skeletons.volume import skeletonize_labels
 from connectomake.measure.contingency import contingency_of_arrays
 from connectomake.measure.dense_metrics import dense_metrics
-from connectomake.measure.nodes import clip_skeletons
 from connectomake.measure.skeleton_metrics import skeleton_metrics
-from connectomake.measure.skeletonize.volume import skeletonize_labels
 from connectomake.precision.choose import choose_for_prediction
-from connectomake.predict.evaluate import Ensemble, Predictor
-from connectomake.predict.recipe import Recipe
-from connectomake.predict.sliding import SlidingWindow
-from connectomake.predict.windows import WindowGrid, reflect_pad
+from connectomake.predict.network.evaluate import Ensemble, Predictor
+from connectomake.predict.network.recipe import Recipe
+from connectomake.predict.windows.grid import WindowGrid, reflect_pad
+from connectomake.predict.windows.sliding import SlidingWindow
 from connectomake.split.table import SplitRow
 from connectomake.train.normalisation import Normalisation
 from connectomake.train.volumes import LabelledBox
 from connectomake.tune.scores import Numbers, choose, pool
+from connectomake.tune.sweep.sweep import sweep_thresholds
 from connectomake.volumes.formats.array import FileArray, Metadata
 from connectomake.volumes.ingested import IngestedVolume
+from connectomake.volumes.nodes import clip_skeletons
 from connectomake.volumes.skeletons import Skeletons, load_skeletons
 from connectomake.volumes.volume import Volume
 

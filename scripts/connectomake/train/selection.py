@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from connectomake.config.train import TrainConfig
+from connectomake.config.settings.train import TrainConfig
 from connectomake.train.scores import DICE
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from connectomake.augment.patch import Patch
-from connectomake.config.data import UNKNOWN
-from connectomake.config.targets import TargetsConfig
+from connectomake.config.settings.data import UNKNOWN
+from connectomake.config.settings.train_targets import TargetsConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
 from connectomake.split.table import SplitRow

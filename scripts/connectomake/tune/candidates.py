@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.measure import MeasureConfig
-from connectomake.config.tune import VOXEL_CRITERIA, TuneConfig, lay_over
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.decode_tune import VOXEL_CRITERIA, TuneConfig, lay_over
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.decode.channels import Channels
 from connectomake.decode.registry import decode
-from connectomake.decode.stores import choose_maps, count_objects, read_channels
-from connectomake.decode.sweep import sweep_blocks
+from connectomake.decode.whole import choose_maps, count_objects, read_channels
 from connectomake.geometry import Box
 from connectomake.measure.contingency import contingency_of_arrays
 from connectomake.measure.dense_metrics import dense_metrics
 from connectomake.measure.skeleton_metrics import skeleton_metrics
 from connectomake.tune.scores import Candidate
+from connectomake.tune.sweep.sweep import sweep_blocks
 from connectomake.tune.volumes import TuningVolume
 
 log = logging.getLogger(__name__)

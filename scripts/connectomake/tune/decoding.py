@@ -9,9 +9,9 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
-from connectomake.config.decode import DecodeConfig
-from connectomake.config.measure import MeasureConfig
-from connectomake.config.tune import TuneConfig, check_criterion, is_highest_best
+from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.decode_tune import TuneConfig, check_criterion, is_highest_best
+from connectomake.config.settings.measure import MeasureConfig
 from connectomake.errors import DataError
 from connectomake.tune.candidates import FullDecodes, sweep_volume, why_not_sweep
 from connectomake.tune.optuna_search import search_best

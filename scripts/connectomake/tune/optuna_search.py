@@ -8,9 +8,9 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from connectomake.blocks import fix_settings
-from connectomake.config.tune import Choices
+from connectomake.config.settings.decode_tune import Choices
 from connectomake.errors import MissingPackageError
+from connectomake.ledger import fix_settings
 from connectomake.tune.scores import Candidate
 
 log = logging.getLogger(__name__)

@@ -7,18 +7,18 @@ from typing import Any
 
 import yaml
 
-from connectomake.config.layers import merge, nest
-from connectomake.config.tune import is_highest_best
+from connectomake.config.engine.layers import merge, nest
+from connectomake.config.settings.decode_tune import is_highest_best
+from connectomake.files import replacing
 from connectomake.tables import write_columns
 from connectomake.tune.decoding import Tuned
 from connectomake.tune.scores import POOLED
-from connectomake.volumes.files import replacing
 
 
 def write_results(tuned: Tuned, best: Path, table: Path, figure: Path) -> None:
     """Write the table (TSV) and the figure (PNG), and then the best settings (YAML)."""
+    from connectomake.draw.experiment.tuning import draw_tuning
     from connectomake.draw.figure import save_figure
-    from connectomake.draw.tuning import draw_tuning
 
     write_columns(table, tuned.table)
     title = f"tuned on {', '.join(tuned.volumes)}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from connectomake.config.tune import VOXEL_CRITERIA, TuneConfig
+from connectomake.config.settings.decode_tune import VOXEL_CRITERIA, TuneConfig
 from connectomake.errors import ConfigError
 from connectomake.geometry import voxel_at
 from connectomake.measure.coverage import Coverage, find_coverage

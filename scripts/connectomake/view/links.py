@@ -10,12 +10,12 @@ from urllib.parse import quote
 import numpy as np
 
 from connectomake.errors import DataError
+from connectomake.files import write_json
 from connectomake.geometry import Box, TripleNm, to_triple_nm
 from connectomake.tables import read_table, write_table
 from connectomake.view.routes import FLOATS
 from connectomake.view.state import Maps, Mark, Scene, describe_mark, describe_whole, link
 from connectomake.volumes.affinities import Shown
-from connectomake.volumes.files import write_json
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.prediction import Prediction
 from connectomake.volumes.segmentation import Segmentation

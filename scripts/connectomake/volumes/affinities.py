@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from connectomake.config.channels import NEAREST
+from connectomake.channels import NEAREST
 from connectomake.volumes.prediction import Prediction
 
 

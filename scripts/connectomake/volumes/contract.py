@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from connectomake.errors import DataError
+from connectomake.files import read_json
 from connectomake.geometry import Box, Triple, TripleNm, to_triple, to_triple_nm
-from connectomake.volumes.files import read_json
 
 SCHEMA = "schema"
 """The key of the version."""

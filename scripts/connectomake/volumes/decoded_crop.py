@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from connectomake.cellmap.manifest import CropGrid
+from connectomake.files import write_json
 from connectomake.volumes.contract import Record, mark_version, read_record
-from connectomake.volumes.files import write_json
 
 SCHEMA_VERSION = 1
 AGAIN = "delete it and run decode_crop again"

@@ -8,7 +8,7 @@ from pathlib import Path
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
-from connectomake.volumes.files import explain_write_failure, sync_to_disk
+from connectomake.files import explain_write_failure, sync_to_disk
 
 
 class DurableStore(LocalStore):

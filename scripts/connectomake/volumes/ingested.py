@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from connectomake.errors import DataError
+from connectomake.files import write_json
 from connectomake.geometry import Box, Triple, TripleNm
 from connectomake.sources import is_remote, locate
 from connectomake.volumes.contract import Record, mark_version, read_record
-from connectomake.volumes.files import write_json
 from connectomake.volumes.ingested_crop import CodeTable, IngestedCrop
 from connectomake.volumes.volume import Volume, open_volume
 

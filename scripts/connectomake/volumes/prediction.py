@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from connectomake.blocks import hash_settings
-from connectomake.config.channels import name_offset
+from connectomake.channels import name_offset
 from connectomake.errors import DataError
 from connectomake.geometry import Triple, TripleNm
+from connectomake.ledger import hash_settings
+from connectomake.regions.region import Region
 from connectomake.volumes.contract import SCHEMA, Record, mark_version
-from connectomake.volumes.region import Region
 from connectomake.volumes.store import finish_store, read_attributes
 
 SCHEMA_VERSION = 1

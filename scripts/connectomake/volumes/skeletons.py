@@ -15,10 +15,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from connectomake.errors import DataError, MissingDataError
+from connectomake.files import replacing
 from connectomake.geometry import Box, to_triple, voxel_at
-from connectomake.volumes.files import replacing
+from connectomake.volumes.formats.nisb import read_graph_pickle
 from connectomake.volumes.formats.stack import sort_naturally
-from connectomake.volumes.nisb import read_graph_pickle
 from connectomake.volumes.volume import Readable
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from connectomake.errors import DataError, MissingDataError, ResumeMismatchError
+from connectomake.files import explain_write_failure, read_json, write_json
 from connectomake.geometry import Triple, to_triple, to_triple_nm
-from connectomake.volumes.files import explain_write_failure, read_json, write_json
 
 if TYPE_CHECKING:
     import zarr

@@ -9,7 +9,7 @@ import numpy as np
 
 from connectomake.cellmap.manifest import CropGrid
 from connectomake.geometry import Box
-from connectomake.phantom.challenge.stores import coarsen, describe_levels, write_array
+from connectomake.phantom.challenge.zarr2 import coarsen, describe_levels, write_array
 from connectomake.volumes.levels import average
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from connectomake.cellmap.manifest import CropGrid
-from connectomake.phantom.challenge.stores import coarsen, describe_levels, write_array
 from connectomake.phantom.challenge.truth import IDS, PARTS, UNKNOWN, Truth
+from connectomake.phantom.challenge.zarr2 import coarsen, describe_levels, write_array
 
 if TYPE_CHECKING:
     import zarr

@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Any
 
 from connectomake.cellmap.manifest import CropGrid, ManifestRow, write_manifest
 from connectomake.cellmap.tree import LABELS_GROUP, RAW_GROUP
-from connectomake.config.cellmap import GENERATED_CLASSES, CellmapConfig, GeneratedCrop, GeneratedDataset
-from connectomake.config.challenge_checks import check_dataset
-from connectomake.config.phantom import PhantomConfig
+from connectomake.config.checks.challenge import check_dataset
+from connectomake.config.settings.data_cellmap import GENERATED_CLASSES, CellmapConfig, GeneratedCrop, GeneratedDataset
+from connectomake.config.settings.phantom import PhantomConfig
 from connectomake.errors import DataError
+from connectomake.files import explain_write_failure, read_json, write_json
 from connectomake.geometry import Box, to_triple
 from connectomake.phantom.challenge.images import write_images
 from connectomake.phantom.challenge.labels import write_hidden, write_labels
-from connectomake.phantom.challenge.stores import MARK, create_container, lay_grid
 from connectomake.phantom.challenge.truth import IDS, PARTS, find_truth
+from connectomake.phantom.challenge.zarr2 import MARK, create_container, lay_grid
 from connectomake.phantom.phantom import Phantom, make_phantom
-from connectomake.volumes.files import explain_write_failure, read_json, write_json
 
 if TYPE_CHECKING:
     import zarr

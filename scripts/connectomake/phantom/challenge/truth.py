@@ -13,7 +13,7 @@ from math import ceil
 
 import numpy as np
 
-from connectomake.config.cellmap import GENERATED_CLASSES
+from connectomake.config.settings.data_cellmap import GENERATED_CLASSES
 from connectomake.geometry import Box, to_triple
 from connectomake.phantom.organelles import MITOCHONDRION, VESICLE
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from connectomake.submit.check.cut_ids import IDS, count_pieces
 from connectomake.submit.check.finding import Finding
-from connectomake.submit.check.pieces import IDS, count_pieces
 from connectomake.submit.check.stored import StoredArray
 from connectomake.submit.check.values import Values
 

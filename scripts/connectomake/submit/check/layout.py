@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from connectomake.cellmap.manifest import ManifestRow, group_by_crop
-from connectomake.config.explain import nearest
+from connectomake.config.engine.explain import nearest
 from connectomake.submit.check.files import Files
 from connectomake.submit.check.finding import WHOLE, Finding
 

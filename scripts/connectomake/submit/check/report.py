@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from connectomake.files import write_json
 from connectomake.submit.check.finding import BAD, Finding, describe_findings, is_good, summarise
-from connectomake.volumes.files import write_json
 
 log = logging.getLogger(__name__)
 

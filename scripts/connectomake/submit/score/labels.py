@@ -12,8 +12,8 @@ import numpy as np
 from connectomake.cellmap.manifest import CropGrid, ManifestRow
 from connectomake.cellmap.tree import labels_group
 from connectomake.errors import DataError
+from connectomake.files import read_json
 from connectomake.submit.score.store import ARRAY, ATTRIBUTES, VERSION_3, LabelStore
-from connectomake.volumes.files import read_json
 from connectomake.volumes.formats.array import Metadata
 from connectomake.volumes.formats.metadata import read_multiscales
 

@@ -12,7 +12,7 @@ from math import exp
 import numpy as np
 
 from connectomake.cellmap.classes import INSTANCE_CLASSES
-from connectomake.config.explain import nearest
+from connectomake.config.engine.explain import nearest
 from connectomake.errors import ConfigError
 
 

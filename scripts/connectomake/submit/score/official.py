@@ -19,10 +19,10 @@ import numpy as np
 
 from connectomake.cellmap.manifest import ManifestRow, read_manifest
 from connectomake.errors import DataError, MissingPackageError
+from connectomake.files import read_json
 from connectomake.submit.score.labels import Labels, Truth, planes_of_slab
 from connectomake.submit.score.metric import find_metric
 from connectomake.submit.score.pooling import overall, score_of_class
-from connectomake.volumes.files import read_json
 
 TOOLBOX = "cellmap_segmentation_challenge.evaluate"
 SUM_TOLERANCE = 1e-6

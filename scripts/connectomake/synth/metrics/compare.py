@@ -9,11 +9,11 @@ from typing import Literal
 
 import numpy as np
 
-from connectomake.config.synth import SynthMetricsConfig
+from connectomake.config.settings.synth import SynthMetricsConfig
+from connectomake.synth.metrics.compared_volumes import Group, Piece
 from connectomake.synth.metrics.distances import frechet_distance, median_distance, rbf_mmd
 from connectomake.synth.metrics.diversity import choose_scales, mean_likeness
 from connectomake.synth.metrics.histograms import Look, histogram_distance
-from connectomake.synth.metrics.pieces import Group, Piece
 from connectomake.synth.metrics.reconstruction import Scores
 from connectomake.synth.metrics.rows import ALL, Row
 

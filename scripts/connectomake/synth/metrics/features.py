@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from connectomake.config.synth import SynthMetricsConfig
+from connectomake.config.settings.synth import SynthMetricsConfig
 from connectomake.errors import ConfigError
 from connectomake.synth.autoencoder import PatchVolumeAutoencoder
 from connectomake.synth.perceptual_networks import load_medicalnet

@@ -8,8 +8,8 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Literal
 
+from connectomake.files import write_json
 from connectomake.tables import QUOTED, write_table
-from connectomake.volumes.files import write_json
 
 ALL = "*"  # in the columns of class and shape
 

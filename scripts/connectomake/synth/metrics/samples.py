@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from connectomake.synth.metrics.pieces import Group, Piece
+from connectomake.files import replacing
+from connectomake.synth.metrics.compared_volumes import Group, Piece
 from connectomake.synth.metrics.reconstruction import Scores
-from connectomake.volumes.files import replacing
 
 SHOWN = 4  # volumes of each class, real and made
 AXES = {"z": 0, "y": 1}

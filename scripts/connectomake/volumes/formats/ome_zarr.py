@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from connectomake.errors import DataError, MissingDataError
-from connectomake.volumes.files import read_json
+from connectomake.files import read_json
 from connectomake.volumes.formats.array import FileArray
 from connectomake.volumes.formats.finding import explain_missing_array
 from connectomake.volumes.formats.metadata import list_datasets, read_attributes_of_array, read_multiscales
+from connectomake.volumes.formats.nisb import guess_nisb_axes
 from connectomake.volumes.formats.remote import DAMAGE, HEADERS, Place, RemotePath, open_remote, place_of, read_remote
-from connectomake.volumes.nisb import guess_nisb_axes
 
 _DEEPEST = 5
 

@@ -1,0 +1,1 @@
+"""Decode in blocks: label each, stitch the faces, write the final labels."""

@@ -1,0 +1,1 @@
+"""The decoders that settings can name, one file each."""

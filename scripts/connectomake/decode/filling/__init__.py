@@ -1,0 +1,1 @@
+"""Give the voxels without an object to the objects around them."""

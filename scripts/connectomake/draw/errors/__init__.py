@@ -1,0 +1,1 @@
+"""Pictures and a table of the worst errors."""

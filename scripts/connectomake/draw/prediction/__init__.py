@@ -1,0 +1,1 @@
+"""Pictures of a prediction and of what was found in it."""

@@ -1,0 +1,1 @@
+"""Pictures of the score of a submission."""

@@ -1,0 +1,1 @@
+"""Pictures of one volume: planes, an overview, neurites."""

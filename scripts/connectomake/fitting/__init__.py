@@ -1,0 +1,1 @@
+"""What all trainings share: trainer, states, history, processes, time limit."""

@@ -1,0 +1,1 @@
+"""From the files that people bring to volumes that every stage reads."""

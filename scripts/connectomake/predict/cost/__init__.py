@@ -1,0 +1,1 @@
+"""What a prediction takes: operations, memory, time."""

@@ -1,0 +1,1 @@
+"""What predicts: the networks, their turned copies, and the recipe that a checkpoint names."""

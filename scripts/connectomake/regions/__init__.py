@@ -1,0 +1,1 @@
+"""Which part of a volume is meant: boxes, masks, crops."""

@@ -1,0 +1,1 @@
+"""All thresholds of a decoder from one decoding."""
