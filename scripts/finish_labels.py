@@ -22,7 +22,7 @@ def main(
     code: str = "",
 ) -> None:
     """Check the ledger and write the store's attributes."""
-    from connectomake.decode.finish_labels import finish_labels
+    from connectomake.decode.blocks.relabel import finish_labels
 
     finish_labels(affinities.parent, labels.parent, stitched, cfg.with_best(best), code=code)
 

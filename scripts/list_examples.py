@@ -7,7 +7,7 @@ Of a collection of files by class there is no split: `collection`, whose relativ
 
 from pathlib import Path
 
-from connectomake.config.collection import CollectionConfig
+from connectomake.config.settings.data import CollectionConfig
 from connectomake.config.settings.synth import SynthConfig
 from connectomake.stage import run
 

@@ -9,7 +9,7 @@ Resumes block by block: those that are finished lie in `cache` until the skeleto
 import shutil
 from pathlib import Path
 
-from connectomake.config.skeletons import SkeletonConfig
+from connectomake.config.settings.data import SkeletonConfig
 from connectomake.stage import run
 
 DEFAULTS = SkeletonConfig()

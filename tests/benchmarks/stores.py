@@ -8,9 +8,8 @@ from peers import make_affinities
 from connectomake.config.settings.decode import DecodeConfig
 from connectomake.config.settings.decode_tune import BANIS_THRESHOLDS
 from connectomake.decode.blocks.label import label_blocks
-from connectomake.decode.blocks.relabel import relabel_blocks
+from connectomake.decode.blocks.relabel import finish_labels, relabel_blocks
 from connectomake.decode.blocks.stitch import stitch_blocks
-from connectomake.decode.finish_labels import finish_labels
 from connectomake.decode.whole import decode_store
 from connectomake.geometry import BlockGrid, Box
 from connectomake.tune.sweep.sweep import sweep_blocks

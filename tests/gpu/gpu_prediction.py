@@ -19,10 +19,9 @@ from connectomake.pipeline import run_overlapped
 from connectomake.precision.choose import choose_for_prediction
 from connectomake.predict.network.evaluate import Ensemble, build_ensemble
 from connectomake.predict.network.recipe import Recipe
-from connectomake.predict.order import blocks_of_job
 from connectomake.predict.windows.grid import WindowGrid, blending_weights
 from connectomake.predict.windows.sliding import SlidingWindow
-from connectomake.predict.windows.steps import Step, plan_steps
+from connectomake.predict.windows.steps import Step, blocks_of_job, plan_steps
 from connectomake.regions.region import Region
 
 MEAN, STD, CHANNELS = 128.0, 74.0, 6

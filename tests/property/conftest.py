@@ -8,9 +8,8 @@ import pytest
 
 from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode.blocks.label import label_blocks
-from connectomake.decode.blocks.relabel import relabel_blocks
+from connectomake.decode.blocks.relabel import finish_labels, relabel_blocks
 from connectomake.decode.blocks.stitch import stitch_blocks
-from connectomake.decode.finish_labels import finish_labels
 from connectomake.volumes.volume import open_volume
 
 

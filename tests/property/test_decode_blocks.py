@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import affinity_cc3d, decode
 from connectomake.decode.blocks.label import label_blocks
-from connectomake.decode.blocks.relabel import relabel_blocks
+from connectomake.decode.blocks.relabel import finish_labels, relabel_blocks
 from connectomake.decode.blocks.stitch import stitch_blocks
 from connectomake.decode.channels import Channels
-from connectomake.decode.finish_labels import finish_labels
 from connectomake.volumes.store import read_attributes, write_store
 from connectomake.volumes.volume import open_volume
 

@@ -13,10 +13,9 @@ from connectomake.geometry import BlockGrid, Box
 from connectomake.predict.block_work import BlockWork
 from connectomake.predict.network.evaluate import Ensemble, Predictor
 from connectomake.predict.network.recipe import Recipe
-from connectomake.predict.order import blocks_of_job, job_of_block
 from connectomake.predict.windows.grid import WindowGrid, read_mirrored
 from connectomake.predict.windows.sliding import SlidingWindow
-from connectomake.predict.windows.steps import plan_steps
+from connectomake.predict.windows.steps import blocks_of_job, job_of_block, plan_steps
 from connectomake.regions.region import Region
 
 

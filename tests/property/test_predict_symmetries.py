@@ -9,10 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from connectomake.channels import Channel, name_offset
-from connectomake.config.tta import TtaConfig
+from connectomake.config.settings.predict import TtaConfig
 from connectomake.predict.network.symmetries import OverSymmetries, list_symmetries
-from connectomake.predict.network.turned_channels import slice_overlap
-from connectomake.predict.orientation import Symmetry
+from connectomake.predict.network.turned_channels import Symmetry, slice_overlap
 
 PLANES = ("zy", "zx", "yx")
 configs = st.builds(

@@ -14,7 +14,7 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from connectomake.config.skeletons import SkeletonConfig
+from connectomake.config.settings.data import SkeletonConfig
 from connectomake.geometry import Box
 from connectomake.ingest.skeletons import skeletonize_labels
 from connectomake.ingest.skeletons.grid import plan_trace

@@ -13,9 +13,9 @@ from connectomake.geometry import BlockGrid
 from connectomake.models.checkpoint import CheckpointMeta, describe_architecture, save_checkpoint
 from connectomake.models.registry import build_model
 from connectomake.predict.job import predict_blocks
-from connectomake.predict.order import blocks_of_job
 from connectomake.predict.plan import plan_prediction
 from connectomake.predict.plan_file import write_plan
+from connectomake.predict.windows.steps import blocks_of_job
 from connectomake.volumes.store import write_store
 
 SHAPE = (20, 40, 36)

@@ -13,8 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from connectomake.config.settings.data import VolumeSource
-from connectomake.config.skeletons import SkeletonConfig
+from connectomake.config.settings.data import SkeletonConfig, VolumeSource
 from connectomake.errors import DataError, MissingPackageError
 from connectomake.geometry import voxel_at
 from connectomake.ingest.ingest import ingest_volume

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from connectomake.config.settings.data import VolumeSource
+from connectomake.config.settings.data import SkeletonConfig, VolumeSource
 from connectomake.config.settings.measure import MeasureConfig
-from connectomake.config.skeletons import SkeletonConfig
 from connectomake.errors import DataError
 from connectomake.files import write_json
 from connectomake.ingest.ingest import ingest_volume

@@ -25,9 +25,8 @@ from connectomake.predict.cost.estimate import (
 )
 from connectomake.predict.cost.network import RIDDLED, NetworkCost, find_cost, list_costs, measure_network
 from connectomake.predict.network import members
-from connectomake.predict.order import blocks_of_job
 from connectomake.predict.windows.grid import WindowGrid
-from connectomake.predict.windows.steps import plan_steps
+from connectomake.predict.windows.steps import blocks_of_job, plan_steps
 from connectomake.regions.region import Region
 from connectomake.volumes.prediction_needs import PredictionNeeds
 

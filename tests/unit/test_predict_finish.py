@@ -14,7 +14,7 @@ from connectomake.files import write_json
 from connectomake.geometry import BlockGrid
 from connectomake.ledger import Ledger, job_name
 from connectomake.predict.finish import finish_prediction
-from connectomake.predict.order import blocks_of_job
+from connectomake.predict.windows.steps import blocks_of_job
 from connectomake.volumes import levels as levels_module
 from connectomake.volumes.pyramid import create_pyramid
 from connectomake.volumes.store import read_attributes

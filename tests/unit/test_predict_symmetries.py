@@ -9,12 +9,12 @@ import torch
 from scipy.ndimage import gaussian_filter, label
 
 from connectomake.channels import Channel, name_offset
+from connectomake.config.settings.predict import TtaConfig
 from connectomake.config.settings.train_targets import ContourConfig, DescriptorsConfig, FlowConfig
-from connectomake.config.tta import TtaConfig
 from connectomake.errors import ConfigError
 from connectomake.geometry import Box
 from connectomake.predict.network.symmetries import OverSymmetries, check_symmetries, list_symmetries
-from connectomake.predict.orientation import Symmetry
+from connectomake.predict.network.turned_channels import Symmetry
 from connectomake.targets.affinity import affinities_of_labels
 from connectomake.targets.contour import ContourTarget
 from connectomake.targets.descriptors import DescriptorTarget

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from connectomake.geometry import BlockGrid, Box
 from connectomake.predict.cost.workload import count_windows
-from connectomake.predict.order import blocks_of_job
 from connectomake.predict.windows.grid import WindowGrid
+from connectomake.predict.windows.steps import blocks_of_job
 from connectomake.regions.mask import Mask
 from connectomake.regions.region import Region
 from connectomake.volumes.store import write_store

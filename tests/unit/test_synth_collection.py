@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from connectomake.config.collection import CollectionConfig
+from connectomake.config.settings.data import CollectionConfig
 from connectomake.errors import DataError, MissingDataError
 from connectomake.synth.collection import list_files
 

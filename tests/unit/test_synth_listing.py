@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_examples import examples_of, grey, make_boxes, make_nifti, make_volumes, synth_settings, two_classes
 
-from connectomake.config.collection import CollectionConfig
+from connectomake.config.settings.data import CollectionConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import Box
 from connectomake.split.table import read_split, write_split

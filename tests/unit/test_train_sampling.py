@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from small_volume import write_description
 
-from connectomake.config.sampling import SamplingConfig
 from connectomake.config.settings.augment import AugmentConfig
-from connectomake.config.settings.train import TrainConfig
+from connectomake.config.settings.train import SamplingConfig, TrainConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box
 from connectomake.split.table import SplitRow

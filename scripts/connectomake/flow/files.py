@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from connectomake.config.engine.expand import Variant
-from connectomake.config.settings.data import FROM_LABELS, VolumeSource
+from connectomake.config.settings.data import FROM_LABELS, SkeletonConfig, VolumeSource
 from connectomake.config.settings.predict import TRAINED
-from connectomake.config.skeletons import SkeletonConfig
 from connectomake.flow.paths import Wildcards
 from connectomake.flow.study import Study
 from connectomake.flow.synthesis import Synthesis

@@ -14,7 +14,7 @@ from connectomake.errors import DataError, ResumeMismatchError
 from connectomake.files import read_json
 from connectomake.geometry import BlockGrid
 from connectomake.ledger import SETTINGS_FILE, Ledger
-from connectomake.predict.order import job_of_block
+from connectomake.predict.windows.steps import job_of_block
 from connectomake.volumes.prediction import AGAIN, Prediction
 from connectomake.volumes.pyramid import create_pyramid
 from connectomake.volumes.store import LEVEL, list_levels

@@ -20,15 +20,13 @@ from connectomake.predict.block_work import BlockWork
 from connectomake.predict.cost.estimate import warn_of_length
 from connectomake.predict.network.evaluate import Ensemble, build_ensemble
 from connectomake.predict.network.members import hash_members, open_members
-from connectomake.predict.order import blocks_of_job
 from connectomake.predict.plan_file import Plan, read_plan
 from connectomake.predict.windows.sliding import SlidingWindow
-from connectomake.predict.windows.steps import Step, plan_steps
-from connectomake.volumes.fingerprint import fingerprint
+from connectomake.predict.windows.steps import Step, blocks_of_job, plan_steps
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.pyramid import Pyramid, create_pyramid
 from connectomake.volumes.scale import open_working
-from connectomake.volumes.volume import Readable
+from connectomake.volumes.volume import Readable, fingerprint
 
 log = logging.getLogger(__name__)
 

@@ -27,11 +27,10 @@ from connectomake.predict.network.recipe import Recipe
 from connectomake.predict.network.symmetries import check_symmetries
 from connectomake.predict.plan_file import Plan, PredictionSettings
 from connectomake.regions.choose import choose_region
-from connectomake.volumes.fingerprint import fingerprint
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.prediction import WorkingLevel
 from connectomake.volumes.scale import choose_scale, open_working
-from connectomake.volumes.volume import Readable
+from connectomake.volumes.volume import Readable, fingerprint
 
 log = logging.getLogger(__name__)
 

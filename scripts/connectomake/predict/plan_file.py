@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from connectomake.channels import Channel
-from connectomake.config.tta import TtaConfig
+from connectomake.config.settings.predict import TtaConfig
 from connectomake.files import write_json
 from connectomake.geometry import BlockGrid, Triple, TripleNm
 from connectomake.predict.network.members import read_channel

@@ -15,8 +15,7 @@ from connectomake.errors import DataError
 from connectomake.geometry import Box, TripleNm, to_triple, voxel_at
 from connectomake.sources import make_absolute
 from connectomake.volumes.contract import Record
-from connectomake.volumes.fingerprint import fingerprint
-from connectomake.volumes.volume import Volume, open_volume
+from connectomake.volumes.volume import Volume, fingerprint, open_volume
 
 SMALL_VX = 2**25  # a mask up to this is held in memory, so that windows can be asked about by the thousand
 LARGEST_READ_VX = 2**25  # at once, of a mask that is finer than what it is asked for

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from connectomake.config.collection import CollectionConfig
+from connectomake.config.settings.data import CollectionConfig
 from connectomake.errors import DataError, MissingDataError
 from connectomake.files import read_json
 from connectomake.sources import locate

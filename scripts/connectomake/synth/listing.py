@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from connectomake.config.collection import CollectionConfig
+from connectomake.config.settings.data import CollectionConfig
 from connectomake.config.settings.synth import ExamplesConfig, SynthConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple

@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from itertools import combinations
 from pathlib import Path
 
-from connectomake.config.collection import CollectionConfig
 from connectomake.config.engine.fill_generated import ALL
+from connectomake.config.settings.data import CollectionConfig
 from connectomake.config.settings.synth import SynthConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.geometry import Box

@@ -14,7 +14,7 @@ import edt
 import numpy as np
 from scipy.ndimage import find_objects
 
-from connectomake.config.skeletons import SkeletonConfig
+from connectomake.config.settings.data import SkeletonConfig
 from connectomake.errors import MissingPackageError
 from connectomake.geometry import TripleNm
 from connectomake.targets.target import number_objects

@@ -13,8 +13,8 @@ from math import ceil, gcd, prod
 import numpy as np
 from numba import njit
 
-from connectomake.config.sampling import SamplingConfig
 from connectomake.config.settings.data import UNKNOWN
+from connectomake.config.settings.train import SamplingConfig
 from connectomake.errors import DataError
 from connectomake.geometry import BlockGrid, Box, Triple
 from connectomake.train.volumes import LabelledBox, reach

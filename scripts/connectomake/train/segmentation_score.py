@@ -16,11 +16,10 @@ import torch
 from torch import nn
 
 from connectomake.channels import Channel
+from connectomake.config.settings.data import SkeletonConfig
 from connectomake.config.settings.decode_tune import BANIS_THRESHOLDS, is_highest_best
 from connectomake.config.settings.measure import MeasureConfig
-from connectomake.config.settings.train import TrainConfig
-from connectomake.config.skeletons import SkeletonConfig
-from connectomake.config.validation import SegmentationConfig
+from connectomake.config.settings.train import SegmentationConfig, TrainConfig
 from connectomake.decode.channels import Channels
 from connectomake.decode.components.components import affinity_cc3d
 from connectomake.errors import ConfigError, ConnectomakeError, DataError

@@ -2,15 +2,82 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
-from connectomake.config.collection import CollectionConfig, SyntheticConfig
 from connectomake.config.engine.explain import nearest
 from connectomake.config.section import Section
 from connectomake.config.settings.data_cellmap import CellmapConfig
-from connectomake.config.skeletons import SkeletonConfig
+
+SideVx = Annotated[int, Field(ge=16, le=4096)]
+_BYTES_PER_VOXEL = 40  # measured: 32 to 37, where one label spans the block
+
+
+class SkeletonConfig(Section):
+    """How skeletons are traced in labels where a volume has no skeleton file (TEASAR, as kimimaro has it)."""
+
+    scale: float = Field(default=1.5, ge=0, description="a branch is pruned within scale x radius + const_nm of a path")
+    const_nm: float = Field(default=300.0, ge=0, description="the constant part of that distance (nm)")
+    dust_vx: int = Field(
+        default=1000, ge=0, description="labels of fewer voxels in the whole volume get no skeleton (voxels)"
+    )
+    soma_detection_nm: float = Field(
+        default=750.0, gt=0, description="radius from which a label is looked at as a soma (nm)"
+    )
+    soma_acceptance_nm: float = Field(default=3500.0, gt=0, description="radius from which it is one (nm)")
+    block_zyx_vx: tuple[SideVx, SideVx, SideVx] = Field(
+        default=(512, 512, 512),
+        description="largest block that one process traces at a time, z, y, x (voxels); sets the memory, some 40 bytes "
+        "a voxel for each thread; a volume within one block is traced as a whole",
+    )
+
+    @property
+    def block_mb(self) -> int:
+        """The memory of a process that traces one block, in MB."""
+        return prod(side + 1 for side in self.block_zyx_vx) * _BYTES_PER_VOXEL // 10**6
+
+
+PerAxisNm = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+
+
+class CollectionConfig(Section):
+    """Many files, sorted by class, such as the CT and MRI volumes of 3D MedDiffusion; for the synth stage alone."""
+
+    path: str = Field(
+        description="a folder with one folder of files for each class, or a JSON file {class: folder or [folders]}, "
+        "whose "
+        "relative folders start from it"
+    )
+    pattern: str = Field("*.nii.gz", description="names of the files in these folders, `*` stands for anything")
+    held_out: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1, description="share of each class's files that nothing is learnt from, at least one"
+    )
+    seed: NonNegativeInt = Field(0, description="seed of which these are")
+    voxel_size_zyx_nm: PerAxisNm | None = Field(
+        None, description="voxel size, z, y, x in nm; where the files do not say"
+    )
+
+
+class SyntheticConfig(Section):
+    """Volumes that the generator of another experiment makes, to train on."""
+
+    generator: str = Field(description="experiment of config/experiments with a synth preset whose volumes have labels")
+    classes: tuple[str, ...] = Field((), description="classes to take; [] = all")
+    volumes: PositiveInt | None = Field(
+        None, description="volumes of each class and shape to take; null = as many as its synth preset makes"
+    )
+    source: str = Field("synthetic", description="kind of data that they belong to; see `mix`")
+
 
 FROM_LABELS = "from_labels"
 

@@ -30,7 +30,7 @@ from connectomake.errors import ConfigError
 Voxels = Annotated[int, Field(gt=0)]
 _MOST_BLOCK_VX = 2**31
 _WHOLE = ("decode.whole",)
-_IN_BLOCKS = ("decode.blocks.label", "decode.blocks.stitch", "decode.blocks.relabel", "decode.finish_labels")
+_IN_BLOCKS = ("decode.blocks.label", "decode.blocks.stitch", "decode.blocks.relabel")
 
 
 class DecodeConfig(Section):

@@ -8,13 +8,49 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from connectomake.channels import find_nearest, name_channels
-from connectomake.config.sampling import SamplingConfig
 from connectomake.config.section import Section
 from connectomake.config.settings.train_architectures import BasicUnetConfig, ModelConfig
 from connectomake.config.settings.train_losses import LossTerm, check_losses
 from connectomake.config.settings.train_optimizer import InitialWeights, OptimizerConfig, ScheduleConfig
 from connectomake.config.settings.train_targets import TargetsConfig
-from connectomake.config.validation import SegmentationConfig
+
+
+class SegmentationConfig(Section):
+    """The network of the moment segments the validation volumes, and is measured by what comes out."""
+
+    every_validations: PositiveInt = Field(
+        1, description="at every so many validations, and at the last one (validations)"
+    )
+    criterion: Literal["nerl", "voi"] = Field(
+        "nerl",
+        description="nerl = normalised expected run length along skeletons, voi = variation of information of voxels; "
+        "both at the best of 13 thresholds (BANIS)",
+    )
+    largest_vx: PositiveInt = Field(
+        16_000_000,
+        description="a validation volume with more voxels is cut to a cube of this size in its middle (voxels)",
+    )
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SamplingConfig(Section):
+    """A patch that lacks something is drawn again, a few times; the last one is taken as it is."""
+
+    least_known: Share = Field(0.1, description="share of the voxels whose label must be known")
+    least_foreground: Share = Field(0.0, description="share of the voxels that must lie in an object")
+    least_objects: int = Field(0, ge=0, description="objects that there must be in the patch (objects)")
+    reject_probability: Share = Field(
+        1.0, description="how often a patch with too little foreground, or too few objects, is drawn again"
+    )
+    balance: Literal["voxels", "classes"] = Field(
+        "voxels",
+        description="voxels = each place is as likely as any other; classes = a class is drawn first, each as often, "
+        "then a place where there is some of it (targets.classes.named)",
+    )
+    attempts: PositiveInt = Field(10, description="draws at most (patches)")
+
 
 Voxels = Annotated[int, Field(gt=0)]
 

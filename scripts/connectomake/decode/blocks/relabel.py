@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,43 @@ from connectomake.decode.blocks.job import run_block_job
 from connectomake.decode.blocks.layout import Plan, plan_blocks
 from connectomake.decode.blocks.stitched import Stitched
 from connectomake.decode.filling.fill import fill_gaps
-from connectomake.decode.whole import read_channels
+from connectomake.decode.whole import describe_labels, read_channels
 from connectomake.errors import DataError
 from connectomake.files import explain_write_failure
 from connectomake.geometry import Box
 from connectomake.ledger import Ledger
 from connectomake.volumes.store import create_store
 from connectomake.volumes.volume import Volume, open_volume
+
+log = logging.getLogger(__name__)
+
+
+def finish_labels(affinities: Path, labels: Path, stitched: Path, cfg: DecodeConfig, *, code: str = "") -> None:
+    """Check that every block is written, write the store's ``zarr.json``, and remove what lay between.
+
+    Parameters
+    ----------
+    affinities, labels, cfg, code
+        As label_blocks got them.
+    stitched
+        What stitch_blocks wrote.
+
+    Raises
+    ------
+    MissingDataError
+        Nothing was written.
+    ResumeMismatchError
+        The store was written with other settings.
+    DataError
+        Blocks are missing.
+    """
+    plan = plan_blocks(affinities, labels, cfg, code=code)
+    Ledger.open(plan.labels / "ledger")
+    Ledger(plan.labels / "ledger", plan.settings).require_all(len(plan.blocks), "relabel_blocks")
+    n_objects = Stitched.read(stitched).n_objects
+    describe_labels(cfg, n_objects, plan.prediction).write(plan.labels)
+    shutil.rmtree(plan.parts.parent)
+    log.info("%s is complete: %d objects in %d blocks", labels, n_objects, len(plan.blocks))
 
 
 def relabel_blocks(

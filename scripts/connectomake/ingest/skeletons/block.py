@@ -15,7 +15,7 @@ from typing import Any
 import cc3d
 import numpy as np
 
-from connectomake.config.skeletons import SkeletonConfig
+from connectomake.config.settings.data import SkeletonConfig
 from connectomake.errors import DataError, MissingPackageError
 from connectomake.geometry import Box
 from connectomake.ingest.skeletons.block_skeletons import Pieces, Tree, gather

@@ -11,7 +11,7 @@ from math import ceil
 
 import numpy as np
 
-from connectomake.config.skeletons import SkeletonConfig
+from connectomake.config.settings.data import SkeletonConfig
 from connectomake.geometry import BlockGrid, Box, Triple, to_triple
 from connectomake.volumes.volume import Volume
 

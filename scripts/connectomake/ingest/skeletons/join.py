@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
-from connectomake.config.skeletons import SkeletonConfig
+from connectomake.config.settings.data import SkeletonConfig
 from connectomake.geometry import position_of
 from connectomake.ingest.skeletons.block_skeletons import Pieces
 from connectomake.ingest.skeletons.grid import TraceGrid

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from connectomake.config.skeletons import SkeletonConfig
+from connectomake.config.settings.data import SkeletonConfig
 from connectomake.errors import DataError
 from connectomake.files import replacing
 from connectomake.ingest.skeletons.block import import_kimimaro, trace_block

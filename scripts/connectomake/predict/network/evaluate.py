@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from connectomake.config.tta import TtaConfig
+from connectomake.config.settings.predict import TtaConfig
 from connectomake.errors import ConnectomakeError, ModelError
 from connectomake.models.device import choose_memory_format
 from connectomake.precision.choose import choose_for_prediction

@@ -10,7 +10,7 @@ import torch
 
 from connectomake.channels import Channel
 from connectomake.models.activation import activate
-from connectomake.predict.pages import new_array
+from connectomake.predict.windows.sums import new_array
 
 LOGIT_SCALE = {"sigmoid": 1.0, "scaled_sigmoid": 0.2}  # the latter as in BANIS
 

@@ -20,18 +20,19 @@ from math import sqrt
 import torch
 
 from connectomake.channels import Channel
-from connectomake.config.tta import TtaConfig
+from connectomake.config.settings.predict import TtaConfig
 from connectomake.errors import ConfigError
 from connectomake.geometry import to_triple
 from connectomake.predict.network.turned_channels import (
+    AXES,
     Source,
+    Symmetry,
     find_sources,
     has_sign,
     negate,
     slice_overlap,
     stand_at_source,
 )
-from connectomake.predict.orientation import AXES, Symmetry
 
 log = logging.getLogger(__name__)
 

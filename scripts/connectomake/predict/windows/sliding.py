@@ -18,9 +18,8 @@ from connectomake.errors import ModelError
 from connectomake.geometry import Box
 from connectomake.models.device import is_want_of_memory
 from connectomake.predict.network.evaluate import Ensemble
-from connectomake.predict.pages import new_array
 from connectomake.predict.windows.grid import WindowGrid, blending_weights
-from connectomake.predict.windows.sums import Sums
+from connectomake.predict.windows.sums import Sums, new_array
 
 log = logging.getLogger(__name__)
 

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
+from math import prod
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from connectomake.geometry import Box
-from connectomake.predict.pages import new_array
+
+
+def new_array(shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
+    """Make an array of zeros in pages of its own.
+
+    Parameters
+    ----------
+    shape, dtype
+        Of the array.
+    """
+    dtype = np.dtype(dtype)
+    size = prod(shape)
+    pages = mmap.mmap(-1, max(1, size * dtype.itemsize))
+    return np.frombuffer(pages, dtype, size).reshape(shape)
 
 
 class Sums:
