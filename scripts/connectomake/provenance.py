@@ -51,7 +51,7 @@ def code_of(*modules: str) -> str:
         digest.update(name.encode())
         digest.update(_facts().of(name)["code"].encode())
         for template in _facts().of(name)["templates"]:
-            digest.update((_file_of(name).parent / "templates" / template).read_bytes())
+            digest.update(_find_template(name, template).read_bytes())
     _facts().keep()
     return digest.hexdigest()[:16]
 
@@ -167,6 +167,12 @@ def _files_of(name: str) -> list[str]:
 def _file_of(name: str) -> Path:
     path = PACKAGE.joinpath(*name.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _find_template(name: str, template: str) -> Path:
+    """Return the template that a module names: in a folder `templates` beside it, or beside a package around it."""
+    places = [folder / "templates" / template for folder in _file_of(name).parents if folder.is_relative_to(PACKAGE)]
+    return next((place for place in places if place.is_file()), places[0])
 
 
 class _Facts:

@@ -22,7 +22,7 @@ from connectomake.predict.network.recipe import Recipe
 from connectomake.predict.windows.grid import WindowGrid, blending_weights
 from connectomake.predict.windows.sliding import SlidingWindow
 from connectomake.predict.windows.steps import Step, blocks_of_job, plan_steps
-from connectomake.regions.region import Region
+from connectomake.volumes.region import Region
 
 MEAN, STD, CHANNELS = 128.0, 74.0, 6
 OVERLAP = 0.5

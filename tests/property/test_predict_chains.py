@@ -16,7 +16,7 @@ from connectomake.predict.network.recipe import Recipe
 from connectomake.predict.windows.grid import WindowGrid, read_mirrored
 from connectomake.predict.windows.sliding import SlidingWindow
 from connectomake.predict.windows.steps import blocks_of_job, job_of_block, plan_steps
-from connectomake.regions.region import Region
+from connectomake.volumes.region import Region
 
 
 def make_ensemble(dtype="uint8"):

@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from connectomake.geometry import Box
 from connectomake.predict.check.finished import Finished
-from connectomake.regions.region import Region
 from connectomake.volumes.prediction import Prediction
+from connectomake.volumes.region import Region
 
 VOXEL_NM = (16.0, 8.0, 8.0)
 SHAPE = (48, 64, 64)

@@ -12,8 +12,8 @@ from connectomake.draw.prediction.figure import draw_prediction, read_views
 from connectomake.draw.prediction.panels import draw_seams, group_channels
 from connectomake.geometry import Box
 from connectomake.predict.check.check_prediction import check_prediction
-from connectomake.regions.region import Region
 from connectomake.volumes.affinities import Shown
+from connectomake.volumes.region import Region
 
 
 def draw(prediction, numbers=None):

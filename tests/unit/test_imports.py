@@ -8,20 +8,23 @@ from pathlib import Path
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PACKAGE = SCRIPTS / "connectomake"
 
-BASE = {"errors", "log", "sources", "tables", "union_find", "geometry", "config", "cellmap"}
-DATA = BASE | {"volumes", "blocks"}
+BASE = {"errors", "log", "sources", "files", "tables", "union_find", "geometry", "channels", "config", "cellmap"}
+DATA = BASE | {"volumes", "ledger"}
 MAY_IMPORT = {
     "errors": set(),
     "log": {"errors"},
     "sources": {"errors"},
-    "tables": {"errors", "volumes"},
+    "files": {"errors"},
+    "tables": {"errors", "files"},
+    "channels": set(),
     "union_find": set(),
     "cellmap": {"errors", "tables"},
-    "config": {"errors", "sources", "cellmap"},
+    "config": {"errors", "sources", "cellmap", "channels"},
     "geometry": {"errors", "log"},
-    "volumes": BASE | {"blocks"},
-    "blocks": BASE | {"volumes"},
-    "crops": DATA,
+    "volumes": BASE | {"ledger"},
+    "ledger": BASE | {"volumes"},
+    "regions": DATA,
+    "ingest": DATA | {"regions"},
     "submit": DATA | {"measure", "pipeline"},
     "split": DATA,
     "phantom": DATA,
@@ -29,32 +32,45 @@ MAY_IMPORT = {
     "augment": DATA,
     "decode": DATA | {"pipeline"},
     "pipeline": set(),
-    "measure": DATA,
-    "draw": DATA,
+    "measure": DATA | {"regions"},
+    "draw": DATA | {"regions"},
     "purge": BASE,
     "lock": BASE,
     "gpus": {"errors", "log"},
     "cluster": {"errors", "log", "config", "lock", "invocation"},
     "invocation": {"errors"},
-    "flow": {"errors", "sources", "config", "cellmap", "volumes", "measure", "submit", "provenance"},
+    "flow": {"errors", "sources", "config", "cellmap", "volumes", "ingest", "measure", "submit", "provenance"},
     "models": DATA,
     "precision": DATA | {"models"},
     "losses": DATA | {"models"},
+    "fitting": DATA | {"models"},
     "train": DATA
-    | {"models", "losses", "targets", "augment", "split", "crops", "predict", "precision", "decode", "measure", "tune"},
-    "autoconfig": DATA | {"models", "precision", "losses", "targets", "augment", "split", "train"},
-    "predict": DATA | {"models", "precision", "pipeline"},
-    "synth": DATA | {"models", "precision", "losses", "train", "targets", "decode", "split", "phantom"},
+    | {"models", "losses", "targets", "augment", "split", "ingest", "regions", "fitting"}
+    | {"predict", "precision", "decode", "measure", "tune"},
+    "autoconfig": DATA | {"models", "precision", "losses", "targets", "augment", "split", "fitting", "train"},
+    "predict": DATA | {"models", "precision", "regions", "pipeline"},
+    "synth": DATA | {"models", "precision", "losses", "fitting", "targets", "decode", "split", "phantom"},
     "view": DATA,
-    "planning": DATA | {"models", "predict", "decode"},
+    "planning": DATA | {"models", "regions", "predict", "decode"},
     "tune": DATA | {"decode", "measure", "draw"},
     "provenance": DATA,
     "kernels": DATA | {"provenance"},
     "stage": DATA | {"provenance", "kernels", "gpus"},
 }
 WITHOUT_TORCH = ("decode", "tune", "measure", "view", "draw", "split", "phantom", "volumes", "config", "purge")
-WITHOUT_TORCH += ("cellmap", "crops", "submit", "cluster", "flow", "invocation")
-WITH_KIMIMARO = ("measure/skeletonize/block.py", "targets/skeleton_distance.py")
+WITHOUT_TORCH += (
+    "cellmap",
+    "ingest",
+    "regions",
+    "submit",
+    "cluster",
+    "flow",
+    "invocation",
+    "ledger",
+    "files",
+    "tables",
+)
+WITH_KIMIMARO = ("ingest/skeletons/block.py", "targets/skeleton_distance.py")
 
 
 @cache
@@ -107,7 +123,7 @@ def test_heavy_and_foreign_packages_stay_where_they_belong():
         barred = set() if part == "invocation" else {"snakemake"}
         if part in WITHOUT_TORCH:
             barred |= {"torch", "monai", "pytorch_lightning"}
-        if part in ("config", "cluster", "flow", "invocation", "tables"):
+        if part in ("config", "cluster", "flow", "invocation", "files", "tables", "channels"):
             barred |= {"numpy", "zarr", "h5py", "numba"}
         if file.relative_to(PACKAGE).as_posix() not in WITH_KIMIMARO:
             barred |= {"kimimaro"}

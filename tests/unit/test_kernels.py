@@ -54,13 +54,13 @@ def replace(old, new):
         ("draw/page.py", lambda text: text, False),
         ("draw/page.py", lambda text: text + APPENDED, False),
         ("decode/registry.py", lambda text: text + APPENDED, False),
-        ("decode/runs.py", lambda text: text, False),
-        ("decode/runs.py", lambda text: text + "# words\n", False),
-        ("decode/runs.py", replace("ONE = np.uint64(1)", "ONE = np.uint64(2)"), True),
+        ("decode/components/runs.py", lambda text: text, False),
+        ("decode/components/runs.py", lambda text: text + "# words\n", False),
+        ("decode/components/runs.py", replace("ONE = np.uint64(1)", "ONE = np.uint64(2)"), True),
         ("union_find.py", lambda text: text + APPENDED, True),
-        ("decode/lanes.py", lambda text: text + APPENDED, True),  # intrinsics, which kernels are made of
-        ("config/data.py", lambda text: text + APPENDED, False),
-        ("config/data.py", replace("\nUNKNOWN = -1", "\nUNKNOWN = -2"), True),  # compiled in as a constant
+        ("decode/components/lanes.py", lambda text: text + APPENDED, True),  # intrinsics, which kernels are made of
+        ("config/settings/data.py", lambda text: text + APPENDED, False),
+        ("config/settings/data.py", replace("\nUNKNOWN = -1", "\nUNKNOWN = -2"), True),  # compiled in as a constant
         ("draw/kernel.py", lambda text: "from numba import njit\n\n\n@njit\ndef f():\n    return 1\n", True),
         ("draw/kernel.py", lambda text: '"""numba has nothing to compile here."""\n', False),
     ],
@@ -96,7 +96,7 @@ def test_other_versions_of_numba_or_numpy_compile_anew(package, monkeypatch):
 
 def test_a_damaged_record_is_made_anew(package):
     before = kernels.kernel_cache()
-    (before.parent / kernels.RECORD).write_text('{"decode/runs.py": {"sta')
+    (before.parent / kernels.RECORD).write_text('{"decode/components/runs.py": {"sta')
     assert kernels.kernel_cache() == before
 
 
@@ -144,9 +144,9 @@ def test_a_kernel_sees_the_edit_of_another_file_and_nothing_else_compiles_it(pac
     called.write_text(kernel.format("one", "1"))
     caller.write_text("from connectomake.tiny_called import one\n" + kernel.format("two", "one() + 1"))
     assert ask() == ["2", "1"]
-    for file in (called, caller, package / "draw/page.py"):
+    for file in (called, caller, package / "draw/planes.py"):
         os.utime(file, ns=(1, time.time_ns() + 10**9))
-    (package / "draw/page.py").write_text((package / "draw/page.py").read_text() + APPENDED)
+    (package / "draw/planes.py").write_text((package / "draw/planes.py").read_text() + APPENDED)
     assert ask() == ["2", "0"]
     called.write_text(kernel.format("one", "10"))
     assert ask() == ["11", "1"]

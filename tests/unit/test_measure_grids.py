@@ -20,10 +20,10 @@ from connectomake.errors import DataError
 from connectomake.geometry import Box, position_of, to_triple, voxel_at
 from connectomake.ingest.ingest import ingest_volume
 from connectomake.measure.segmentation import Measured, measure_segmentation
-from connectomake.regions.region import Region
 from connectomake.regions.wanted import find_wanted, mark_unknown
 from connectomake.targets.affinity import affinities_of_labels
 from connectomake.tune.decoding import tune_decoding
+from connectomake.volumes.region import Region
 from connectomake.volumes.segmentation import Segmentation
 from connectomake.volumes.skeletons import Skeletons, save_skeletons
 from connectomake.volumes.store import read_attributes, write_store

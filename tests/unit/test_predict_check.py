@@ -20,8 +20,8 @@ from connectomake.predict.check.check_prediction import check_prediction, to_pla
 from connectomake.predict.check.empty_blocks import find_empty_blocks
 from connectomake.predict.check.finished import open_finished
 from connectomake.predict.check.profiles import measure_profile
-from connectomake.regions.mask import Mask
-from connectomake.regions.region import Region
+from connectomake.volumes.mask import Mask
+from connectomake.volumes.region import Region
 from connectomake.volumes.store import write_store
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

@@ -27,8 +27,8 @@ from connectomake.predict.cost.network import RIDDLED, NetworkCost, find_cost, l
 from connectomake.predict.network import members
 from connectomake.predict.windows.grid import WindowGrid
 from connectomake.predict.windows.steps import blocks_of_job, plan_steps
-from connectomake.regions.region import Region
 from connectomake.volumes.prediction_needs import PredictionNeeds
+from connectomake.volumes.region import Region
 
 SHAPE = (300, 500, 700)
 COST = NetworkCost(peak_bytes=10**8, weight_bytes=10**7, flops=10**12, moved_bytes=10**10)

@@ -12,13 +12,13 @@ from small_volume import write_description
 from connectomake.config.settings.predict_regions import RegionConfig
 from connectomake.errors import DataError, MissingDataError
 from connectomake.geometry import Box
-from connectomake.regions import mask as mask_module
 from connectomake.regions.choose import choose_region
 from connectomake.regions.crop_table import EDGES, read_crops
-from connectomake.regions.mask import Mask
-from connectomake.regions.region import Region
+from connectomake.volumes import mask as mask_module
 from connectomake.volumes.contract import Record
 from connectomake.volumes.ingested import IngestedVolume
+from connectomake.volumes.mask import Mask
+from connectomake.volumes.region import Region
 from connectomake.volumes.scale import open_working
 from connectomake.volumes.store import write_store
 from connectomake.volumes.volume import open_volume

@@ -11,8 +11,8 @@ from connectomake.geometry import BlockGrid, Box
 from connectomake.predict.cost.workload import count_windows
 from connectomake.predict.windows.grid import WindowGrid
 from connectomake.predict.windows.steps import blocks_of_job
-from connectomake.regions.mask import Mask
-from connectomake.regions.region import Region
+from connectomake.volumes.mask import Mask
+from connectomake.volumes.region import Region
 from connectomake.volumes.store import write_store
 
 triples = st.tuples(*[st.integers(4, 20)] * 3)

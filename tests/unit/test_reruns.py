@@ -181,7 +181,13 @@ TABLE = {
     "draw/planes.py": DRAWN,
     "draw/synthesis/page.py": "draw_synthesis",
     "draw/templates/synthesis.html.j2": "draw_synthesis",
+    # which part of a volume
+    "regions/wanted.py": "check_prediction draw_errors draw_overview draw_slices measure_segmentation tune_*",
+    "regions/choose.py": "",
+    "fitting/states.py": "",
     # the floor that they stand on
+    "files.py": "*",
+    "channels.py": f"decode_crop draw_augmentations link_* measure_segmentation {DRAWN} {EVERYTHING_DECODED}",
     "ledger.py": f"ingest_crop link_* make_skeletons measure_segmentation {DRAWN} {EVERYTHING_DECODED} decode_crop",
     "geometry.py": "* -draw_class_voxels -draw_curves -draw_metrics -draw_synthesis -compare_variants",
     "sources.py": f"draw_augmentations ingest_crop split_crops make_* link_* {MEASURED} {DRAWN} {EVERYTHING_DECODED} "

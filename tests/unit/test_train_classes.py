@@ -22,13 +22,13 @@ from connectomake.config.engine.layers import read_preset
 from connectomake.config.settings.augment import AugmentConfig, CopyPasteConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.files import read_json, write_json
+from connectomake.fitting.scores import Scores
 from connectomake.geometry import Box
 from connectomake.split.table import SplitRow, write_split
 from connectomake.targets.registry import Targets
 from connectomake.train.module import Training
 from connectomake.train.normalisation import Normalisation
 from connectomake.train.patches import TrainingPatches, ValidationPatches, check_known
-from connectomake.train.scores import Scores
 from connectomake.train.volumes import open_boxes
 
 NAMED = ("mito", "nuc")

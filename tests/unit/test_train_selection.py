@@ -6,10 +6,10 @@ from small_training import read_rows, refuse, settings, train, weights_of
 
 from connectomake.channels import Channel
 from connectomake.errors import ConfigError
+from connectomake.fitting.scores import Scores
 from connectomake.models.checkpoint import load_checkpoint
 from connectomake.split.table import read_split, write_split
 from connectomake.train.module import Training
-from connectomake.train.scores import Scores
 from connectomake.train.segmentation_score import SegmentationScore
 
 

@@ -19,14 +19,14 @@ from connectomake.decode.blocks.stitched import Stitched
 from connectomake.errors import ConnectomakeError, DataError, MissingDataError
 from connectomake.files import read_json, write_json
 from connectomake.geometry import Box
-from connectomake.regions.mask import Mask
-from connectomake.regions.region import Region
 from connectomake.volumes import ingested, prediction, segmentation
 from connectomake.volumes.contract import Record, mark_version
 from connectomake.volumes.decoded_crop import DecodedClass, DecodedCrop
 from connectomake.volumes.generated import GeneratedStore
 from connectomake.volumes.ingested import IngestedVolume
+from connectomake.volumes.mask import Mask
 from connectomake.volumes.prediction import Prediction, WorkingLevel
+from connectomake.volumes.region import Region
 from connectomake.volumes.segmentation import Segmentation
 from connectomake.volumes.store import create_store, read_attributes, write_store
 

@@ -14,10 +14,10 @@ import torch
 
 from connectomake.config.settings.train import TrainConfig
 from connectomake.fitting.processes import sum_in_place, world
+from connectomake.fitting.scores import DICE, name_class_scores
 from connectomake.fitting.states import KeepState
 from connectomake.log import SECONDS_BETWEEN_LINES, format_seconds
 from connectomake.tables import COMMAS, append_row, read_lines, write_table
-from connectomake.train.scores import DICE, name_class_scores
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -22,9 +22,8 @@ from torch.utils.data import DataLoader, default_collate
 
 from connectomake.fitting.workers import Carried, Caught, explain_dead_workers, prepare_worker, share_cores
 
-if TYPE_CHECKING:
-    from connectomake.train.patches import Sample  # whose kernels only those need who make patches
-
+Sample = dict[str, Any]
+"""Arrays by name: one patch."""
 Batch = dict[str, torch.Tensor]
 AHEAD = 2
 

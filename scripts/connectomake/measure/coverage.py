@@ -14,11 +14,11 @@ import numpy as np
 
 from connectomake.errors import DataError
 from connectomake.geometry import Box, voxel_at
-from connectomake.regions.region import Region
 from connectomake.regions.wanted import Wanted, find_wanted, mark_unknown
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.label_volumes import BLOCK_VX, reading_grid
 from connectomake.volumes.nodes import clip_skeletons, keep_nodes, segment_at_nodes
+from connectomake.volumes.region import Region
 from connectomake.volumes.resample import corner_nm, covered_box, extent_nm, lay_on, voxels_under
 from connectomake.volumes.skeletons import Skeletons
 from connectomake.volumes.volume import Lattice, Readable, Volume

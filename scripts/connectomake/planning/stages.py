@@ -20,7 +20,7 @@ from connectomake.predict.cost.workload import count_windows
 from connectomake.predict.network.symmetries import list_symmetries
 from connectomake.predict.windows.grid import WindowGrid
 from connectomake.predict.windows.sliding import as_torch_can
-from connectomake.regions.region import Region
+from connectomake.volumes.region import Region
 
 
 @dataclass(frozen=True)

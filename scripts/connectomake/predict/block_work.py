@@ -20,8 +20,8 @@ from connectomake.predict.windows.grid import read_mirrored
 from connectomake.predict.windows.sliding import SlidingWindow
 from connectomake.predict.windows.steps import Step
 from connectomake.predict.windows.sums import Sums
-from connectomake.regions.region import Region
 from connectomake.volumes.pyramid import Pyramid
+from connectomake.volumes.region import Region
 from connectomake.volumes.volume import Readable
 
 log = logging.getLogger(__name__)

@@ -19,11 +19,11 @@ from connectomake.geometry import BlockGrid, Triple, TripleNm
 from connectomake.predict.network.members import read_channel
 from connectomake.predict.network.recipe import Recipe
 from connectomake.predict.windows.grid import WindowGrid
-from connectomake.regions.region import Region
 from connectomake.volumes.contract import Record, mark_version, read_record
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.prediction import Prediction, WorkingLevel
 from connectomake.volumes.prediction_needs import AGAIN, PLAN_VERSION, PredictionNeeds
+from connectomake.volumes.region import Region
 from connectomake.volumes.scale import open_working
 from connectomake.volumes.volume import Readable
 

@@ -11,9 +11,9 @@ from connectomake.config.settings.predict_regions import RegionConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, enclose, to_triple, to_triple_nm
 from connectomake.regions.crop_table import BoxNm, read_crops
-from connectomake.regions.mask import Mask, open_mask
-from connectomake.regions.region import Region
 from connectomake.sources import locate
+from connectomake.volumes.mask import Mask, open_mask
+from connectomake.volumes.region import Region
 from connectomake.volumes.volume import Readable, Volume
 
 log = logging.getLogger(__name__)

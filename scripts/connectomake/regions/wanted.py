@@ -13,7 +13,7 @@ import numpy as np
 from connectomake.config.settings.data import UNKNOWN
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm
-from connectomake.regions.region import Region
+from connectomake.volumes.region import Region
 from connectomake.volumes.resample import lay_on
 from connectomake.volumes.volume import Readable
 

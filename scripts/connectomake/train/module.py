@@ -19,8 +19,8 @@ from connectomake.fitting.loading import Batch
 from connectomake.fitting.optimizer import make_optimizer
 from connectomake.fitting.processes import average_buffers, first_does, rank, world
 from connectomake.fitting.schedule import Plateau, learning_rate
+from connectomake.fitting.scores import Scores
 from connectomake.losses import Losses
-from connectomake.train.scores import Scores
 
 NORM_PATCHES = 64  # that the batch norms of a plain average are measured on
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from connectomake.config.settings.train import TrainConfig
-from connectomake.train.scores import DICE
+from connectomake.fitting.scores import DICE
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from connectomake.channels import name_offset
 from connectomake.errors import DataError
 from connectomake.geometry import Triple, TripleNm
 from connectomake.ledger import hash_settings
-from connectomake.regions.region import Region
 from connectomake.volumes.contract import SCHEMA, Record, mark_version
+from connectomake.volumes.region import Region
 from connectomake.volumes.store import finish_store, read_attributes
 
 SCHEMA_VERSION = 1

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from connectomake.regions.region import Region
 from connectomake.volumes.contract import SCHEMA, Record, mark_version
 from connectomake.volumes.prediction import Prediction, WorkingLevel
+from connectomake.volumes.region import Region
 from connectomake.volumes.store import finish_store, read_attributes
 
 SCHEMA_VERSION = 1

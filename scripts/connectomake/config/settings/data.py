@@ -84,7 +84,6 @@ FROM_LABELS = "from_labels"
 UNKNOWN = -1
 """The label of voxels about which the truth says nothing: no loss and no metric counts them."""
 
-PerAxisNm = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 PerAxisVx = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
 

@@ -17,7 +17,7 @@ from connectomake.predict.check.finished import Finished
 from connectomake.predict.check.profiles import MOST_BYTES, measure_profile
 from connectomake.predict.check.seams import Seams, measure_seams
 from connectomake.predict.check.sections import Jump, find_jumps, fit_drift
-from connectomake.regions.region import as_corners
+from connectomake.volumes.region import as_corners
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from connectomake.errors import DataError
 from connectomake.geometry import BlockGrid, Box, Triple, to_triple
-from connectomake.regions.region import Region
 from connectomake.volumes.ingested import IngestedVolume
 from connectomake.volumes.prediction import Prediction
+from connectomake.volumes.region import Region
 from connectomake.volumes.scale import open_working
 from connectomake.volumes.volume import Readable, Volume, open_volume
 

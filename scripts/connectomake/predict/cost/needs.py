@@ -24,9 +24,9 @@ from connectomake.predict.network.symmetries import list_symmetries
 from connectomake.predict.plan_file import PredictionSettings
 from connectomake.predict.windows.grid import WindowGrid
 from connectomake.predict.windows.sliding import as_torch_can
-from connectomake.regions.region import Region
 from connectomake.volumes.contract import Record
 from connectomake.volumes.prediction_needs import PredictionNeeds
+from connectomake.volumes.region import Region
 from connectomake.volumes.volume import Readable
 
 log = logging.getLogger(__name__)

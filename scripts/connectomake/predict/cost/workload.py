@@ -11,7 +11,7 @@ import numpy as np
 from connectomake.geometry import BlockGrid, Box, to_triple
 from connectomake.predict.windows.grid import WindowGrid
 from connectomake.predict.windows.steps import blocks_of_job
-from connectomake.regions.region import Region
+from connectomake.volumes.region import Region
 
 MOST_SAMPLED = 1000  # windows that a mask is asked about
 

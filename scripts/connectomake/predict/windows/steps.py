@@ -16,7 +16,7 @@ import numpy as np
 from connectomake.errors import DataError
 from connectomake.geometry import BlockGrid, Box, enclose
 from connectomake.predict.windows.grid import WindowGrid
-from connectomake.regions.region import Region
+from connectomake.volumes.region import Region
 
 
 def blocks_of_job(grid: BlockGrid, job: int, jobs: int) -> list[int]:

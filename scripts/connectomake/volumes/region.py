@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from connectomake.geometry import Box, TripleNm
-from connectomake.regions.mask import Mask
 from connectomake.volumes.contract import Record
+from connectomake.volumes.mask import Mask
 from connectomake.volumes.volume import Lattice
 
 
