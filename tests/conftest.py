@@ -104,20 +104,20 @@ def pytest_testnodedown(node: Any) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what was left out, and how to run it."""
+    """Describe what was left out, and how to run it."""
     count = config.stash.get(LEFT_OUT, 0)
     if count:
         terminalreporter.write_line(f"{count} slow tests were left out: pytest --all runs them too")
 
 
 def asks_for_gpu(config: pytest.Config) -> bool:
-    """Tell whether these are the tests that need a GPU, and no others."""
+    """Return whether these are the tests that need a GPU, and no others."""
     return config.option.markexpr == "gpu"
 
 
 @pytest.fixture(scope="session")
 def project() -> Path:
-    """Give the folder of the checkout."""
+    """Return the folder of the checkout."""
     return Path(__file__).resolve().parents[1]
 
 

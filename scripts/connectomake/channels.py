@@ -42,7 +42,7 @@ class Channel:
     axes: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain data for a checkpoint or a store's attributes."""
+        """Return plain data for a checkpoint or a store's attributes."""
         value = asdict(self)
         value["offset_zyx_vx"] = None if self.offset_zyx_vx is None else list(self.offset_zyx_vx)
         return value
@@ -72,7 +72,7 @@ def name_channels(channels: Sequence[Channel]) -> list[ChannelName]:
 
 
 def store_channels(channels: Sequence[ChannelName], stored: int | tuple[int, ...] | None) -> list[ChannelName]:
-    """Give the channels that a prediction stores: `stored` as in `PredictConfig.channels`, less those that are not."""
+    """Return channels that a prediction stores: `stored` as in `PredictConfig.channels`, less those that are not."""
     chosen = range(stored) if isinstance(stored, int) else stored or range(len(channels))
     return [channels[c] for c in chosen if c < len(channels)]
 

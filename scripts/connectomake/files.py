@@ -23,7 +23,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the body ends well, put it in place, durably and in one step.
+    """Return a temporary path beside `path`; when the body ends well, put it in place, durably and in one step.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def sync_to_disk(path: Path) -> None:
 
 
 def _free_bytes(path: Path) -> int:
-    """Give the free bytes of the disk that would hold `path`."""
+    """Return the free bytes of the disk that would hold `path`."""
     existing = next(p for p in (Path(path).absolute(), *Path(path).absolute().parents) if p.exists())
     return shutil.disk_usage(existing).free
 

@@ -35,7 +35,7 @@ class Box:
 
     @classmethod
     def of_shape(cls, shape_zyx: Sequence[int]) -> Box:
-        """Give the box that covers a whole volume of this shape."""
+        """Return the box that covers a whole volume of this shape."""
         return cls((0, 0, 0), to_triple(shape_zyx))
 
     @property
@@ -70,24 +70,24 @@ class Box:
         )
 
     def intersect(self, other: Box) -> Box:
-        """Give the voxels that lie in both boxes; the result may be empty (size 0)."""
+        """Return the voxels that lie in both boxes; the result may be empty (size 0)."""
         start = [max(a, b) for a, b in zip(self.start_zyx, other.start_zyx, strict=True)]
         stop = [max(s, min(a, b)) for s, a, b in zip(start, self.stop_zyx, other.stop_zyx, strict=True)]
         return Box(to_triple(start), to_triple(stop))
 
     def within(self, other: Box) -> Box:
-        """Give this box in voxels of another one, whose start becomes 0, 0, 0."""
+        """Return this box in voxels of another one, whose start becomes 0, 0, 0."""
         return self.shift([-a for a in other.start_zyx])
 
     def contains(self, other: Box) -> bool:
-        """Tell whether every voxel of the other box lies in this one."""
+        """Return whether every voxel of the other box lies in this one."""
         return all(a <= c for a, c in zip(self.start_zyx, other.start_zyx, strict=True)) and all(
             d <= b for b, d in zip(self.stop_zyx, other.stop_zyx, strict=True)
         )
 
 
 def enclose(boxes: Sequence[Box]) -> Box:
-    """Give the smallest box around some boxes."""
+    """Return the smallest box around some boxes."""
     start = np.min([box.start_zyx for box in boxes], axis=0)
     return Box(to_triple(start), to_triple(np.max([box.stop_zyx for box in boxes], axis=0)))
 
@@ -146,7 +146,7 @@ class BlockGrid:
         return (self[i] for i in range(len(self)))
 
     def touching(self, box: Box) -> Iterator[int]:
-        """Give the numbers of the blocks that share voxels with a box inside the volume, ascending."""
+        """Return the numbers of the blocks that share voxels with a box inside the volume, ascending."""
         spans = [
             range(a // side, (b - 1) // side + 1)
             for a, b, side in zip(box.start_zyx, box.stop_zyx, self.block_zyx, strict=True)
@@ -154,7 +154,7 @@ class BlockGrid:
         return (self._number(position) for position in product(*spans))
 
     def neighbors(self) -> Iterator[tuple[int, int, int]]:
-        """Give every two blocks that share a face, the lower number first, with the axis between them."""
+        """Return every two blocks that share a face, the lower number first, with the axis between them."""
         for position in product(*map(range, self.counts_zyx)):
             for axis in range(3):
                 following = [p + (a == axis) for a, p in enumerate(position)]
@@ -162,12 +162,12 @@ class BlockGrid:
                     yield self._number(position), self._number(following), axis
 
     def _number(self, position: Sequence[int]) -> int:
-        """Give the number of the block at a position, counted in blocks."""
+        """Return the number of the block at a position, counted in blocks."""
         z, y, x = position
         return (z * self.counts_zyx[1] + y) * self.counts_zyx[2] + x
 
     def of_job(self, job: int, jobs: int) -> range:
-        """Give the block numbers of job `job` of `jobs`: job, job + jobs, job + 2 jobs, ..."""
+        """Return the block numbers of job `job` of `jobs`: job, job + jobs, job + 2 jobs, ..."""
         if not 0 <= job < jobs:
             raise DataError("no such job", expected=f"0 to {jobs - 1}", got=job)
         return range(job, len(self), jobs)
@@ -186,11 +186,11 @@ def to_triple_nm(values: Sequence[float]) -> TripleNm:
 
 
 def voxel_at(position_nm: np.ndarray, voxel_size_zyx_nm: Sequence[float], offset_zyx_nm: Sequence[float]) -> np.ndarray:
-    """Give the voxel (N, 3) int64 that holds each position (N, 3) z, y, x in nm; it may lie outside any volume."""
+    """Return the voxel (N, 3) int64 that holds each position (N, 3) z, y, x in nm; it may lie outside any volume."""
     voxel = np.floor((np.asarray(position_nm) - offset_zyx_nm) / voxel_size_zyx_nm + 0.5)
     return np.clip(voxel, -FARTHEST_VX, FARTHEST_VX).astype(np.int64)  # lest a position in metres overflow
 
 
 def position_of(voxel: np.ndarray, voxel_size_zyx_nm: Sequence[float], offset_zyx_nm: Sequence[float]) -> np.ndarray:
-    """Give the centre (N, 3) float64 in nm of each voxel (N, 3): the inverse of `voxel_at`."""
+    """Return the centre (N, 3) float64 in nm of each voxel (N, 3): the inverse of `voxel_at`."""
     return np.asarray(voxel, np.float64) * voxel_size_zyx_nm + offset_zyx_nm

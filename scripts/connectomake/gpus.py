@@ -23,7 +23,7 @@ POLL_S = 2.0
 
 
 def take_gpus(count: int) -> None:
-    """Give this process so many GPUs that no other job of this user has, and wait for them where all are taken.
+    """Reserve for this process so many GPUs that no other job of this user has, and wait for them where all are taken.
 
     Does nothing where there is nothing to choose: one GPU or none is seen, more are asked for than there are, or Slurm
     has chosen. To be called before CUDA starts, which looks only once.

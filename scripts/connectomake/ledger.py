@@ -68,7 +68,7 @@ class Ledger:
         return cls(folder, _read_settings(folder, folder.parent))
 
     def done(self) -> set[int]:
-        """Give the numbers of all blocks that any job finished with these settings.
+        """Return the numbers of all blocks that any job finished with these settings.
 
         Files that are unreadable, of other settings or of other origin count as nothing, with a warning: their blocks
         are computed again, which costs time and never a wrong result.
@@ -125,7 +125,7 @@ class Ledger:
         write_json(path, {"settings_hash": self.settings_hash, "blocks": sorted(self._of_job[job])})
 
     def _read(self, path: Path) -> set[int]:
-        """Give the blocks in one job's file; none, with a warning, where it is not one of this ledger's."""
+        """Return the blocks in one job's file; none, with a warning, where it is not one of this ledger's."""
         try:
             value = read_json(path)
             blocks = value["blocks"]
@@ -197,7 +197,7 @@ def compare_settings(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str
 
 
 def hash_settings(settings: dict[str, Any]) -> str:
-    """Give the SHA-256 of plain data, the same for every order of its keys."""
+    """Return the SHA-256 of plain data, the same for every order of its keys."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
@@ -253,7 +253,7 @@ def _create_exclusively(path: Path, value: dict[str, Any]) -> None:
 
 
 def _link_or_rename(temporary: Path, path: Path) -> None:
-    """Give a finished file its name; the first of several keeps it where the file system has hard links."""
+    """Rename a finished file; the first of several keeps it where the file system has hard links."""
     try:
         os.link(temporary, path)
     except FileExistsError:

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def sign_in(state: Path) -> None:
-    """Say that this process runs here, until it ends (`sign_out`).
+    """Record that this process runs here, until it ends (`sign_out`).
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def sign_in(state: Path) -> None:
 
 
 def sign_out(state: Path) -> None:
-    """Say that this process is done; see `sign_in`."""
+    """Record that this process is done; see `sign_in`."""
     (_book(state) / _name(os.getpid())).unlink(missing_ok=True)
 
 
@@ -59,7 +59,7 @@ def free_dead_lock(state: Path) -> bool:
 
 
 def others_may_live(state: Path) -> bool:
-    """Tell whether a run beside this process has signed in and is not known to be dead."""
+    """Return whether a run beside this process has signed in and is not known to be dead."""
     own = _name(os.getpid())
     return any(entry.name != own and not _is_dead(entry.name) for entry in _book(state).glob("*"))
 

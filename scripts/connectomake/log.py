@@ -87,7 +87,7 @@ def progress(iterable: Iterable[T], total: int | None = None, what: str = "block
 
 
 def describe_progress(done: int, total: int | None, seconds: float, what: str) -> str:
-    """Say how many are done, at what rate, and when the rest will be.
+    """Return how many are done, at what rate, and when the rest will be.
 
     Parameters
     ----------

@@ -144,7 +144,7 @@ def _commit() -> str | None:
 
 
 def _reached(modules: Sequence[str]) -> set[str]:
-    """Give the files of the named modules and, from import to import, of all that they compute with."""
+    """Return the files of the named modules and, from import to import, of all that they compute with."""
     found: set[str] = set()
     waiting = [file for name in modules for file in _files_of(name)]
     while waiting:
@@ -246,7 +246,7 @@ def _imported(node: ast.AST) -> Iterator[str]:
 
 
 def _without_docstrings(tree: ast.Module) -> str:
-    """Give a syntax tree as text; docstrings are cut out of it."""
+    """Return a syntax tree as text; docstrings are cut out of it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
             node, clean=False

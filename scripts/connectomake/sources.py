@@ -14,7 +14,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # a single letter is a driv
 
 
 def is_remote(source: str) -> bool:
-    """Tell a URL from a path.
+    """Return whether a source is a URL rather than a path.
 
     Examples
     --------
@@ -25,7 +25,7 @@ def is_remote(source: str) -> bool:
 
 
 def locate(path: str, folder: str = "") -> str:
-    """Give the path that a config means: relative to its folder, ``~`` and ``$NAME`` filled in, ``::name`` kept.
+    """Return the path that a config means: relative to its folder, ``~`` and ``$NAME`` filled in, ``::name`` kept.
 
     Path and folder may be URLs.
 
@@ -45,7 +45,7 @@ def locate(path: str, folder: str = "") -> str:
 
 
 def make_absolute(source: str) -> str:
-    """Give a source that means the same from every working directory."""
+    """Return a source that means the same from every working directory."""
     file, separator, name = source.partition("::")
     return (file if is_remote(file) else os.path.abspath(file)) + separator + name
 

@@ -11,7 +11,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def find_root(parent, i):  # type: ignore[no-untyped-def]
-    """Give the root of the set that i is in; shortens the way there, in place."""
+    """Return the root of the set that i is in; shortens the way there, in place."""
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]

@@ -33,7 +33,7 @@ CERTAIN = {
 
 
 def make_patch(seed: int = 0) -> Patch:
-    """Give a patch of noise in blocks of labels, some of them unknown, and a small one that can be copied."""
+    """Return a patch of noise in blocks of labels, some of them unknown, and a small one that can be copied."""
     rng = np.random.default_rng(seed)
     shape = [b + n + a for b, n, a in zip(BEFORE, SHAPE, AFTER, strict=True)]
     labels = np.kron(rng.integers(-1, 50, [-(-n // 6) for n in shape]), np.ones((6, 6, 6), int))

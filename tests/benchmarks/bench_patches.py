@@ -140,7 +140,7 @@ def spoil(image: np.ndarray, truth: np.ndarray, rng: np.random.Generator) -> tup
 
 
 def compare(truth: np.ndarray) -> np.ndarray:
-    """Give the affinities (6, Z, Y, X) int8, -1 where they are not known."""
+    """Return the affinities (6, Z, Y, X) int8, -1 where they are not known."""
     affinities = np.full((6, *truth.shape), -1, np.int8)
     for channel in range(6):
         axis, step = channel % 3, 1 if channel < 3 else CONTEXT

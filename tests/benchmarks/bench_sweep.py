@@ -26,7 +26,7 @@ NODES, WALK = 50_000, 200
 
 
 def make_skeletons(affinities):
-    """Give nodes (N, 3), edges (E, 2) and skeleton ids (N,) of walks that prefer strong edges, all at the same time."""
+    """Return nodes (N, 3), edges (E, 2) and skeleton ids (N,) of walks that prefer strong edges, all at once."""
     rng = np.random.default_rng(0)
     shape = np.array(affinities.shape[1:])
     at = rng.integers(0, shape, (NODES // WALK, 3))

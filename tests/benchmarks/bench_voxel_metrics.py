@@ -24,7 +24,7 @@ VOXEL_SIZE_NM = (40.0, 4.0, 4.0)
 
 
 def make_cells(seeds_zyx: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """Give each voxel of a cube the name of its nearest seed."""
+    """Assign each voxel of a cube the name of its nearest seed."""
     tree, plane = cKDTree(seeds_zyx), np.indices((SIDE, SIDE)).reshape(2, -1).T
     nearest = [tree.query(np.insert(plane, 0, z, axis=1))[1].astype(np.uint32) for z in range(SIDE)]
     return names[np.stack(nearest).reshape((SIDE,) * 3)].astype(np.uint32)

@@ -35,7 +35,7 @@ def plan(arguments, folder):
 
 
 def in_jobs(jobs, results):
-    """Give the arguments that plan the prediction of one volume in so many jobs."""
+    """Return the arguments that plan the prediction of one volume in so many jobs."""
     store = f"{results}/predict/phantom/default/demo/demo/test/affinities.zarr/zarr.json"
     return ["--config", "experiments=phantom", f"results={results}", f"override=predict.jobs={jobs}", "--", store]
 

@@ -88,7 +88,7 @@ def show_cost(seconds, peak):
 
 
 def measure_step(step):
-    """Give the seconds and the peak bytes of a step in a process of its own, starting it included."""
+    """Return the seconds and the peak bytes of a step in a process of its own, starting it included."""
     started = time.perf_counter()
     peak = in_new_process(peak_bytes, step)
     return time.perf_counter() - started, peak

@@ -17,7 +17,7 @@ TOLERANCES = {"nerl": 0, "nerl_5": 5, "nerl_20": 20, "nerl_100": 100, "nerl_inf"
 
 
 def make_skeletons(nodes, per_skeleton=125):
-    """Give edges, skeleton ids, positions and segments like those of NISB cubes.
+    """Return edges, skeleton ids, positions and segments like those of NISB cubes.
 
     Random trees; splits on 0.4 % of the edges, mergers of 15 % of the skeletons, 1 % of the nodes in background.
     """
@@ -38,7 +38,7 @@ def make_skeletons(nodes, per_skeleton=125):
 
 
 def measure_by_graph(edges, node_skeleton_id, node_pos_nm, node_segment_id):
-    """Give VOI, splits and NERL with each tolerance, by loops over a graph."""
+    """Return VOI, splits and NERL with each tolerance, by loops over a graph."""
     graph = networkx.Graph()
     for node, (skeleton, position) in enumerate(zip(node_skeleton_id.tolist(), node_pos_nm, strict=True)):
         graph.add_node(node, skeleton=skeleton, position=position)
@@ -84,13 +84,13 @@ def _information(pairs):
 
 
 def make_labels(side):
-    """Give truth and segmentation of a cube: cells and what components of noisy affinities make of them."""
+    """Return truth and segmentation of a cube: cells and what components of noisy affinities make of them."""
     truth = affinity_cc3d(make_affinities(side, clean=True), threshold=0.5)
     return truth, affinity_cc3d(make_affinities(side), threshold=0.7)
 
 
 def measure_by_scikit_image(truth, segmentation):
-    """Give VOI (split, merge) and the adapted Rand error, truth 0 left out."""
+    """Return VOI (split, merge) and the adapted Rand error, truth 0 left out."""
     split, merge = variation_of_information(truth, segmentation, ignore_labels=(0,))
     return split, merge, adapted_rand_error(truth, segmentation, ignore_labels=(0,))[0]
 

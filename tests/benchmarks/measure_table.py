@@ -56,7 +56,7 @@ def require_same_skeleton_metrics(arrays):
 
 
 def skeleton_memory(nodes):
-    """Give the peak memory of measuring, beyond the arrays."""
+    """Return the peak memory of measuring, beyond the arrays."""
     arrays = make_skeletons(nodes)
     skeleton_metrics(*make_skeletons(100))
     return peak_above(partial(skeleton_metrics, *arrays))
@@ -88,7 +88,7 @@ def require_same_voxel_metrics(truth, segmentation):
 
 
 def voxel_memory(side, way):
-    """Give the peak memory of a way, beyond the two volumes."""
+    """Return the peak memory of a way, beyond the two volumes."""
     labels = make_labels(side)
     way(*(np.ascontiguousarray(volume[:16, :16, :16]) for volume in labels))
     return peak_above(partial(way, *labels))
@@ -131,7 +131,7 @@ def require_same_labels(volume, voxels):
 
 
 def node_memory(volume, position_nm, threads):
-    """Give the peak memory of reading labels at nodes."""
+    """Return the peak memory of reading labels at nodes."""
     segment_at_nodes(volume, position_nm[:10])
     return peak_above(partial(segment_at_nodes, volume, position_nm, threads=threads))
 

@@ -15,7 +15,7 @@ THRESHOLD = 0.5
 
 
 def make_affinities(side, dtype=np.uint8, *, clean=False):
-    """Give (3, side, side, side) affinities, made of one tile, blurred and with noise unless clean.
+    """Return (3, side, side, side) affinities, made of one tile, blurred and with noise unless clean.
 
     They are those of warped, flattened cells about 30 voxels wide with membranes between them. Blurred and noisy, they
     hold broken runs and crumbs as predictions do.
@@ -79,7 +79,7 @@ def flood_fill(strong):
 
 
 def make_graph(affinities):
-    """Give the bits that cc3d reads: +x, -x, +y, -y, +z, -z, indexed x, y, z."""
+    """Return the bits that cc3d reads: +x, -x, +y, -y, +z, -z, indexed x, y, z."""
     graph = np.zeros(affinities.shape[1:], np.uint8)
     for axis, bit in ((2, 0), (1, 2), (0, 4)):
         low, high = (tuple(s if a == axis else slice(None) for a in range(3)) for s in (slice(0, -1), slice(1, None)))
@@ -105,7 +105,7 @@ def label_by_scikit_image(affinities):
 
 
 def peak_beyond(work, side, clean=False, dtype=np.uint8):
-    """Give the bytes that work(affinities) adds to what this process holds."""
+    """Return the bytes that work(affinities) adds to what this process holds."""
     affinities = make_affinities(side, dtype, clean=clean)
     work(affinities[:, :4].copy())  # compiles
     return peak_above(lambda: work(affinities))

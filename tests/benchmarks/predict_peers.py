@@ -88,7 +88,7 @@ def predict(folder, name, threads, store="store", **options):
 
 
 def load_network(folder, precision):
-    """Give the network as it predicts, its type and its layout."""
+    """Return the network as it predicts, its type and its layout."""
     network, _ = load_checkpoint(Path(folder) / "model.ckpt")
     layout = choose_memory_format(network)
     return network.to(memory_format=layout), guess_dtype(precision, CPU, lambda: network), layout

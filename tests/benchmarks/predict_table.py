@@ -111,7 +111,7 @@ def show_memory(top, threads, shapes, window, block, overlap=0.25):
 
 
 def show_options(top, threads, rounds, window, shape):
-    """Say what options cost, each against the same prediction without it."""
+    """Describe what options cost, each against the same prediction without it."""
     show_head("option", "time", "without", "ratio", "memory", "without")
     folder = make_inputs(top / "options", SMALL_UNET, window, shape)
     plain = {"block_zyx_vx": (CHUNK, *whole_chunks(shape[1:]))}

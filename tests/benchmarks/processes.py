@@ -5,7 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 
 def in_new_process(work, *arguments):
-    """Give what `work` gives; both must be importable, and so lie in a module that is no test."""
+    """Return what `work` gives; both must be importable, and so lie in a module that is no test."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result()
 
@@ -31,7 +31,7 @@ def peak_above(work):
 
 
 def read_memory(key):
-    """Give a line of the process's status, in bytes: VmRSS = in use now, VmHWM = the peak."""
+    """Return a line of the process's status, in bytes: VmRSS = in use now, VmHWM = the peak."""
     with open("/proc/self/status") as lines:
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith(key))
 

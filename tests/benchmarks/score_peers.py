@@ -17,7 +17,7 @@ STEPS = 1_000_000
 
 
 def make_objects(side, seed=0, spacing=22, radius=(4, 9)):
-    """Give truth and submitted labels of a cube: ellipsoids, about (side / spacing)^3, and others in their place.
+    """Return truth and submitted labels of a cube: ellipsoids, about (side / spacing)^3, and others in their place.
 
     Those are moved by a voxel and of another size; some are lost, some invented.
     """
@@ -43,7 +43,7 @@ def _draw(labels, centre, radii, label):
 
 
 def score_by_distance_maps(truth, submitted, voxel_size, normalise, threads=1):
-    """Give tp, fp, fn and the sum of the scores of distances."""
+    """Return tp, fp, fn and the sum of the scores of distances."""
     components, n_components = cc3d.connected_components(submitted, return_N=True)
     pairs = _pair(truth, components, n_components)
     stands_for = np.arange(n_components + 1)

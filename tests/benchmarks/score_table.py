@@ -59,7 +59,7 @@ def require_same(ours, truth, submitted, threads):
 
 
 def memory_of(way, side, threads):
-    """Give the peak memory of scoring, beyond the labels."""
+    """Return the peak memory of scoring, beyond the labels."""
     work = {
         "ours": lambda t, s: count_objects(make_pair(t, s), METRIC, threads),
         "recipe": lambda t, s: score_by_distance_maps(t, s, VOXEL_SIZE, METRIC.normalise, threads),
@@ -102,7 +102,7 @@ def write_crop(folder, side):
 
 
 def score_store(folder, threads):
-    """Give the seconds of scoring, and the peak memory of this process."""
+    """Return the seconds of scoring, and the peak memory of this process."""
     from processes import read_memory
 
     paths = [Path(folder, name) for name in ("truth.zarr", "submission.zarr", "manifest.csv")]

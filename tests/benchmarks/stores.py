@@ -37,7 +37,7 @@ def write_affinities(folder, side):
 
 
 def block_steps(affinities, block, threads=2):
-    """Give the steps of decoding in blocks, by name."""
+    """Return the steps of decoding in blocks, by name."""
     cfg = DecodeConfig(min_size_vx=MIN_SIZE_VX, block_zyx_vx=[block] * 3)
     labels, stitched = affinities.parent / "blocks.zarr", affinities.parent / "blocks.json"
     return {
@@ -49,7 +49,7 @@ def block_steps(affinities, block, threads=2):
 
 
 def whole_step(affinities, threads=2):
-    """Give the one step of decoding the volume at once."""
+    """Return the one step of decoding the volume at once."""
     cfg = DecodeConfig(min_size_vx=MIN_SIZE_VX)
     return partial(decode_store, affinities, affinities.parent / "whole.zarr", cfg, threads=threads)
 

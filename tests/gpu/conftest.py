@@ -16,7 +16,7 @@ REPORT = pytest.StashKey[Report]()
 
 @pytest.fixture(scope="session")
 def report(request: pytest.FixtureRequest) -> Report:
-    """Give the report that numbers are added to."""
+    """Return the report that numbers are added to."""
     found = request.config.stash.setdefault(REPORT, Report())
     found.machine = describe_machine()
     return found
@@ -24,7 +24,7 @@ def report(request: pytest.FixtureRequest) -> Report:
 
 @pytest.fixture(scope="session")
 def scale() -> Any:
-    """Give the sizes of the checks on a GPU."""
+    """Return the sizes of the checks on a GPU."""
     from gpu_scale import Scale
 
     return Scale()

@@ -197,7 +197,7 @@ def now(device: torch.device) -> float:
 
 
 def forget_memory(cfg: TrainConfig) -> None:
-    """Give back what no tensor needs, and count the peak of the GPU's memory anew."""
+    """Release what no tensor needs, and count the peak of the GPU's memory anew."""
     gc.collect()
     if cfg.device == "cuda":
         torch.cuda.empty_cache()
@@ -334,7 +334,7 @@ def list_lacking_compilers() -> list[str]:
 
 
 def looks_without_waiting(device: torch.device) -> bool:
-    """Tell whether a step is looked at before the GPU has done what it was asked for earlier."""
+    """Return whether a step is looked at before the GPU has done what it was asked for earlier."""
     watch, optimizer = Watch(Path(), explain), SimpleNamespace()
     module: Any = SimpleNamespace(trainer=SimpleNamespace(precision_plugin=None, global_step=0))
     ahead = False

@@ -74,7 +74,7 @@ def settle(changes: dict[str, Any]) -> Settings:
 
 
 def plain(value: Any) -> Any:
-    """Give what makes settings different: JSON without the order of keys and the sign of zero."""
+    """Return what makes settings different: JSON without the order of keys and the sign of zero."""
     if isinstance(value, Section):
         return json.dumps(plain(value.model_dump(mode="json")), sort_keys=True)
     if isinstance(value, dict):

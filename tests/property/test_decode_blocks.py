@@ -28,7 +28,7 @@ few = settings(deadline=None, max_examples=50)
 
 
 def random_affinities(seed, shape_zyx, dtype=np.uint8):
-    """Give affinities at a density where components wind through many blocks."""
+    """Return affinities at a density where components wind through many blocks."""
     rng = np.random.default_rng(seed)
     values = rng.choice([0.0, 0.3, 0.502, 0.6, 1.0], (3, *shape_zyx), p=[0.4, 0.2, 0.05, 0.15, 0.2])
     return np.rint(255 * values).astype(np.uint8) if dtype == np.uint8 else values.astype(dtype)

@@ -14,7 +14,7 @@ DIRECTIONS = [(axis, sign) for axis in range(3) for sign in (-1, 1)]
 
 
 def grow_slowly(labels, levels, edge_offset, lowest, rounds):
-    """Say it as the docstring does."""
+    """Compute it as the docstring says."""
     for turn in range(1, rounds + 1):
         before = labels.copy()
         for p in np.argwhere(before == 0):

@@ -35,7 +35,7 @@ few = settings(deadline=None, max_examples=20)
 
 
 def make_cells(seed, gap):
-    """Give labels of cells that touch (gap 0), or with background between them, in connected parts of two voxels on."""
+    """Return labels of cells that touch (gap 0), or have background between them, in connected parts of 2 voxels on."""
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*map(np.arange, SHAPE_ZYX), indexing="ij"), -1)
     distance, nearest = cKDTree(rng.random((12, 3)) * SHAPE_ZYX).query(grid, k=2)
@@ -44,7 +44,7 @@ def make_cells(seed, gap):
 
 
 def make_boxes(seed):
-    """Give labels of boxes like bricks, that share faces but no edges, with background in the first one's place."""
+    """Return labels of boxes like bricks, that share faces but no edges, with background in the first one's place."""
     rng = np.random.default_rng(seed)
     columns = [[_cut(rng) for _ in range(3)] for _ in range(3)]
     planes = [_cut(rng) for _ in range(3)]
@@ -69,7 +69,7 @@ def make_affinities(labels, offsets, edge_offset, dtype):
 
 
 def make_maps(labels, dtype):
-    """Give foreground, contours (both sides) and distances to the contour's outer side, 0 to 1."""
+    """Return foreground, contours (both sides) and distances to the contour's outer side, 0 to 1."""
     ids = [label for label in np.unique(labels) if label]
     inside = np.any([binary_erosion(labels == label, np.ones((3, 3, 3)), border_value=1) for label in ids], axis=0)
     distance = edt.edt(labels)
@@ -79,7 +79,7 @@ def make_maps(labels, dtype):
 
 
 def voi(labels, found):
-    """Give the variation of information with the background as an object: that has to come back too."""
+    """Return the variation of information with the background as an object: that has to come back too."""
     table = Contingency(*count_pairs(labels.ravel(), found.ravel()))
     return sum(variation_of_information(table))
 
@@ -155,7 +155,7 @@ def test_semantic(seed, dtype, method, with_instances):
 
 
 def make_target_maps(labels, sections, dtype):
-    """Give what a perfect network would: the targets of a whole volume, of which all is known, with their channels."""
+    """Return what a perfect network would: the targets of a whole volume, all of it known, with their channels."""
     size_nm = (8.0, 8.0, 8.0)
     cfg = TargetsConfig.model_validate({"affinity": None} | sections)
     targets = Targets(cfg, size_nm)
@@ -215,7 +215,7 @@ def test_classes_target(seed, dtype, exclusive):
 
 
 def middles_touch(parts, flows):
-    """Tell whether the middles of two parts are neighbours: the one thing that flows do not tell apart."""
+    """Return whether the middles of two parts are neighbours: the one thing that flows do not tell apart."""
     middles = np.argwhere((parts > 0) & ~flows.any(axis=0))
     pairs = cKDTree(middles).query_pairs(1, p=np.inf, output_type="ndarray")
     of_middle = parts[tuple(middles.T)]

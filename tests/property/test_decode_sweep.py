@@ -22,7 +22,7 @@ quick = settings(deadline=None, max_examples=80)
 
 
 def random_affinities(seed, shape_zyx, dtype, share_strong):
-    """Give noise in which objects of all sizes form, with values on, above and below the thresholds."""
+    """Return noise in which objects of all sizes form, with values on, above and below the thresholds."""
     rng = np.random.default_rng(seed)
     values = rng.random((3, *shape_zyx))
     exact = rng.random(values.shape) < 0.3

@@ -35,7 +35,7 @@ def random_affinities(seed, shape_zyx, dtype, channels=3):
 
 
 def strong_edges(affinities, threshold, edge_offset):
-    """Give {voxel: voxels} of the edges inside the volume, by the definition, one by one."""
+    """Return {voxel: voxels} of the edges inside the volume, by the definition, one by one."""
     strong = affinities / 255 > threshold if affinities.dtype == np.uint8 else affinities > threshold
     joined = {}
     for axis in range(3):
@@ -197,7 +197,7 @@ def test_watershed_maximises_the_weakest_edge(seed, shape_zyx):
 
 
 def weakest_edges(start, objects, levels):
-    """Give for each voxel the weakest edge of the best path from `start` through voxels of no object (-1: none)."""
+    """Return for each voxel the weakest edge of the best path from `start` through voxels of no object (-1: none)."""
     reach = np.where(start, 256, -1)
     changed = True
     while changed:

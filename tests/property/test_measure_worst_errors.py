@@ -64,7 +64,7 @@ def slow_runs(skeletons: Skeletons, segment: np.ndarray) -> dict[tuple[int, int]
 
 
 def slow_splits(skeletons: Skeletons, segment: np.ndarray) -> dict[tuple[int, int, int], list[set[int]]]:
-    """Give for each (skeleton, a, b), a < b, its places: the two nodes of an edge, or the nodes of a stretch."""
+    """Return for each (skeleton, a, b), a < b, its places: the two nodes of an edge, or the nodes of a stretch."""
     graph, runs = nx.Graph(skeletons.edges.tolist()), slow_runs(skeletons, segment)
     found: dict[tuple[int, int, int], list[set[int]]] = {}
     for u, v in graph.edges:

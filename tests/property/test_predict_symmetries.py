@@ -42,7 +42,7 @@ def make_channels(offsets, others=()):
 
 
 def make_network(channels, window, seed=0):
-    """Give something that says another thing of every voxel, in every orientation and channel."""
+    """Return something that differs in every voxel, in every orientation and channel."""
     generator = torch.Generator().manual_seed(seed)
     field = torch.rand(len(channels), *window, generator=generator)
     kernel = torch.rand(len(channels), 1, 1, 1, 2, generator=generator)

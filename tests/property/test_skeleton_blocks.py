@@ -38,7 +38,7 @@ def write(folder: str, array: np.ndarray) -> Volume:
 
 
 def trees_of(found: Skeletons) -> np.ndarray:
-    """Give the tree of each node; fails where one has a loop."""
+    """Return the tree of each node; fails where one has a loop."""
     nodes = len(found.node_skeleton_id)
     graph = coo_array((np.ones(len(found.edges), bool), found.edges.T), shape=(nodes, nodes))
     count, tree = connected_components(graph, directed=False)

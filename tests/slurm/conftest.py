@@ -37,7 +37,7 @@ def cluster() -> Iterator[OneNode]:
 
 @pytest.fixture(scope="session")
 def check_out(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Give a function that makes a folder which holds the project by links: with results, locks and runs of its own.
+    """Return a function that makes a folder which holds the project by links: with results, locks and runs of its own.
 
     Beside the project it holds `small.yaml`: the experiment `phantom` at the size of the workflow's other tests; keys
     of `train` may be changed.
@@ -95,18 +95,18 @@ class Run:
 
 @pytest.fixture(scope="session")
 def here() -> Iterator[Callable[..., Run]]:
-    """Give a function that starts Snakemake without Slurm, in a folder."""
+    """Return a function that starts Snakemake without Slurm, in a folder."""
     yield from starter("--cores", "2")
 
 
 @pytest.fixture(scope="session")
 def on_slurm(cluster: OneNode, project: Path) -> Iterator[Callable[..., Run]]:
-    """Give a function that starts Snakemake with the profile for Slurm, in a folder."""
+    """Return a function that starts Snakemake with the profile for Slurm, in a folder."""
     yield from starter("--profile", project / "profiles/slurm", *SITE)
 
 
 def starter(*options: str | Path) -> Iterator[Callable[..., Run]]:
-    """Give a function that starts Snakemake with some options, and kill what is left in the end."""
+    """Return a function that starts Snakemake with some options, and kill what is left in the end."""
     runs = []
 
     def start(folder: Path, *arguments: str | Path) -> Run:

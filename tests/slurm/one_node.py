@@ -51,7 +51,7 @@ GRES = "Name=gpu Type=fake File=/dev/null\nName=gpu Type=fake File=/dev/zero\n"
 
 
 def why_not() -> str | None:
-    """Say why Slurm cannot be started here; None if it can."""
+    """Return why Slurm cannot be started here; None if it can."""
     missing = [name for name in (*DAEMONS, "sbatch", "squeue") if shutil.which(name) is None]
     if missing:
         return f"{', '.join(missing)} not installed (Debian: slurmctld slurmd slurm-client munge)"
@@ -112,11 +112,11 @@ class OneNode:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def state(self, job: str) -> str:
-        """Give the state of a job, also of one that has ended."""
+        """Return the state of a job, also of one that has ended."""
         return slurm("squeue", "--states=all", "--noheader", "--format=%T", f"--jobs={job}")
 
     def running(self, folder: Path) -> list[str]:
-        """Give the numbers of the running jobs of Snakemake in a folder."""
+        """Return the numbers of the running jobs of Snakemake in a folder."""
         return [number for number, _ in _jobs("RUNNING", folder)]
 
     def cancel(self, folder: Path, *options: str) -> None:
@@ -124,11 +124,11 @@ class OneNode:
         slurm("scancel", "--quiet", *options, *self.running(folder))  # quiet of those that have just ended
 
     def jobs_of(self, rule: str, folder: Path) -> list[str]:
-        """Give the numbers of a rule's jobs that Snakemake has submitted in a folder, also of those that have ended."""
+        """Return numbers of a rule's jobs that Snakemake has submitted in a folder, also of those that have ended."""
         return [number for number, of in _jobs("all", folder) if of.startswith(f"rule_{rule}_")]
 
     def _pid(self, name: str) -> int | None:
-        """Give the number of a daemon's process, if it is still the daemon."""
+        """Return the number of a daemon's process, if it is still the daemon."""
         try:
             pid = int((self.folder / f"{name}.pid").read_text())
             return pid if Path(f"/proc/{pid}/comm").read_text().strip() == name else None
@@ -144,7 +144,7 @@ class OneNode:
 
 
 def _jobs(states: str, folder: Path) -> list[tuple[str, str]]:
-    """Give number and rule of the jobs in some states that were submitted from a folder."""
+    """Return number and rule of the jobs in some states that were submitted from a folder."""
     lines = slurm("squeue", f"--states={states}", "--noheader", "--format=%i|%k|%Z").splitlines()
     jobs = (line.split("|", 2) for line in lines)
     return [(number, rule) for number, rule, where in jobs if Path(where) == folder]

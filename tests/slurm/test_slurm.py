@@ -41,7 +41,7 @@ def tables_of(results: Path) -> dict[str, bytes]:
 
 
 def model_folder(folder: Path) -> Path:
-    """Give the folder of the one model that was trained in a checkout."""
+    """Return the folder of the one model that was trained in a checkout."""
     (model,) = (folder / "results/train").rglob("model.ckpt")
     return model.parent
 
@@ -56,7 +56,7 @@ def interrupted(on_slurm, cluster, project, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def with_volumes(here, check_out):
-    """Give a function that makes a checkout with volumes, which are made once."""
+    """Return a function that makes a checkout with volumes, which are made once."""
     made = here(check_out(), "evaluate", *SMALL, "--until", "ingest_volume")
 
     def make(**train: object) -> Path:

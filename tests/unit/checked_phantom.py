@@ -22,7 +22,7 @@ NAMES = ("affinity z+1", "affinity y+1", "affinity x+1", "affinity z+6")
 
 @cache
 def make_cells() -> np.ndarray:
-    """Give (Z, Y, X) int32 cells around random seeds."""
+    """Return (Z, Y, X) int32 cells around random seeds."""
     random = np.random.default_rng(3)
     seeds = np.zeros(SHAPE, np.int32)
     for k, place in enumerate(random.integers(0, SHAPE, (60, 3)), 1):
@@ -33,7 +33,7 @@ def make_cells() -> np.ndarray:
 
 @cache
 def make_prediction() -> np.ndarray:
-    """Give (4, Z, Y, X) float32 affinities between 0 and 1: the true ones, blurred a little, with noise."""
+    """Return (4, Z, Y, X) float32 affinities between 0 and 1: the true ones, blurred a little, with noise."""
     cells, random = make_cells(), np.random.default_rng(4)
     channels = []
     for offset in OFFSETS:
@@ -49,7 +49,7 @@ def as_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def make_raw() -> np.ndarray:
-    """Give (Z, Y, X) uint8 grey values."""
+    """Return (Z, Y, X) uint8 grey values."""
     walls = make_prediction()[:3].min(0) < 0.5
     return np.clip(160 - 90 * walls + np.random.default_rng(5).normal(0, 12, SHAPE), 0, 255).astype(np.uint8)
 

@@ -32,7 +32,7 @@ def make_mask(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
 
 
 def make_objects(count: int, dtype: Any = np.uint16, size: int = 2) -> np.ndarray:
-    """Give so many cubes apart from each other, numbered from 1 in scan order."""
+    """Return so many cubes apart from each other, numbered from 1 in scan order."""
     sides = -(-count // 100), 10, 10
     cells = np.zeros(np.prod(sides), np.int64)
     cells[:count] = np.arange(1, count + 1)

@@ -34,7 +34,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def top(written: Path, tmp_path: Path) -> Path:
-    """Give a copy of the right submission to break."""
+    """Return a copy of the right submission to break."""
     return Path(shutil.copytree(written, tmp_path / "made" / "sub.zarr"))
 
 

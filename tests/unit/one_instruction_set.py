@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 
 def far(found, expected):
-    """Give the largest difference over the largest value; infinite where anything is NaN."""
+    """Return the largest difference over the largest value; infinite where anything is NaN."""
     away = max(float((a.double() - b).abs().max()) for a, b in zip(found, expected, strict=True))
     largest = max(float(b.abs().max()) for b in expected)
     return away / largest if away == away else float("inf")

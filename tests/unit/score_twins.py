@@ -16,7 +16,7 @@ _STEPS = ("scale", "translation")
 
 
 def make_pair(truth, submitted, voxel_size=VOXELS_NM, slab_voxels=2**25, unknown=None, mask=None):
-    """Give arrays as a pair of labels."""
+    """Return arrays as a pair of labels."""
     grid = CropGrid(truth.shape, tuple(voxel_size), (0.0, 0.0, 0.0))
     of_truth = Labels("truth", truth.__getitem__, unknown, None if mask is None else mask.__getitem__)
     return LabelPair(grid, of_truth, Labels("submitted", submitted.__getitem__), slab_voxels)

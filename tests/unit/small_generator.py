@@ -23,7 +23,7 @@ CLASSES = ("thick", "thin")
 
 
 def settings(kind: str = "none", **sections: object) -> SynthConfig:
-    """Give the settings of a generator of volumes of 16^3 voxels."""
+    """Return the settings of a generator of volumes of 16^3 voxels."""
     values = {
         "examples": {"shapes_zyx_vx": [SHAPE], "classes": {name: [name] for name in CLASSES}},
         "labels": {"kind": kind, "min_size_vx": 4},
@@ -57,7 +57,7 @@ def write_generator(
 
 
 def make_labels(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Give blocks of 8^3 voxels, some of them background."""
+    """Return blocks of 8^3 voxels, some of them background."""
     blocks = np.random.default_rng(seed).integers(0, 6, [-(-n // 8) for n in shape], np.uint32)
     return np.kron(blocks, np.ones((8, 8, 8), np.uint32))[tuple(map(slice, shape))]
 

@@ -101,7 +101,7 @@ def read(store):
 
 
 def read_files(store):
-    """Give all files of a store but the ledger's jobs and what a killed writer left."""
+    """Return all files of a store but the ledger's jobs and what a killed writer left."""
     files = (path for path in Path(store).rglob("*") if path.is_file() and "partial" not in path.name)
     return {str(path.relative_to(store)): path.read_bytes() for path in files if path.parent.name != "ledger"}
 

@@ -46,7 +46,7 @@ def settings(stage1=(), stage2=(), **changes):
 
 
 def make_examples(folder, shape=SHAPE):
-    """Give examples.tsv of a `coarse` and a `fine` class, two examples to learn from and one held out of each."""
+    """Return examples.tsv of a `coarse` and a `fine` class, two examples to learn from and one held out of each."""
     examples = []
     for class_name, side in (("coarse", 8), ("fine", 2)):
         for number, role in enumerate(("learn", "learn", "hold")):

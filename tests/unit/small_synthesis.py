@@ -21,7 +21,7 @@ def make_slices(rng, count, shape, coarse):
 
 
 def make_samples(labels=True, shapes=((32, 32, 32),), counts=(4, 4), voxel_size=(4, 4, 4)):
-    """Give what samples.npz holds."""
+    """Return what samples.npz holds."""
     rng, groups, arrays = np.random.default_rng(0), [], {}
     for name in CLASSES:
         for z, y, x in shapes:
@@ -52,7 +52,7 @@ def make_samples(labels=True, shapes=((32, 32, 32),), counts=(4, 4), voxel_size=
 
 
 def make_rows(shapes=("32x32x32",)):
-    """Give the rows of metrics.json."""
+    """Return the rows of metrics.json."""
     common = {"reference": None, "n_reference": 0, "features": "voxels", "n": 8}
     rows = [
         common | {"class": c, "shape_zyx_vx": s, "metric": f"{stage}_{metric}", "value": 1.234567, "better": "higher"}

@@ -19,7 +19,7 @@ INSTANCES = {"type": "instance_segmentation", "encoding": {"absent": 0, "unknown
 
 
 def offset_of(corner_zyx_nm: Sequence[float], size_zyx_nm: Sequence[float]) -> tuple[float, ...]:
-    """Give the centre of the first voxel of a grid that begins at a corner."""
+    """Return the centre of the first voxel of a grid that begins at a corner."""
     return tuple(float(c + s / 2) for c, s in zip(corner_zyx_nm, size_zyx_nm, strict=True))
 
 

@@ -30,7 +30,7 @@ TRAIN = {"patch_zyx_vx": [16, 32, 32]}
 
 
 def volume() -> tuple[np.ndarray, np.ndarray]:
-    """Give grey values (Z, Y, X) uint8 and labels uint16: blocks, with dark borders in one direction."""
+    """Return grey values (Z, Y, X) uint8 and labels uint16: blocks, with dark borders in one direction."""
     rng = np.random.default_rng(0)
     labels = np.kron(np.arange(1, 4 * 5 * 5 + 1).reshape(4, 5, 5), np.ones((5, 8, 9), int))[:, :, : SHAPE[2]]
     raw = np.clip(120 + labels + rng.normal(0, 15, SHAPE) - 80 * (np.indices(SHAPE)[1] % 8 == 0), 0, 255)
@@ -70,7 +70,7 @@ def test_examples_depend_on_the_seed_alone() -> None:
 
 
 def example() -> Example:
-    """Give an example in which nothing has changed."""
+    """Return an example in which nothing has changed."""
     raw, labels = volume()
     return Example(
         "noise",

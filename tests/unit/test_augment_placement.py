@@ -93,7 +93,7 @@ def test_a_placed_patch_is_that_of_monai():
 
 
 def volume():
-    """Give smooth grey values, and labels that are those values in steps."""
+    """Return smooth grey values, and labels that are those values in steps."""
     rng = np.random.default_rng(0)
     raw = ndimage.gaussian_filter(rng.standard_normal((60, 70, 80)), 4).astype(np.float32)
     raw /= raw.std()

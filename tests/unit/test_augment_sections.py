@@ -31,7 +31,7 @@ def link(patch):
 
 
 def linked_patch():
-    """Give a patch whose grey values are its labels; in it, only object 60 is small."""
+    """Return a patch whose grey values are its labels; in it, only object 60 is small."""
     patch = make_patch()
     large = (patch.labels >= 0) & (patch.labels != 60)
     patch.labels[large] = 1 + np.indices(patch.labels.shape)[2][large] // 10

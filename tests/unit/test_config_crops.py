@@ -38,7 +38,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def load(root: Path) -> Load:
-    """Give a function that loads an experiment whose data are those of the tree, with some settings changed."""
+    """Return a function that loads an experiment whose data are those of the tree, with some settings changed."""
 
     def load_one(
         cellmap: dict[str, Any] | None = None, split: dict[str, Any] | None = None, **stages: dict[str, Any]

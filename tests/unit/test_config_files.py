@@ -70,7 +70,7 @@ def test_the_sweep_of_the_demo_shares_one_prediction() -> None:
 
 @pytest.fixture(scope="module")
 def written() -> dict[Path, str]:
-    """Give every file that is written from the models, with what they say now."""
+    """Return every file that is written from the models, with what they say now."""
     return documents(ROOT)
 
 

@@ -36,7 +36,7 @@ class Settings(Section):
 
 
 def said(values: dict[str, Any], **layer: Any) -> str:
-    """Give the line that wrong settings are answered with."""
+    """Return the line that wrong settings are answered with."""
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate(values)
     return str(explain(caught.value, Settings, [Layer(**({"source": "a.yaml", "values": values} | layer))], "train"))

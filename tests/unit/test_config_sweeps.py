@@ -19,7 +19,7 @@ GRID = {"decode.threshold": [0.3, 0.5], "predict.overlap": [0.25, 0.5, 0.75]}
 
 @pytest.fixture(scope="module")
 def load(project: Path) -> Load:
-    """Give a function that loads experiments on the phantom with the project's own presets."""
+    """Return a function that loads experiments on the phantom with the project's own presets."""
 
     def load_all(**experiments: dict[str, Any]) -> list[Variant]:
         return load_run({"experiments": {name: {"data": "phantom", **e} for name, e in experiments.items()}}, project)

@@ -54,7 +54,7 @@ Refuse = Callable[..., str]
 
 @pytest.fixture
 def load(root: Path) -> Load:
-    """Give a function that loads an experiment: inline keys, or a name."""
+    """Return a function that loads an experiment: inline keys, or a name."""
 
     def load_one(experiments: Any = None, override: Any = None, **inline: Any) -> list[Variant]:
         named = {"mine": {"data": "two", **inline}} if experiments is None else experiments
@@ -65,7 +65,7 @@ def load(root: Path) -> Load:
 
 @pytest.fixture
 def refuse(load: Load) -> Refuse:
-    """Give a function that loads what cannot be loaded, and gives the one line that says why."""
+    """Return a function that loads what cannot be loaded, and gives the one line that says why."""
 
     def refused(experiments: Any = None, override: Any = None, **inline: Any) -> str:
         with pytest.raises(ConfigError) as caught:

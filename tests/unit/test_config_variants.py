@@ -45,7 +45,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def load(root: Path) -> Callable[..., list[Variant]]:
-    """Give a function that loads an experiment: inline keys, or a name."""
+    """Return a function that loads an experiment: inline keys, or a name."""
 
     def load_one(experiments: Any = None, override: Any = None, **inline: Any) -> list[Variant]:
         named = {"mine": {"data": "tiny", **inline}} if experiments is None else experiments
@@ -56,7 +56,7 @@ def load(root: Path) -> Callable[..., list[Variant]]:
 
 @pytest.fixture
 def refuse(load: Callable[..., list[Variant]]) -> Callable[..., str]:
-    """Give a function that loads what cannot be loaded, and gives the one line that says why."""
+    """Return a function that loads what cannot be loaded, and gives the one line that says why."""
 
     def refused(experiments: Any = None, override: Any = None, **inline: Any) -> str:
         with pytest.raises(ConfigError) as caught:

@@ -102,7 +102,7 @@ def expect_raw(values: np.ndarray, size: Nm, corner: Nm, at: Nm, extent: Nm, ste
 
 
 def expect_states(values: np.ndarray, size: Nm, corner: Nm, step: Nm, shape: tuple) -> np.ndarray:
-    """Give for each voxel from the same corner on what the label that holds its centre says."""
+    """Return for each voxel from the same corner on what the label that holds its centre says."""
     found = np.full(shape, -1, np.int8)
     for index in np.ndindex(*shape):
         centre = [corner[a] + (index[a] + 0.5) * step[a] for a in range(3)]

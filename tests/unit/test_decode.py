@@ -21,7 +21,7 @@ UNITS = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
 
 def line(*values, dtype=np.float32):
-    """Give the affinities of a row of voxels along x."""
+    """Return the affinities of a row of voxels along x."""
     affinities = np.zeros((3, 1, 1, len(values)), dtype)
     affinities[2, 0, 0] = values
     return affinities

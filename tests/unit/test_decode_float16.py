@@ -32,7 +32,7 @@ OTHERS = {
 
 
 def make_maps(channels: int, *, signed: bool = False) -> np.ndarray:
-    """Give smooth random maps, so that objects have a size; the last lies between -1 and 1 where one is signed."""
+    """Return smooth random maps, so that objects have a size; the last lies between -1 and 1 where one is signed."""
     noise = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(channels, *SHAPE)), (0, 1.5, 1.5, 1.5))
     maps = 1 / (1 + np.exp(-12 * noise))
     if signed:

@@ -23,7 +23,7 @@ def config(**settings_of):
 
 
 def row(x, binary=None):
-    """Give maps of a row of voxels along x with these vectors along x."""
+    """Return maps of a row of voxels along x with these vectors along x."""
     maps = np.zeros((4, 1, 1, len(x)), np.float32)
     maps[0] = 1 if binary is None else binary
     maps[3] = x

@@ -25,7 +25,7 @@ def config(**settings):
 
 
 def line(near, far, dtype=np.float32):
-    """Give affinities of a row of voxels along x: to the next voxel, and to the third."""
+    """Return affinities of a row of voxels along x: to the next voxel, and to the third."""
     affinities = np.zeros((6, 1, 1, len(near)), dtype)
     affinities[2, 0, 0], affinities[3, 0, 0] = near, far
     return affinities

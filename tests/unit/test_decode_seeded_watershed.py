@@ -23,7 +23,7 @@ def config(method="binary", min_seed_vx=1, **settings):
 
 
 def line(binary, contour=None, distance=None):
-    """Give maps of a row of voxels along x; where not given, no contour, and the distance of an inside."""
+    """Return maps of a row of voxels along x; where not given, no contour, and the distance of an inside."""
     rows = [binary, np.zeros(len(binary)) if contour is None else contour, binary if distance is None else distance]
     return np.array(rows, np.float32)[:, None, None, :]
 

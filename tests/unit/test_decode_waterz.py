@@ -23,7 +23,7 @@ def config(**settings):
 
 
 def two_cubes(between, dtype=np.float32):
-    """Give affinities of two cubes of 4 voxels that touch in 16 faces, along x, and of background around them."""
+    """Return affinities of two cubes of 4 voxels that touch in 16 faces, along x, and of background around them."""
     affinities = np.zeros((3, 6, 6, 12), np.float32)
     inside = np.s_[1:5, 1:5, 2:10]
     for axis in range(3):

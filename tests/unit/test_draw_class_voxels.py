@@ -50,7 +50,7 @@ def many(n_classes: int, n_datasets: int) -> Table:
 
 
 def texts_of(figure: Figure) -> dict[str, str]:
-    """Give what is written where, with its colour."""
+    """Return what is written where, with its colour."""
     found = [text for axes in figure.axes for text in (*axes.texts, *axes.get_yticklabels())]
     return {text.get_text(): text.get_color() for text in found}
 

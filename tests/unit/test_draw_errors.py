@@ -56,7 +56,7 @@ def make_labels() -> np.ndarray:
 
 
 def make_skeletons() -> Skeletons:
-    """Give a line along x for each bar; the first, in bar 11, turns along z through the cut."""
+    """Return a line along x for each bar; the first, in bar 11, turns along z through the cut."""
     edges, ids, places = [], [], []
     for bar in range(4):
         line = [(6, 7 + 15 * bar, x) for x in range(5, 75, 5)]
@@ -77,7 +77,7 @@ def layers() -> Layers:
 
 
 def split_at(voxel: Triple, **changes: object) -> FoundError:
-    """Give the cut of the first bar, as found by voxels."""
+    """Return the cut of the first bar, as found by voxels."""
     position = tuple(v * s + o for v, s, o in zip(voxel, VOXEL_NM, OFFSET_NM, strict=True))
     error = FoundError("split", 1, position, voxel, (11, 11), (11, BIG), None, 5400)
     return replace(error, **changes)

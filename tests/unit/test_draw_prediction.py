@@ -27,7 +27,7 @@ def texts_of(figure) -> list[str]:
 
 
 def ticks_of(axes) -> set[tuple[str, float]]:
-    """Give the ticks outside of a picture: the axis that they stand on, and the place in nm."""
+    """Return the ticks outside of a picture: the axis that they stand on, and the place in nm."""
     found = set()
     for line in axes.lines:
         across, down = line.get_data()

@@ -250,7 +250,7 @@ def put(path: Path, array: np.ndarray) -> None:
 
 
 def make_truth() -> dict[str, np.ndarray]:
-    """Give three mitochondria, and ER whose last sections are unknown."""
+    """Return three mitochondria, and ER whose last sections are unknown."""
     mito, er = np.zeros(SHAPE, np.uint16), np.zeros(SHAPE, np.uint8)
     mito[2:18, 4:20, 4:20], mito[2:18, 4:20, 20:30], mito[6:14, 30:44, 30:56] = 1, 2, 300
     er[:, 22:26], er[16:] = 1, 255

@@ -47,14 +47,14 @@ A_RULE = re.compile(r"^rule (\w+):\n((?:[ \t]+.*\n|\n)*)", re.MULTILINE)
 
 
 def rules() -> dict[str, str]:
-    """Give the text of every rule by its name."""
+    """Return the text of every rule by its name."""
     found = {name: text for file in [*RULES, ROOT / "Snakefile"] for name, text in A_RULE.findall(file.read_text())}
     assert len(found) > 30
     return found
 
 
 def packages(env: str) -> list[str]:
-    """Give what conda and pip install into an environment."""
+    """Return what conda and pip install into an environment."""
     *conda, pip = yaml.safe_load((ROOT / "envs" / f"{env}.yaml").read_text())["dependencies"]
     return [*conda, *pip["pip"]]
 

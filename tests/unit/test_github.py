@@ -34,7 +34,7 @@ def commands_of(file: Path) -> list[str]:
 
 
 def blocks_of(page: str) -> list[str]:
-    """Give the commands of a page's blocks, without the remarks behind them."""
+    """Return the commands of a page's blocks, without the remarks behind them."""
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     return [re.sub(r" +#.*", "", line) for kind, block in blocks if not kind for line in block.splitlines()]
 

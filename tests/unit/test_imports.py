@@ -98,7 +98,7 @@ STAGES = sorted(SCRIPTS.glob("*.py"))
 
 
 def faults_of(fault: Callable[[Path], object], files: list[Path]) -> dict[str, object]:
-    """Give what is wrong with each file, of those with which something is."""
+    """Return what is wrong with each file, of those with which something is."""
     found = {file.relative_to(SCRIPTS).as_posix(): fault(file) for file in files}
     return {name: wrong for name, wrong in found.items() if wrong}
 

@@ -22,7 +22,7 @@ NO_OFFSET = np.zeros(3)
 
 
 def grow(shape: tuple = SHAPE, count: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Give voxels of straight neurites along x, and the id of each."""
+    """Return voxels of straight neurites along x, and the id of each."""
     z, y = np.linspace(2, shape[0] - 3, count).astype(int), np.linspace(3, shape[1] - 4, count).astype(int)
     x = np.arange(shape[2])
     voxel = np.concatenate(

@@ -202,7 +202,7 @@ def write_pair(folder: Path, truth: np.ndarray, segmentation: np.ndarray) -> tup
 
 @pytest.fixture
 def volumes(tmp_path: Path) -> tuple[Volume, Volume]:
-    """Give two bars along x (truth 3, 4) and a cube (6); bar 3 is cut at x 30, the cube is joined to bar 4."""
+    """Return two bars along x (truth 3, 4) and a cube (6); bar 3 is cut at x 30, the cube is joined to bar 4."""
     truth = np.zeros((8, 24, 40), np.int32)
     truth[2:5, 2:5], truth[2:5, 8:11], truth[2:5, 11:14, 10:13] = 3, 4, 6
     truth[:, 20:] = -1

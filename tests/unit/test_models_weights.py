@@ -23,7 +23,7 @@ def make(cfg=SMALL, out_channels=2):
 
 
 def original_names(network):
-    """Give a network's weights as the original MedNeXt names and shapes them."""
+    """Return a network's weights as the original MedNeXt names and shapes them."""
     state = {"dummy_tensor": torch.ones(1)}
     for name, value in network.state_dict().items():
         if name.startswith("heads."):

@@ -29,7 +29,7 @@ def predict(**options):
 
 
 def make_work(shape=TERA, jobs=100, volume=None, **options):
-    """Tell of one variant as the Snakefile does."""
+    """Describe one variant as the Snakefile does."""
     told = {"shape_zyx": shape, "voxel_size_zyx_nm": (8, 8, 8), "dtype": "uint8", "channels": 1}
     told |= {"source": "header", "is_linked": True}
     variant = {

@@ -28,7 +28,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 def warn(prediction, **options) -> list[tuple[str, str]]:
-    """Give the warnings of a prediction as (kind, text)."""
+    """Return the warnings of a prediction as (kind, text)."""
     return [(found["kind"], found["text"]) for found in check_prediction(prediction, **options)["warnings"]]
 
 

@@ -53,7 +53,7 @@ def as_windows(labels):
 
 
 def knowing(make):
-    """Give a network that computes (C, Z, Y, X) from the labels of a window, and remembers."""
+    """Return a network that computes (C, Z, Y, X) from the labels of a window, and remembers."""
     known = {}
 
     def evaluate(windows):
@@ -72,7 +72,7 @@ def each_alone(channels, symmetries, windows, evaluate):
 
 
 def find_spoken(channels, symmetry, window):
-    """Tell where a symmetry adds a prediction to the window's own."""
+    """Return where a symmetry adds a prediction to the window's own."""
     calls = itertools.count()
 
     def evaluate(windows):

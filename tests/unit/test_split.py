@@ -32,7 +32,7 @@ def divide(folder, volumes, **settings):
 
 
 def describe_data(mix, **sources):
-    """Give a data config with volumes name=source; those called v... validate."""
+    """Return a data config with volumes name=source; those called v... validate."""
     volumes = {
         name: {"raw": "x", "labels": "y", "role": "validate" if name[0] == "v" else "train", "source": source}
         for name, source in sources.items()

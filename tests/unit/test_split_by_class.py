@@ -34,7 +34,7 @@ def cost_of(present, validates, fraction):
 
 
 def all_choices(present):
-    """Give every choice in which units that must be trained on are."""
+    """Return every choice in which units that must be trained on are."""
     allowed = may_validate(present)
     return [choice for choice in product([False, True], repeat=len(present)) if not np.any(~allowed & choice)]
 

@@ -36,7 +36,7 @@ def find(path: Path, manifest: Path | None = None) -> list[tuple[str, str, str]]
 
 
 def judge(top: Path, manifest: Path, values: np.ndarray, label: str = "er", **options: Any) -> list[Finding]:
-    """Give the findings after one array of crop557 was replaced."""
+    """Return the findings after one array of crop557 was replaced."""
     write_array(top, f"crop557/{label}", values, GRID, **options)
     found = check_submission(top, manifest)
     return [finding for finding in found if finding.where == f"crop557/{label}"]

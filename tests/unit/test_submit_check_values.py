@@ -24,7 +24,7 @@ RANDOM = np.random.default_rng(5)
 
 
 def judge(tmp_path: Path, values: np.ndarray, label: str, **options: Any) -> list[Finding]:
-    """Give the findings of one array, with a manifest that fits."""
+    """Return the findings of one array, with a manifest that fits."""
     grid = grid_for(values)
     write_array(tmp_path / "one.zarr", f"crop557/{label}", values, grid, **options)
     rows = write_rows(tmp_path / "one.csv", [ManifestRow("crop557", "jrc_x", label, grid)])
@@ -32,7 +32,7 @@ def judge(tmp_path: Path, values: np.ndarray, label: str, **options: Any) -> lis
 
 
 def make_probabilities(shape: tuple[int, int, int] = (24, 40, 40)) -> np.ndarray:
-    """Give (Z, Y, X) float32 of smooth blobs that saturate at 0 and 1, as a network gives."""
+    """Return (Z, Y, X) float32 of smooth blobs that saturate at 0 and 1, as a network gives."""
     smooth = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=shape), 3)
     return (1 / (1 + np.exp(-200 * (smooth - 0.02)))).astype(np.float32)
 
@@ -60,7 +60,7 @@ def test_probabilities(tmp_path, name, label):
 
 
 def make_touching(count: int = 60, size: int = 6) -> np.ndarray:
-    """Give objects that fill the volume and touch, in no order."""
+    """Return objects that fill the volume and touch, in no order."""
     ids = np.random.default_rng(2).permutation(np.arange(1, count + 1)).reshape(3, 4, -1)
     return np.kron(ids, np.ones((size,) * 3, np.int64))
 

@@ -83,7 +83,7 @@ def count_peaks_slowly(levels: np.ndarray, rise: float) -> int:
 
 
 def _meet_first_at(levels: np.ndarray, place: tuple, inside: list, level: int) -> bool:
-    """Tell whether one level up a peak was the highest, or the only one, of its component."""
+    """Return whether one level up a peak was the highest, or the only one, of its component."""
     above = ndimage.label(levels > level, AROUND)[0]
     return not any(
         above[other] == above[place] > 0

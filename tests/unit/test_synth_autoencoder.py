@@ -95,7 +95,7 @@ class Peak(TorchDispatchMode):
 
 @pytest.fixture
 def paper(monkeypatch) -> PatchVolumeAutoencoder:
-    """Give 3D MedDiffusion 8x without memory; attention there has no kernel but that which holds all pairs."""
+    """Return 3D MedDiffusion 8x without memory; attention there has no kernel but that which holds all pairs."""
     monkeypatch.setattr(functional, "scaled_dot_product_attention", lambda q, k, v: torch.empty_like(q))
     with torch.device("meta"):
         return PatchVolumeAutoencoder(AutoencoderConfig(), 1).eval()

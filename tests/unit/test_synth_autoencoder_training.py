@@ -43,7 +43,7 @@ def examples(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def first(examples, tmp_path_factory):
-    """Give the folder of a finished first stage."""
+    """Return the folder of a finished first stage."""
     folder = tmp_path_factory.mktemp("stage1")
     assert train(examples, folder, settings())
     return folder
@@ -51,7 +51,7 @@ def first(examples, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def second(examples, first, tmp_path_factory):
-    """Give the folder of a finished second stage."""
+    """Return the folder of a finished second stage."""
     folder = tmp_path_factory.mktemp("stage2")
     assert train(examples, folder, settings(), first / "model.ckpt")
     return folder

@@ -30,7 +30,7 @@ def examples(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def make(examples, tmp_path_factory):
-    """Give a function that makes volumes into a folder, by the generator of a kind."""
+    """Return a function that makes volumes into a folder, by the generator of a kind."""
     generators = {kind: tmp_path_factory.mktemp(kind) for kind in ("none", "joint", "conditional")}
     paths = {kind: write_generator(folder, settings(kind)) for kind, folder in generators.items()}
 
@@ -52,7 +52,7 @@ def made(make, tmp_path_factory):
 
 
 def read_all(folder):
-    """Give the bytes of all files of the volumes."""
+    """Return the bytes of all files of the volumes."""
     files = [path for name in NAMES for path in sorted((folder / name).rglob("*")) if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 

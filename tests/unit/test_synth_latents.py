@@ -26,7 +26,7 @@ NM = (10.0, 10.0, 10.0)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Give the folder of an autoencoder, a table of 3 + 3 examples, and their latents."""
+    """Return the folder of an autoencoder, a table of 3 + 3 examples, and their latents."""
     folder = tmp_path_factory.mktemp("latents")
     volumes = [("a", "train", grey(0, (8, 8, 24)), NM), ("b", "validate", grey(1, (8, 8, 24)), NM)]
     list_examples(CFG, folder / "examples.tsv", make_volumes(folder, *volumes))

@@ -66,7 +66,7 @@ def test_a_tile_larger_than_the_volume_is_the_volume():
 
 
 def steps_at(volume: torch.Tensor, borders: list[int]) -> float:
-    """Give the mean step between neighbours across the borders of tiles, over that elsewhere."""
+    """Return the mean step between neighbours across the borders of tiles, over that elsewhere."""
     at, elsewhere = [], []
     for axis in (0, 1, 2):
         steps = volume.diff(dim=axis).abs().mean([a for a in (0, 1, 2) if a != axis])

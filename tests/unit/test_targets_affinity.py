@@ -20,7 +20,7 @@ OFFSETS = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (-1, 0, 0), (0, -2, 3), (4, 0, 0), (
 
 
 def define_affinities(labels, offsets):
-    """Say it as the docstring does."""
+    """Compute it as the docstring says."""
     values = np.zeros((len(offsets), *labels.shape), np.uint8)
     mask = np.zeros(values.shape, bool)
     for c, p in itertools.product(range(len(offsets)), np.ndindex(labels.shape)):
@@ -86,7 +86,7 @@ def test_conventions_store_one_edge_at_its_two_ends():
 
 
 def define_erosion(labels, rounds):
-    """Say it as the docstring does, voxel by voxel."""
+    """Compute it as the docstring says, voxel by voxel."""
     eroded = labels.copy()
     for done in range(max(rounds)):
         before = eroded.copy()

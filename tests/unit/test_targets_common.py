@@ -49,7 +49,7 @@ def make_targets(name, size_nm=SIZE_NM):
 
 
 def make_labels(seed, shape=(14, 20, 22), points=9, gap=1.5):
-    """Give cells 1 to 9 with background between them."""
+    """Return cells 1 to 9 with background between them."""
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
     distance, nearest = cKDTree(rng.random((points, 3)) * shape).query(grid, k=2)

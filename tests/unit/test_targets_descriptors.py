@@ -14,7 +14,7 @@ PARTS = ("offset", "variance", "correlation", "size")
 
 
 def define_descriptors(labels, p, sigma_vx):
-    """Give the ten values of a voxel from all voxels of its object within 3 sd along each axis."""
+    """Return the ten values of a voxel from all voxels of its object within 3 sd along each axis."""
     u = (np.argwhere(labels > -9) - p) / sigma_vx
     near = (np.abs(u) <= 3 + 1e-9).all(axis=1)
     weights = np.exp(-(u**2).sum(axis=1) / 2) * near

@@ -25,7 +25,7 @@ def some_labels(seed, unknown=0.01):
 
 
 def define_distances(labels, is_2d):
-    """Give the distance to the nearest known other label, and to the nearest that is unknown, in nm."""
+    """Return the distance to the nearest known other label, and to the nearest that is unknown, in nm."""
     padded = np.pad(labels, 1, constant_values=-1)
     voxels = np.argwhere(padded > -9)
     of_voxel = padded[tuple(voxels.T)]
@@ -104,7 +104,7 @@ def test_context_covers_three_scales():
 
 
 def thin_and_thick(is_2d=False):
-    """Give a bar that is thin on one side and thick on the other, and a voxel by itself."""
+    """Return a bar that is thin on one side and thick on the other, and a voxel by itself."""
     labels = np.zeros((13, 20, 60), int)
     labels[5:8, 8:11, 2:30] = labels[2:11, 4:15, 30:58] = 7
     labels[1, 1, 1] = 3

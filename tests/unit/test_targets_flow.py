@@ -17,7 +17,7 @@ few = settings(deadline=None, max_examples=4)
 
 
 def blobs(seed, is_2d):
-    """Give connected lumps of any shape, numbered, with some that touch."""
+    """Return connected lumps of any shape, numbered, with some that touch."""
     rng = np.random.default_rng(seed)
     noise = rng.random((5, 8, 9))
     labels = np.where(noise < 0.65, 1 + (noise < 0.3), 0)
@@ -40,7 +40,7 @@ def objects_of_section(section):
 
 
 def define_flows(labels, is_2d):
-    """Say it as the docstring does, object by object, with dictionaries."""
+    """Compute it as the docstring says, object by object, with dictionaries."""
     vectors = np.zeros((3, *labels.shape))
     axes = (1, 2) if is_2d else (0, 1, 2)
     faces = [tuple(sign * (a == axis) for a in range(3)) for axis in axes for sign in (-1, 1)]

@@ -80,7 +80,7 @@ def test_a_patch_contains_the_cell_and_leaves_the_volume_only_where_it_is_longer
 
 
 def rare(shape=(40, 40, 64)):
-    """Give labels of nuclei, with one voxel of each of the other classes."""
+    """Return labels of nuclei, with one voxel of each of the other classes."""
     labels = np.full(shape, NUC, np.int32)
     labels[30, 7, 60], labels[5, 39, 1] = ER, MITO
     return labels

@@ -46,7 +46,7 @@ def class_settings(named=NAMED, **changes):
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    """Give a crop to train on and one to validate on that have other classes, codes and shapes."""
+    """Return a crop to train on and one to validate on that have other classes, codes and shapes."""
     folder, made = tmp_path_factory.mktemp("crops"), []
     for seed, (name, role) in enumerate((("a", "train"), ("b", "validate"))):
         shape = tuple(side + 3 * seed for side in SHAPE)
@@ -57,7 +57,7 @@ def rows(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def split(tmp_path_factory):
-    """Give crops of cubes; the second is thinner than a patch."""
+    """Return crops of cubes; the second is thinner than a patch."""
     folder = tmp_path_factory.mktemp("cubes")
     shapes = {"a": SHAPE, "b": (9, 24, 40), "c": SHAPE}
     rows = [
@@ -187,7 +187,7 @@ CROP = Box((5, 12, 20), (12, 30, 60))
 
 @pytest.fixture(scope="module")
 def poisoned(tmp_path_factory):
-    """Give the row of a crop whose raw data, beyond it, are poison; so are its labels, beyond the row's box."""
+    """Return the row of a crop whose raw data, beyond it, are poison; so are its labels, beyond the row's box."""
     folder, shape = tmp_path_factory.mktemp("poisoned"), (20, 40, 80)
     codes, raw = np.full(shape, 2, np.uint16), np.full(shape, POISON, np.uint8)
     rng = np.random.default_rng(0)

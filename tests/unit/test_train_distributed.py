@@ -88,7 +88,7 @@ def run_twice(*command):
 
 
 def patches_seen(folder):
-    """Give the numbers of the patches that were made to be learnt from."""
+    """Return the numbers of the patches that were made to be learnt from."""
     numbers = [int(line) for line in (folder / "seen").read_text().split()]
     return [number for number in numbers if number < BEYOND]
 

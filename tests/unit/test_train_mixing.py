@@ -21,7 +21,7 @@ WEIGHTS = st.lists(st.floats(0, 1e6), min_size=1, max_size=6).filter(lambda weig
 
 
 def make_box(value, shape=(8, 8, 8), weight=1.0, source="", share=None):
-    """Give a box in which every grey value is `value`."""
+    """Return a box in which every grey value is `value`."""
     raw = np.full((1, *shape), value, np.uint8)
     return LabelledBox(f"v{value}", raw, np.ones(shape, np.uint8), 1, shape, (8.0, 8.0, 8.0), weight, source, share)
 

@@ -30,7 +30,7 @@ def settings(**changes):
 
 
 def make_box(shape=(40, 44, 60), seed=0, weight=1.0, name="a"):
-    """Give a volume in which the grey value of each voxel is its number, and labels of blocks."""
+    """Return a volume in which the grey value of each voxel is its number, and labels of blocks."""
     rng = np.random.default_rng(seed)
     labels = np.kron(rng.integers(0, 4, [-(-n // 4) for n in shape]), np.ones((4, 4, 4), int))
     raw = np.arange(np.prod(shape), dtype=np.float32).reshape(1, *shape)

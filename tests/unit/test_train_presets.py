@@ -98,7 +98,7 @@ def presets(project):
 
 @pytest.fixture(scope="module")
 def split(tmp_path_factory):
-    """Give two volumes that hold a patch of every network."""
+    """Return two volumes that hold a patch of every network."""
     folder = tmp_path_factory.mktemp("data")
     rows = [make_volume(folder / role, role, role, 0, (40, 48, 72)) for role in ("train", "validate")]
     write_split(folder / "split.tsv", rows)
@@ -107,7 +107,7 @@ def split(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory):
-    """Give crops that hold every class; one is thinner than any patch."""
+    """Return crops that hold every class; one is thinner than any patch."""
     folder = tmp_path_factory.mktemp("crops")
     classes = (*CLASSES, "pm", "cyto")
     rows = [

@@ -79,7 +79,7 @@ def test_poor_patches_are_rejected_as_often_as_told():
 
 
 def hits(cfg, count=400):
-    """Tell how many of `count` patches reach the labelled tenth at the end of a box; they all lie in it or not."""
+    """Return how many of `count` patches reach the labelled tenth at the end of a box; they all lie in it or not."""
     labels = np.full((4, 4, 40), -1, np.int32)
     labels[..., 36:] = 3
     box, rng = box_of(labels), np.random.default_rng(0)

@@ -57,7 +57,7 @@ def settings(criterion="nerl", **changes):
 
 
 def make_box(shape=(20, 48, 40), name="a"):
-    """Give a volume of neurites along x, whose grey values are their labels."""
+    """Return a volume of neurites along x, whose grey values are their labels."""
     rows, columns = np.indices(shape[:2]) // np.array([7, 12])[:, None, None]
     labels = np.broadcast_to((1 + rows * 5 + columns)[..., None], shape).copy()
     labels[:, ::12] = 0

@@ -447,7 +447,7 @@ KEYS |= {"codes", "seen", "checkpoint_hash", "activations", "chunk_zyx_vx", "mos
 
 
 def key_of(node: ast.AST) -> str | None:
-    """Give the key that an expression looks up in a mapping."""
+    """Return the key that an expression looks up in a mapping."""
     key: ast.AST | None = None
     if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
         key = node.slice

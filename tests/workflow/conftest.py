@@ -42,12 +42,12 @@ def small_config(tmp_path: Path) -> Path:
 
 
 def command(*arguments: str | Path) -> list[str]:
-    """Give the command line that runs Snakemake with the Python of the tests."""
+    """Return the command line that runs Snakemake with the Python of the tests."""
     return [sys.executable, "-m", "snakemake", "--cores", "2", *map(str, arguments)]
 
 
 def clean_environment() -> dict[str, str]:
-    """Give an environment in which coverage and warnings of the tests do not reach Snakemake."""
+    """Return an environment in which coverage and warnings of the tests do not reach Snakemake."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHONWARNINGS"))}
 
 

@@ -29,7 +29,7 @@ EXPERIMENTS = {
 
 @pytest.fixture
 def project(checkout):
-    """Give a checkout of its own: runs are killed here."""
+    """Return a checkout of its own: runs are killed here."""
     return checkout
 
 

@@ -76,7 +76,7 @@ def asked_by_rules(project: Path) -> dict[str, tuple[str, str, str, str]]:
 
 
 def value_of(body: str, key: str, constants: dict[str, str], fixed: str = "") -> str:
-    """Give the number of a rule's line, with a mark where further attempts get no more; or that the data tell it."""
+    """Return the number of a rule's line, with a mark where further attempts get no more; or that the data tell it."""
     found = re.search(rf"^    (?:    )?{key}(.*?),?$", body, re.MULTILINE)
     if not found:
         return ""

@@ -67,7 +67,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def small_synthesis(tmp_path: Path) -> Callable[..., Path]:
-    """Give a function that writes a config for a number of jobs, all into one folder of results."""
+    """Return a function that writes a config for a number of jobs, all into one folder of results."""
 
     def write(jobs: int, experiments: Any = "synth_tiny") -> Path:
         override = SMALL | {"synth.generate.jobs": jobs}

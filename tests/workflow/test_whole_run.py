@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow("starts Snakemake, which runs the whole workflow a
 
 @pytest.fixture
 def project(checkout):
-    """Give a checkout of its own: runs are killed here."""
+    """Return a checkout of its own: runs are killed here."""
     return checkout
 
 

@@ -34,7 +34,7 @@ def blur_box(patch: Patch, cfg: CutBlurConfig, rng: np.random.Generator, grey: G
 
 
 def lower_resolution(image: np.ndarray, steps_zyx: Sequence[int]) -> np.ndarray:
-    """Give (Z, Y, X) grey values as if imaged with voxels so many times as large, then interpolated linearly."""
+    """Return (Z, Y, X) grey values as if imaged with voxels so many times as large, then interpolated linearly."""
     means = ndimage.uniform_filter(image, steps_zyx, mode="nearest")
     coarse = means[tuple(slice(step // 2, None, step) for step in steps_zyx)]
     scale = [1 / step for step in steps_zyx]

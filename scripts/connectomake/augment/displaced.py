@@ -46,7 +46,7 @@ def misalign(patch: Patch, cfg: MisalignmentConfig, rng: np.random.Generator, gr
 
 
 def _sections_of(patch: Patch, axis: int, sections: slice) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """Give views of some sections of raw (C, N, H, W) and labels (M, H', W'), and where the first lie in the second.
+    """Return views of some sections of raw (C, N, H, W) and labels (M, H', W'), and where the first lie in the second.
 
     Sections up to the end include the labels after the patch.
     """

@@ -36,12 +36,12 @@ class GreyScale:
 
     @classmethod
     def of(cls, patch: Patch, unit: str) -> GreyScale:
-        """Give the scale of a patch in a `grey_unit`: sd (about the mean) or range (about black)."""
+        """Return the scale of a patch in a `grey_unit`: sd (about the mean) or range (about black)."""
         unit_and_zero = (patch.grey_range, patch.grey_black) if unit == "range" else (1.0, 0.0)
         return cls(*unit_and_zero, patch.grey_black, patch.grey_range)
 
     def fill(self, kind: str, rng: np.random.Generator) -> np.float32:
-        """Give the grey value of what is lost: the mean, black, or one drawn evenly from the type's range."""
+        """Return the grey value of what is lost: the mean, black, or one drawn evenly from the type's range."""
         drawn = self.black + rng.random() * self.range
         return np.float32({"mean": 0.0, "black": self.black, "random": drawn}[kind])
 
@@ -77,7 +77,7 @@ def _scale(raw: np.ndarray, scale: float, shift: float, grey: GreyScale) -> None
 
 @cache
 def normal_quantiles() -> np.ndarray:
-    """Give 65536 equally likely values (65536,) float32 whose distribution is normal, with sd 1, up to 4.3 sd."""
+    """Return 65536 equally likely values (65536,) float32 whose distribution is normal, with sd 1, up to 4.3 sd."""
     from scipy.special import ndtri
 
     values = ndtri((np.arange(_LEVELS) + 0.5) / _LEVELS)

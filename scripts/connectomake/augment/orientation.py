@@ -27,7 +27,7 @@ class Orientation(Turn):
         return turned[(..., *(slice(None, None, -1 if m else None) for m in self.mirrored))]
 
     def context_in_source(self, before_zyx: Sequence[int], after_zyx: Sequence[int]) -> tuple[Triple, Triple]:
-        """Give the voxels before and after a source box that come to lie before and after the result."""
+        """Return the voxels before and after a source box that come to lie before and after the result."""
         swapped = [(a, b) if m else (b, a) for b, a, m in zip(before_zyx, after_zyx, self.mirrored, strict=True)]
         return self._to_source([b for b, _ in swapped]), self._to_source([a for _, a in swapped])
 

@@ -100,7 +100,7 @@ class Placement:
         return matrix, middle - matrix @ middle
 
     def _reach(self, before: Triple, after: Triple) -> Sides:
-        """Give how far a box around the result reaches beyond the patch's box in the volume: `most_zyx` at most."""
+        """Return how far a box around the result reaches beyond the patch's box in the volume: `most_zyx` at most."""
         if self.linear is None:
             return (0, 0, 0), (0, 0, 0)
         matrix, offset = self._to_source

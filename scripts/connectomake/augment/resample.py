@@ -34,7 +34,7 @@ NO_BENDING = Bending(np.zeros((0, 0, 0, 3)), np.zeros(3), np.ones(3))
 
 
 def turn_in_section(angle: float) -> np.ndarray:
-    """Give the (3, 3) matrix (z, y, x) of a turn within the sections, by radians."""
+    """Return the (3, 3) matrix (z, y, x) of a turn within the sections, by radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     return np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
 

@@ -130,7 +130,7 @@ class Child:
         return answer
 
     def _explain_end(self, process: subprocess.Popen[str]) -> dict[str, Any]:
-        """Tell a process that the system killed, which it does for want of memory, from one that failed."""
+        """Return whether the system killed a process, as it does for want of memory, or it failed."""
         process.communicate()  # closes its pipes
         self.process = None
         if process.returncode == -signal.SIGKILL:
@@ -140,7 +140,7 @@ class Child:
         )
 
     def _held_bytes(self) -> int:
-        """Give the memory that the process holds; 0 where the system does not tell."""
+        """Return the memory that the process holds; 0 where the system does not tell."""
         try:
             pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1] if self.process else "0"
         except (OSError, IndexError):

@@ -53,7 +53,7 @@ def find_machine(
 
 
 def _core_limits(environ: Mapping[str, str], root: Path, threads: int | None) -> Iterator[tuple[int, str]]:
-    """Give every limit on cores that there is."""
+    """Return every limit on cores that there is."""
     affinity = getattr(os, "sched_getaffinity", None)
     yield (len(affinity(0)), "affinity") if affinity else (os.cpu_count() or 1, "the machine")
     if threads is not None:
@@ -70,7 +70,7 @@ def _core_limits(environ: Mapping[str, str], root: Path, threads: int | None) ->
 
 
 def _memory_limits(environ: Mapping[str, str], root: Path) -> Iterator[tuple[int, str]]:
-    """Give every limit on memory that there is, in bytes that are left."""
+    """Return every limit on memory that there is, in bytes that are left."""
     yield _available_bytes(root), "the machine"
     per_node = int(environ.get("SLURM_MEM_PER_NODE", 0))
     per_core = int(environ.get("SLURM_MEM_PER_CPU", 0))
@@ -85,7 +85,7 @@ def _memory_limits(environ: Mapping[str, str], root: Path) -> Iterator[tuple[int
 
 
 def _available_bytes(root: Path) -> int:
-    """Give the memory that the system could hand out without swapping."""
+    """Return the memory that the system could hand out without swapping."""
     for line in _text(root / "proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
@@ -93,13 +93,13 @@ def _available_bytes(root: Path) -> int:
 
 
 def _droppable_bytes(stat: Path) -> int:
-    """Give the memory of a control group that only caches files, and is given up when it is needed."""
+    """Return the memory of a control group that only caches files, and is given up when it is needed."""
     found = dict(line.split()[:2] for line in _text(stat).splitlines() if " " in line)
     return int(found.get("total_inactive_file", found.get("inactive_file", 0)))
 
 
 def _control_groups(root: Path, controller: str) -> Iterator[Path]:
-    """Give the folders of the control groups that this process is in, of both versions, each with its parents."""
+    """Return the folders of the control groups that this process is in, of both versions, each with its parents."""
     top = root / "sys/fs/cgroup"
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)

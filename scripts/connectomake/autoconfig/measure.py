@@ -146,12 +146,12 @@ def _search(trials: Trials, cfg: TrainConfig, precisions: Sequence[str], effecti
 
 
 def _plain(cfg: TrainConfig, **changes: object) -> dict[str, Any]:
-    """Give settings with some changed as plain data; a trial holds few volumes in memory, or none."""
+    """Return settings with some changed as plain data; a trial holds few volumes in memory, or none."""
     return cfg.model_copy(update=changes).model_dump(mode="json")
 
 
 def list_patches(cfg: TrainConfig, largest: float) -> list[Triple]:
-    """Give the patches that the network takes, ascending, the preset's among them; see `patch_sizes`."""
+    """Return the patches that the network takes, ascending, the preset's among them; see `patch_sizes`."""
 
     def is_allowed(patch: Triple) -> bool:
         try:
@@ -165,7 +165,7 @@ def list_patches(cfg: TrainConfig, largest: float) -> list[Triple]:
 
 
 def count_workers(busy: float, cores: int) -> int:
-    """Give the workers that a loader needs.
+    """Return the workers that a loader needs.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ def write_preset(file: Path, name: str, cfg: TrainConfig, found: Found) -> None:
 
 
 def check_own(file: Path) -> None:
-    """Refuse to replace a preset that was not measured.
+    """Reject replacing a preset that was not measured.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def check_own(file: Path) -> None:
 
 
 def settings_of(cfg: TrainConfig, found: Found) -> dict[str, object]:
-    """Give the keys of the preset with their values."""
+    """Return the keys of the preset with their values."""
     settings: dict[str, object] = {
         "batch": found.size.batch,
         "accumulate": found.accumulate,
@@ -79,7 +79,7 @@ def settings_of(cfg: TrainConfig, found: Found) -> dict[str, object]:
 
 
 def explain(name: str, cfg: TrainConfig, found: Found) -> list[str]:
-    """Say what was measured, and what to expect, in lines for people."""
+    """Return what was measured, and what to expect, in lines for people."""
     machine = found.machine
     lines = [
         "",

@@ -34,7 +34,7 @@ def bisect_largest(candidates: Sequence[T], fits: Callable[[T], bool]) -> int:
 
 
 def divisors(number: int) -> list[int]:
-    """Give all divisors, ascending: the batches that can be accumulated to an effective batch.
+    """Return all divisors, ascending: the batches that can be accumulated to an effective batch.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def divisors(number: int) -> list[int]:
 
 
 def patch_sizes(patch_zyx: Sequence[int], divisor_zyx: Sequence[int], largest: float = 1.0) -> list[Triple]:
-    """Give patches of about the same proportions that a network can take, ascending.
+    """Return patches of about the same proportions that a network can take, ascending.
 
     Parameters
     ----------

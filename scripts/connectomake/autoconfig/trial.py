@@ -79,7 +79,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.network, self.cfg.optimizer, fused=True)
 
     def describe(self) -> dict[str, Any]:
-        """Say what there is: GPUs with free and total bytes; precisions, those with the larger range first."""
+        """Return what there is: GPUs with free and total bytes; precisions, those with the larger range first."""
         gpus, precisions = [], ["float32"]
         if self.device.type == "cpu" and not explain_float32("train", describe_cpu(), self.network):
             precisions.append("bfloat16")
@@ -117,7 +117,7 @@ class Trainer:
         return {"seconds": float(np.median(seconds)), "peak_bytes": self._peak_bytes()}
 
     def _prepare(self, patch_zyx: Triple, batch: int, dtype: torch.dtype) -> Callable[[], None]:
-        """Give a function that makes one step, as the training does."""
+        """Return a function that makes one step, as the training does."""
         channels = self.cfg.targets.channels
         shape = (batch, len(channels), *patch_zyx)
         binary = all(channel.binary for channel in channels)
@@ -178,7 +178,7 @@ def forget_peak() -> None:
 
 
 def peak_bytes() -> int:
-    """Give the most memory that this process held since `forget_peak`.
+    """Return the most memory that this process held since `forget_peak`.
 
     Not `ru_maxrss`: in a child that includes what its parent held when it was started.
     """
@@ -192,7 +192,7 @@ def peak_bytes() -> int:
 
 
 def make_up(cfg: TrainConfig) -> LabelledBox:
-    """Give a volume somewhat larger than a patch: noise, with cubes as objects or, where these are learnt, classes."""
+    """Return a volume somewhat larger than a patch: noise, with cubes as objects or, where learnt, as classes."""
     rng = np.random.default_rng(cfg.seed)
     shape = to_triple([side + min(side, LARGER_VX) for side in cfg.patch_zyx_vx])
     combinations: Combinations | None = None

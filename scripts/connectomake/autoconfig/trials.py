@@ -90,11 +90,11 @@ class Trials:
         return found
 
     def find(self, size: Size, precision: str) -> Tried | None:
-        """Give the trial of a size, where there was one."""
+        """Return the trial of a size, where there was one."""
         return next((trial for trial in self.done if (trial.size, trial.precision) == (size, precision)), None)
 
     def expect(self, size: Size, precision: str) -> tuple[float, float]:
-        """Give the expected seconds and bytes, by lines through the two largest trials that worked."""
+        """Return the expected seconds and bytes, by lines through the two largest trials that worked."""
         worked = [(0, 0.0, float(self.base_bytes))]
         worked += [
             (t.size.voxels, t.seconds, t.peak_bytes) for t in self.done if not t.failed and t.precision == precision
@@ -106,7 +106,7 @@ class Trials:
         return high_s + ahead * max(0.0, high_s - low_s), high_bytes + ahead * max(0.0, high_bytes - low_bytes)
 
     def fits(self, size: Size) -> bool:
-        """Tell whether a batch fits: by trial, or on a CPU by expectation where there is no time for a trial."""
+        """Return whether a batch fits: by trial, or on a CPU by expectation where there is no time for a trial."""
         if self.most_bytes is not None:
             seconds, held = self.expect(size, self.precision)
             if held > self.most_bytes:

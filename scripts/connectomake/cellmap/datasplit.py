@@ -100,7 +100,7 @@ def write_datasplit(path: Path, entries: Iterable[SplitEntry]) -> None:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Give the number and the fields of each line that says something."""
+    """Return the number and the fields of each line that says something."""
     for row, found in read_lines(path, "split", ALL_QUOTED, comment="#"):
         fields = [field.strip() for field in found]
         while fields and not fields[-1]:  # which a spreadsheet adds where another row is longer
@@ -145,7 +145,7 @@ def _cut_classes(labels: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _find(folder: str, table: Path, what: str) -> str:
-    """Give the absolute path of a folder that is there."""
+    """Return the absolute path of a folder that is there."""
     if "://" in folder:
         return folder.rstrip("/")
     for start in (Path(), table.parent):

@@ -24,12 +24,12 @@ class TreeCrop:
 
 
 def raw_group(tree: Path, dataset: str) -> Path:
-    """Give the group of a dataset's images."""
+    """Return the group of a dataset's images."""
     return tree / dataset / f"{dataset}.zarr" / RAW_GROUP
 
 
 def labels_group(tree: Path, dataset: str, crop: str) -> Path:
-    """Give the group of a crop's labels, which has a group for each class."""
+    """Return the group of a crop's labels, which has a group for each class."""
     return tree / dataset / f"{dataset}.zarr" / LABELS_GROUP / crop
 
 

@@ -147,7 +147,7 @@ def check_needs(rule: str, resources: Mapping[str, object], threads: int, cluste
 
 
 def _lacks(name: str, needs: Mapping[str, float], model: object, cluster: Cluster) -> dict[str, str]:
-    """Give what a partition has too little of, by the partition config or else by Slurm itself: key -> what it has."""
+    """Return what a partition has too little of, by the partition config or else by Slurm: key -> what it has."""
     lacks: dict[str, str] = {}
     sources = {str(cluster.file): cluster.chosen.get(name), "sinfo": (cluster.real or {}).get(name)}
     for source, partition in sources.items():
@@ -162,7 +162,7 @@ def _lacks(name: str, needs: Mapping[str, float], model: object, cluster: Cluste
 
 
 def _check_accounts(accounts: Iterable[str]) -> None:
-    """Refuse an account that this user may not charge; without accounting, Slurm takes any."""
+    """Reject an account that this user may not charge; without accounting, Slurm takes any."""
     asked = [account for several in accounts for account in split_names(several)]
     known = list_accounts() if asked else set()
     for account in asked:
@@ -172,7 +172,7 @@ def _check_accounts(accounts: Iterable[str]) -> None:
 
 
 def _check_ends_are_seen(status_command: str | None, first_look_s: int) -> None:
-    """Refuse to wait for ever: without accounting sacct tells nothing, and squeue forgets jobs after MinJobAge."""
+    """Reject an endless wait: without accounting sacct tells nothing, and squeue forgets jobs after MinJobAge."""
     configuration = read_configuration()
     accounting = configuration.get("AccountingStorageType", "")
     if accounting not in ("accounting_storage/none", "(null)") or shutil.which("sacct") is None:

@@ -74,7 +74,7 @@ def cancel_orphans(state: Path) -> list[str]:
 
 
 def _jobs_of(folder: Path) -> list[str] | None:
-    """Give the user's jobs that Snakemake started in a folder, ended ones not among them; None if Slurm is silent."""
+    """Return the user's jobs that Snakemake started in a folder, ended ones not among them; None if Slurm is silent."""
     told = ask("squeue", "--me", "--noheader", "--format=%i|%j|%Z")
     if told is None:
         return None

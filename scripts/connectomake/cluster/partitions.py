@@ -41,18 +41,18 @@ class PartitionConfig(Section):
     @field_validator("max_runtime")
     @classmethod
     def _is_a_time(cls, time: str | None) -> str | None:
-        """Refuse what the plugin cannot read."""
+        """Reject what the plugin cannot read."""
         if time is not None and isinf(minutes_of(time)):
             raise ValueError(f"expected minutes, or a time such as 2-00:00:00 or 12h; got {time!r}")
         return time
 
     @property
     def is_elsewhere(self) -> bool:
-        """Tell whether it belongs to another cluster of the site, which only jobs that name the cluster go to."""
+        """Return whether it belongs to another cluster of the site, which only jobs that name the cluster go to."""
         return bool(self.cluster or self.clusters or self.slurm_cluster)
 
     def most(self) -> Partition:
-        """Give its limits by the names of Snakemake's resources."""
+        """Return its limits by the names of Snakemake's resources."""
         limits = {
             "runtime": None if self.max_runtime is None else minutes_of(self.max_runtime),
             "mem_mb": self.max_mem_mb,

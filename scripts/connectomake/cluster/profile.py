@@ -26,7 +26,7 @@ MAPPINGS = (
 
 
 def check_profile(file: Path) -> None:
-    """Refuse a mapping in a profile that Snakemake would leave out.
+    """Reject a mapping in a profile that Snakemake would leave out.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def check_profile(file: Path) -> None:
 
 
 def check_rule_names(named: Iterable[str], rules: Collection[str]) -> None:
-    """Refuse threads or resources that are set for a rule that there is not.
+    """Reject threads or resources that are set for a rule that there is not.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def split_names(names: object) -> list[str]:
 
 
 def ask(*command: str) -> str | None:
-    """Give what a command of Slurm prints; None where it is not installed, fails, or does not answer in time."""
+    """Return what a command of Slurm prints; None where it is not installed, fails, or does not answer in time."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -42,7 +42,7 @@ def ask(*command: str) -> str | None:
 
 
 def list_partitions() -> tuple[dict[str, Partition], str] | None:
-    """Give the cluster's partitions by name, and the name of the default one ("" = none); None where nobody answers.
+    """Return the cluster's partitions by name, and the name of the default one ("" = none); None where nobody answers.
 
     A partition has what its largest node has of each: memory, cores, GPUs.
     """
@@ -61,19 +61,19 @@ def list_partitions() -> tuple[dict[str, Partition], str] | None:
 
 
 def list_nodes() -> set[str]:
-    """Give the names of the cluster's nodes; none where nobody answers."""
+    """Return the names of the cluster's nodes; none where nobody answers."""
     return set((ask("sinfo", "--all", "--noheader", "--Node", "--format=%N") or "").split())
 
 
 def read_configuration() -> dict[str, str]:
-    """Give the controller's settings (`scontrol show config`) by key; none where nobody answers."""
+    """Return the controller's settings (`scontrol show config`) by key; none where nobody answers."""
     told = ask("scontrol", "show", "config") or ""
     pairs = (line.partition("=") for line in told.splitlines())
     return {key.strip(): value.strip() for key, equals, value in pairs if equals}
 
 
 def list_accounts() -> set[str]:
-    """Give the accounts that this user may charge, in lower case; none where the cluster does not tell."""
+    """Return the accounts that this user may charge, in lower case; none where the cluster does not tell."""
     user = getpass.getuser()
     told = ask("sacctmgr", "--noheader", "--withassoc", "list", "user", user, "format=account%256")
     if not (told or "").strip():

@@ -51,7 +51,7 @@ def _guard(value: Any) -> Any:
 
 @cache
 def _allows_bool(annotation: Hashable) -> bool:
-    """Tell whether a type speaks of bool or of anything; another section judges its own fields."""
+    """Return whether a type speaks of bool or of anything; another section judges its own fields."""
     return annotation in (bool, Any) or any(
         isinstance(part, bool) or _allows_bool(part) for part in get_args(annotation)
     )

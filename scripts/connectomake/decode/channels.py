@@ -53,7 +53,7 @@ class Channels:
         return cls(prediction.channels, prediction.offsets_zyx_vx, edge_offset, prediction.activations)
 
     def listed(self) -> list[ChannelName]:
-        """Give name and offset of each channel, as the settings know them."""
+        """Return name and offset of each channel, as the settings know them."""
         return [ChannelName(name, offset) for name, offset in zip(self.names, self.offsets_zyx, strict=True)]
 
     def pick(self, indices: Sequence[int]) -> Channels:
@@ -88,7 +88,7 @@ class Channels:
         return to_triple(found), self.edge_offset ^ backwards
 
     def nearest_maps(self, maps: np.ndarray) -> tuple[np.ndarray, int]:
-        """Give the (3, Z, Y, X) affinities along z, y, x among maps (C, Z, Y, X), and their `edge_offset`.
+        """Return the (3, Z, Y, X) affinities along z, y, x among maps (C, Z, Y, X), and their `edge_offset`.
 
         Raises
         ------

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def check_maps(maps: NDArray, channels: Channels) -> None:
-    """Refuse maps that are not what `channels` describes.
+    """Reject maps that are not what `channels` describes.
 
     Raises
     ------

@@ -61,5 +61,5 @@ def drop_small(labels: NDArray[np.unsignedinteger], cfg: DecodeConfig) -> NDArra
 
 
 def smallest_label_type(count: int) -> np.dtype:
-    """Give the type of labels up to `count`: uint32, or uint64 where that does not hold them."""
+    """Return the type of labels up to `count`: uint32, or uint64 where that does not hold them."""
     return np.dtype(np.uint32 if count < 2**32 else np.uint64)

@@ -23,7 +23,7 @@ class Decoder(Protocol):
     """Something that turns affinities, or other maps, into labels."""
 
     def __call__(self, maps: NDArray, cfg: DecodeConfig, *, channels: Channels, threads: int = 1) -> NDArray:
-        """Give (Z, Y, X) labels; arguments as in `decode`."""
+        """Return (Z, Y, X) labels; arguments as in `decode`."""
         ...
 
 
@@ -88,7 +88,7 @@ def register_decoder(name: str) -> Callable[[Decoder], Decoder]:
 
 
 def get_decoder(name: str) -> Decoder:
-    """Give the decoder of a name.
+    """Return the decoder of a name.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def get_decoder(name: str) -> Decoder:
 
 
 def list_decoders() -> list[str]:
-    """Give the names of all decoders, sorted."""
+    """Return the names of all decoders, sorted."""
     return sorted({*READS, *_DECODERS})
 
 

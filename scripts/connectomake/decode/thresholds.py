@@ -20,7 +20,7 @@ def check_affinities(affinities: NDArray, edge_offset: int) -> None:
 
 
 def strong(values: NDArray, threshold: float) -> NDArray[np.bool_]:
-    """Tell which affinities of any shape are above a threshold, as `affinity_cc3d` compares them."""
+    """Return which affinities of any shape are above a threshold, as `affinity_cc3d` compares them."""
     ordered, low, high = as_ordered_integers(values, threshold)
     return (ordered > low) & (ordered <= high)
 

@@ -95,7 +95,7 @@ def draw_augmentations(examples: Sequence[Example], title: str) -> Figure:
 
 
 def paint(example: Example, limits: Sequence[float]) -> list[tuple[np.ndarray, str]]:
-    """Give four pictures (H, W, 3) uint8 of an example, and which plane each shows.
+    """Return four pictures (H, W, 3) uint8 of an example, and which plane each shows.
 
     Parameters
     ----------

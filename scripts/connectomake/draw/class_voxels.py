@@ -106,7 +106,7 @@ def draw_class_voxels(table: Table, title: str) -> Figure:
 
 
 def _describe(shown: ClassVoxels) -> str:
-    """Say how many classes lack something."""
+    """Return how many classes lack something."""
     train, validate = shown.present.sum(2) > 0
     lacks = {
         "without validation": train & ~validate,
@@ -176,7 +176,7 @@ def _shade(colour: str, voxels: np.ndarray, ends: tuple[float, float]) -> np.nda
 
 
 def _draw_key(figure: Figure, left: float, top: float, shown: ClassVoxels) -> None:
-    """Say what the colours of the cells mean."""
+    """Describe what the colours of the cells mean."""
     for k, (_, _, colour) in enumerate(SPLITS):
         axes = add_axes_in(figure, left, top + 0.14 * k, 0.6, 0.12)
         axes.imshow(_shade(colour, np.geomspace(*shown.ends, 40), shown.ends)[None], aspect="auto")

@@ -35,7 +35,7 @@ def hash_ids(ids: np.ndarray) -> np.ndarray:
 
 
 def colour_ids(ids: np.ndarray) -> np.ndarray:
-    """Give each id a strong colour; 0 and negative ids (background, unknown) are black.
+    """Assign each id a strong colour; 0 and negative ids (background, unknown) are black.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def match_truth(labels: np.ndarray, truth: np.ndarray) -> dict[int, int]:
 
 
 def adopt_ids(truth: np.ndarray, partners: dict[int, int]) -> np.ndarray:
-    """Give truth objects the ids of their partners, and all others ids that no label has, so that colours follow.
+    """Return truth objects the ids of their partners, and all others ids that no label has, so that colours follow.
 
     Parameters
     ----------

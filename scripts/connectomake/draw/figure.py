@@ -43,7 +43,7 @@ def add_axes_in(figure: Figure, left: float, top: float, width: float, height: f
 
 
 def fit_picture(size_nm: Sequence[float], column_in: float, tallest: float) -> tuple[float, float]:
-    """Give height and width in inches of a picture: as wide as its column, unless it would be too tall.
+    """Return height and width in inches of a picture: as wide as its column, unless it would be too tall.
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ def lay_over(volume: Readable, raw: Readable) -> Layer:
 
 
 def common_box(layers: Sequence[Layer]) -> Box:
-    """Give the box that all layers cover.
+    """Return the box that all layers cover.
 
     Raises
     ------

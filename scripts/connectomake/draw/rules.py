@@ -51,7 +51,7 @@ def leave_out_detours(edges: Iterable[Edge]) -> set[Edge]:
 
 
 def draw_rules(edges: Iterable[Edge]) -> str:
-    """Give the graph as a block of Mermaid, the same for the same edges."""
+    """Return the graph as a block of Mermaid, the same for the same edges."""
     after: dict[str, list[str]] = {}
     for a, b in sorted(leave_out_detours(edges)):
         after.setdefault(a, []).append(b)

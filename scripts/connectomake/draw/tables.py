@@ -86,7 +86,7 @@ def shorten_ids(ids: Sequence[str]) -> list[str]:
 
 
 def swept_key(ids: Iterable[str]) -> str | None:
-    """Give the numeric setting that takes the most values in these ids; None where none takes at least three."""
+    """Return the numeric setting that takes the most values in these ids; None where none takes at least three."""
     values: dict[str, set[float]] = {}
     for name in ids:
         for key, value in settings_in(str(name)).items():
@@ -96,7 +96,7 @@ def swept_key(ids: Iterable[str]) -> str | None:
 
 
 def best_rows(values: np.ndarray, volumes: np.ndarray, *, highest: bool) -> set[int]:
-    """Give the rows that hold the best value of their volume, for volumes that have several rows."""
+    """Return the rows that hold the best value of their volume, for volumes that have several rows."""
     best: set[int] = set()
     for volume in np.unique(volumes):
         rows = np.flatnonzero((volumes == volume) & np.isfinite(values))
@@ -107,7 +107,7 @@ def best_rows(values: np.ndarray, volumes: np.ndarray, *, highest: bool) -> set[
 
 
 def has_numbers(table: Mapping[str, np.ndarray], *names: str) -> bool:
-    """Tell whether all of these columns are there and hold numbers."""
+    """Return whether all of these columns are there and hold numbers."""
     return all(name in table and table[name].dtype.kind == "f" for name in names)
 
 

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import update_bn
 
 
 def ema_share(step: int, decay: float) -> float:
-    """Give the share of the new weights in a moving average (Polyak & Juditsky 1992).
+    """Return the share of the new weights in a moving average (Polyak & Juditsky 1992).
 
     Early averages are short, over (1 + step) / (10 + step), so that the first random weights are soon forgotten.
 
@@ -46,7 +46,7 @@ def move_average(average: nn.Module, network: nn.Module, share: float) -> None:
 
 
 def has_batch_norm(network: nn.Module) -> bool:
-    """Tell whether a network keeps statistics of its inputs, which belong to its weights."""
+    """Return whether a network keeps statistics of its inputs, which belong to its weights."""
     return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules())
 
 

@@ -107,7 +107,7 @@ class Watch:
 
 
 def tells_late(device: torch.device) -> bool:
-    """Tell whether looking at a value makes this process wait for what it has asked a device to do."""
+    """Return whether looking at a value makes this process wait for what it has asked a device to do."""
     return device.type == "cuda"
 
 
@@ -122,7 +122,7 @@ def _fetch(value: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
 
 
 def diverged(step: int, what: str, hint: str = HINT) -> ModelError:
-    """Give the error for a training that cannot go on."""
+    """Return the error for a training that cannot go on."""
     return ModelError(
         f"training diverged at step {step}",
         expected="finite numbers everywhere",

@@ -53,7 +53,7 @@ class History(pl.Callback):
         self._board: Any = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the sums that the next row's means are made of; equal shares of them to each process."""
+        """Return the sums that the next row's means are made of; equal shares of them to each process."""
         sums = None if self._sums is None else (sum_in_place(self._sums.clone()) / world()).cpu()
         return {"sums": sums, "batches": self._batches, "steps": self._steps}
 

@@ -71,7 +71,7 @@ class PatchData(pl.LightningDataModule):
         self.batch, self.steps, self.workers, self.accumulate = batch, steps, workers, accumulate
 
     def train_dataloader(self) -> Batches:
-        """Give each step the patches that `numbers_of_step` says, in every run, however many processes there are."""
+        """Load for each step the patches that `numbers_of_step` says, however many processes there are."""
 
         def numbers() -> Iterator[Sequence[int]]:
             rank, world = self._place()
@@ -84,7 +84,7 @@ class PatchData(pl.LightningDataModule):
         return Batches(self.training, numbers, self.workers, cores)
 
     def val_dataloader(self) -> Batches:
-        """Give every validation patch to one process, in order; the last batch of each may be smaller, or none."""
+        """Load every validation patch to one process, in order; the last batch of each may be smaller, or none."""
 
         def numbers() -> Iterator[range]:
             rank, world = self._place()
@@ -94,16 +94,16 @@ class PatchData(pl.LightningDataModule):
         return Batches(self.validation, numbers)
 
     def numbers_of(self, step: int, rank: int, world: int) -> Sequence[Sequence[int]]:
-        """Give the numbers of the patches that one of several processes takes in a step, batch by batch."""
+        """Return the numbers of the patches that one of several processes takes in a step, batch by batch."""
         return numbers_of_step(step, self.batch, self.accumulate, rank, world)
 
     def _place(self) -> tuple[int, int]:
-        """Give the number of this process, and how many train together."""
+        """Return the number of this process, and how many train together."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
 
 def numbers_of_step(step: int, batch: int, accumulate: int = 1, rank: int = 0, world: int = 1) -> list[range]:
-    """Give the numbers of the patches that one of several processes takes in a step, batch by batch.
+    """Return the numbers of the patches that one of several processes takes in a step, batch by batch.
 
     Patch b of batch m of process r in step s has the number ((s * accumulate + m) * world + r) * batch + b. So each
     number comes once, and `world` processes see together in a step what one process sees that accumulates as many

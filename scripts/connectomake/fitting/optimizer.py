@@ -15,7 +15,7 @@ MATRICES = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.MultiheadAttenti
 
 
 def split_parameters(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Tell the weights of convolutions and matrices from all other parameters.
+    """Return the weights of convolutions and matrices from all other parameters.
 
     Told by the layer, not by the number of axes alone: a gain of (1, C, 1, 1, 1) has five, and an embedding of
     positions two or more.

@@ -52,12 +52,12 @@ class Machine(Protocol):
 
 
 def world() -> int:
-    """Give the number of processes."""
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Give the number of this process; 0 is the first."""
+    """Return the number of this process; 0 is the first."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -100,7 +100,7 @@ def joined_processes(cfg: Machine) -> Iterator[ClusterEnvironment]:
 
 
 def find_environment(cfg: Machine) -> ClusterEnvironment:
-    """Tell who started this process: torchrun, srun, or nobody who starts several.
+    """Return who started this process: torchrun, srun, or nobody who starts several.
 
     Told, not left to Lightning to guess: in a Slurm job it would take over signals and requeueing, which are the
     workflow's.
@@ -145,7 +145,7 @@ def first_does(task: Callable[[], T]) -> T:
 
 
 def gather(value: T) -> list[T]:
-    """Give what each process has, in their order."""
+    """Return what each process has, in their order."""
     if world() == 1:
         return [value]
     values: list[Any] = [None] * world()
@@ -154,7 +154,7 @@ def gather(value: T) -> list[T]:
 
 
 def largest(value: float, device: torch.device) -> float:
-    """Give the largest value that any process has."""
+    """Return the largest value that any process has."""
     if world() == 1:
         return value
     return float(largest_in_place(torch.tensor(value, dtype=torch.float64, device=device)))

@@ -11,7 +11,7 @@ from connectomake.config.settings.train_optimizer import ScheduleConfig
 
 
 def learning_rate(progress: float, step: int, cfg: ScheduleConfig, peak: float, reductions: int = 0) -> float:
-    """Give the learning rate: a linear rise to the peak, then the shape of the schedule.
+    """Return the learning rate: a linear rise to the peak, then the shape of the schedule.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Plateau:
             self.waited, self.reductions = 0, self.reductions + 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what goes on after an interruption."""
+        """Return what goes on after an interruption."""
         return {"best": self.best, "waited": self.waited, "reductions": self.reductions}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ class Scores:
         self.sums += torch.stack([kind.sum(SPACE, dtype=torch.float64) for kind in kinds])
 
     def result(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Give the scores.
+        """Return the scores.
 
         Returns
         -------

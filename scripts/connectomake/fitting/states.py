@@ -128,7 +128,7 @@ class KeepState(pl.Callback):
         return self.seconds / 60 / self.max_minutes if self.max_minutes else 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what goes on after an interruption: the time."""
+        """Return what goes on after an interruption: the time."""
         return {"seconds": self.seconds, "finished": self.finished}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -243,7 +243,7 @@ def claim_folder(run_folder: Path, settings: dict[str, Any]) -> None:
 
 
 def list_states(folder: Path) -> list[Path]:
-    """Give the state files in a folder, newest first."""
+    """Return the state files in a folder, newest first."""
     return sorted((path for path in folder.glob("*.state") if NAME.fullmatch(path.name)), reverse=True)
 
 
@@ -260,7 +260,7 @@ def find_newest_state(folder: Path) -> Path | None:
 
 
 def no_progress(limit: TimeLimit) -> ConnectomakeError:
-    """Give the error for a job whose time does not suffice for one step."""
+    """Return the error for a job whose time does not suffice for one step."""
     return ConnectomakeError(
         "the job's time limit leaves no time for a single step of training",
         got=f"an end at {time.strftime('%F %T', time.localtime(limit.end_s))}",

@@ -39,7 +39,7 @@ class TimeLimit:
     job: str | None = None
 
     def leaves(self, seconds: float) -> bool:
-        """Tell whether something that takes so many seconds can still be begun."""
+        """Return whether something that takes so many seconds can still be begun."""
         return now() + seconds + self.margin_s < self.end_s
 
     def requeue(self) -> bool:
@@ -71,7 +71,7 @@ def find_limit() -> TimeLimit:
 
 
 def _tell(*command: str, **variables: str) -> str | None:
-    """Give what a command of Slurm answers; None where it fails."""
+    """Return what a command of Slurm answers; None where it fails."""
     try:
         told = subprocess.run(
             command, env=os.environ | variables, capture_output=True, text=True, check=True, timeout=60

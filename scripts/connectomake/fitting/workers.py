@@ -85,7 +85,7 @@ def _end_at_parents_word() -> None:
 
 @contextmanager
 def explain_dead_workers() -> Iterator[None]:
-    """Say what to do when a worker was killed; torch only tells that it was.
+    """Return what to do when a worker was killed; torch only tells that it was.
 
     torch may raise its error wherever the main process happens to be: a training puts all of itself into this context.
 

@@ -60,7 +60,7 @@ def check_source(source: VolumeSource, folder: str, key: str, *, missing: str = 
 
 
 def check_folder(folder: str, missing: str) -> None:
-    """Say what to do, in the words of the data config, where its folder does not exist."""
+    """Describe what to do, in the words of the data config, where its folder does not exist."""
     folder = expand(folder)
     if folder and not is_remote(folder) and not Path(folder).is_dir():
         raise MissingDataError(
@@ -133,7 +133,7 @@ def find_groups(source: VolumeSource, folder: str = "") -> tuple[Path, Path | No
 
 
 def check_pair(raw: Volume, labels: Volume) -> None:
-    """Refuse labels that do not lie on their raw data voxel by voxel.
+    """Reject labels that do not lie on their raw data voxel by voxel.
 
     Raises
     ------

@@ -13,7 +13,7 @@ BLOCK_ZYX = (256, 256, 256)
 
 
 def check_raw_type(volume: Volume) -> None:
-    """Refuse raw data of a type that no network is trained on.
+    """Reject raw data of a type that no network is trained on.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def check_raw_type(volume: Volume) -> None:
 
 
 def check_labels_type(volume: Volume) -> None:
-    """Refuse labels that are not integers or have channels.
+    """Reject labels that are not integers or have channels.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def check_labels_type(volume: Volume) -> None:
 
 
 def check_raw_block(block: np.ndarray, volume: Volume, box: Box) -> None:
-    """Refuse values that would poison a network.
+    """Reject values that would poison a network.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def check_raw_block(block: np.ndarray, volume: Volume, box: Box) -> None:
 
 
 def check_labels_block(block: np.ndarray, volume: Volume, box: Box) -> None:
-    """Refuse negative labels other than -1, which means unknown, and such as were saved in an unsigned type.
+    """Reject negative labels other than -1, which means unknown, and such as were saved in an unsigned type.
 
     Parameters
     ----------
@@ -121,12 +121,12 @@ def check_labels_block(block: np.ndarray, volume: Volume, box: Box) -> None:
 
 
 def can_be_wrong(dtype: np.dtype) -> bool:
-    """Tell whether values of a type can be anything that the checks refuse; small unsigned integers cannot."""
+    """Return whether values of a type can be anything that the checks refuse; small unsigned integers cannot."""
     return dtype.kind != "u" or dtype.itemsize >= 4
 
 
 def check_not_empty(volume: Volume, what: str) -> None:
-    """Refuse a volume with one value everywhere, and labels without an object; stops at the first block that has some.
+    """Reject a volume with one value everywhere, and labels without an object; stops at the first block that has some.
 
     Parameters
     ----------

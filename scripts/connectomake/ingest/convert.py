@@ -109,7 +109,7 @@ def convert(volume: Volume, store: Path, kind: Kind, threads: int) -> None:
 
 
 def choose_shard(volume: Volume) -> Triple:
-    """Give the store's shard: one chunk thick where the file holds slices of which more would not fit into memory."""
+    """Return the store's shard: one chunk thick where the file holds slices of which more would not fit into memory."""
     shard = fit_shard(volume.shape, volume.dtype)
     together = volume.file_chunks_zyx
     _, height, width = volume.shape_zyx
@@ -120,7 +120,7 @@ def choose_shard(volume: Volume) -> Triple:
 
 
 def choose_block(volume: Volume, shard_zyx: Sequence[int]) -> Triple:
-    """Give the block of a conversion: whole shards, and as much of what the file decodes as one as memory allows.
+    """Return the block of a conversion: whole shards, and as much of what the file decodes as one as memory allows.
 
     A slice of a picture stack is decoded once if 512 MiB hold as many slices as a shard is thick; beyond that, once
     for each block across it. A ``.nii.gz`` is decompressed once up to 512 MiB, beyond that once for each block.
@@ -170,7 +170,7 @@ def _open_ledger(store: Path, settings: dict[str, Any]) -> Ledger:
 
 
 def _settings_of(volume: Volume, grid: BlockGrid, shard_zyx: Triple) -> dict[str, Any]:
-    """Give all that decides what a converted store holds; of a file, also when it was last changed."""
+    """Return all that decides what a converted store holds; of a file, also when it was last changed."""
     file = volume.source.partition("::")[0]
     return {
         "source": make_absolute(volume.source),

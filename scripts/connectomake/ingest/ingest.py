@@ -120,7 +120,7 @@ def describe(
 
 
 def is_fast(volume: Volume) -> bool:
-    """Tell whether a volume can be read in boxes as it lies: Zarr, z, y, x, chunks neither flat nor huge."""
+    """Return whether a volume can be read in boxes as it lies: Zarr, z, y, x, chunks neither flat nor huge."""
     chunks = volume.file_chunks_zyx
     if volume.array.kind != "Zarr" or volume.is_turned or chunks is None:
         return False
@@ -143,7 +143,7 @@ def _bring_in(volume: Volume, kind: Kind, store: Path, threads: int, generated: 
 
 
 def _link(source: str, folder: Path, generated: bool) -> str:
-    """Give the path to what is not copied: absolute, except for results of the workflow, which may move together."""
+    """Return the path to what is not copied: absolute, except for results of the workflow, which may move together."""
     if not generated:
         return make_absolute(source)
     file, separator, name = source.partition("::")

@@ -91,10 +91,10 @@ def non_overlap(seen: Seen) -> torch.Tensor:
 
 
 def _all_known(seen: Seen) -> torch.Tensor:
-    """Give 1 where all channels are known, else 0, without the channel axis."""
+    """Return 1 where all channels are known, else 0, without the channel axis."""
     return seen.mask.amin(1)
 
 
 def _as_sections(values: torch.Tensor) -> torch.Tensor:
-    """Give (N, Z, Y, X) as (N Z, 1, Y, X)."""
+    """Return (N, Z, Y, X) as (N Z, 1, Y, X)."""
     return values.reshape(-1, 1, *values.shape[-2:])

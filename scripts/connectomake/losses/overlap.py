@@ -53,7 +53,7 @@ def tversky(seen: Seen, *, alpha: float, beta: float, smooth: float) -> torch.Te
 
 
 def generalised_dice(seen: Seen) -> torch.Tensor:
-    """Give 1 - Dice of all channels together, each weighted by 1 / its true size squared (Sudre et al. 2017).
+    """Return 1 - Dice of all channels together, each weighted by 1 / its true size squared (Sudre et al. 2017).
 
     That of MONAI's GeneralizedDiceLoss with ``batch=True``, but for its smoothing, which is all but left out.
 

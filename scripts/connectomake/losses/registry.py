@@ -86,12 +86,12 @@ def create_loss(
 
 
 def bind(term: LossTerm) -> Callable[[Seen], torch.Tensor]:
-    """Give the loss of a term with its options."""
+    """Return the loss of a term with its options."""
     return partial(LOSSES[term.loss], **term.settings)
 
 
 def _guess_channels(loss: str, count: int) -> list[Channel]:
-    """Say what channels a loss is mostly used on."""
+    """Return what channels a loss is mostly used on."""
     if loss in SEES:
         kinds = {"binary": "sigmoid", "contour": "sigmoid", "distance": "tanh"}
         return [Channel(name, name, activation=kinds[name]) for name in SEES[loss]]  # type: ignore[arg-type]

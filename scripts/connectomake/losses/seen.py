@@ -93,7 +93,7 @@ class Seen:
         return [0, *range(2, self.known.ndim)]
 
     def average(self, losses: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-        """Give the sum of losses, of known voxels and weighted already, per weight; 0 where nothing is known."""
+        """Return the sum of losses, of known voxels and weighted already, per weight; 0 where nothing is known."""
         return losses.sum() / (self.mask if weights is None else weights).sum().clamp(min=1)
 
     def balance(self, positive: torch.Tensor, largest_weight: float) -> torch.Tensor:
@@ -120,7 +120,7 @@ class Seen:
 
 
 def _as_slice(indices: Sequence[int]) -> Indices:
-    """Give indices as a slice where they follow one another: that copies nothing."""
+    """Return indices as a slice where they follow one another: that copies nothing."""
     first = indices[0]
     in_a_row = list(indices) == list(range(first, first + len(indices)))
     return slice(first, first + len(indices)) if in_a_row else list(indices)

@@ -82,7 +82,7 @@ class Losses:
             return torch.stack([term[0] * part for term, part in zip(self._terms, parts, strict=True)]).sum()
 
     def _weigh_scales(self, count: int) -> list[float]:
-        """Give the weights of so many resolutions, 1 in sum."""
+        """Return the weights of so many resolutions, 1 in sum."""
         if count == 1:
             return [1.0]
         weights = list(self.scale_weights or [0.5**scale for scale in range(count)])

@@ -17,7 +17,7 @@ from connectomake.measure.variation_of_information import variation_of_informati
 
 
 def adapted_rand(table: Contingency, cfg: MeasureConfig) -> dict[str, float]:
-    """Give the adapted Rand error in both conventions, and the CREMI score.
+    """Return the adapted Rand error in both conventions, and the CREMI score.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def adapted_rand(table: Contingency, cfg: MeasureConfig) -> dict[str, float]:
 
 
 def adapted_rand_error(table: Contingency) -> tuple[float, float, float]:
-    """Give 1 - F1 of the pairs of different voxels that share a label, with precision and recall.
+    """Return 1 - F1 of the pairs of different voxels that share a label, with precision and recall.
 
     Precision is the share of pairs within a segment that the truth also joins (low: mergers); recall the share of
     pairs within a truth object that the segmentation also joins (low: splits). Segment 0 is an ordinary segment.
@@ -61,7 +61,7 @@ def adapted_rand_error(table: Contingency) -> tuple[float, float, float]:
 
 
 def adapted_rand_error_snemi(table: Contingency) -> float:
-    """Give the adapted Rand error as the scripts of SNEMI3D, gala and CREMI compute it.
+    """Return the adapted Rand error as the scripts of SNEMI3D, gala and CREMI compute it.
 
     With the counts c of truth object i and segment j (both not 0), the voxels b of truth objects in segment 0 and all
     n voxels of the volume (those of truth 0 too): precision = (sum c_ij^2 + b / n) / (sum_j (sum_i c_ij)^2 + b / n),

@@ -15,7 +15,7 @@ ROUNDING = 1 + 1e-9
 
 
 def surface_of(mask: np.ndarray) -> np.ndarray:
-    """Give the voxels of a mask, (N, 3) int64, that have a face in common with what is not in it, or on its border.
+    """Return the voxels of a mask, (N, 3) int64, that have a face in common with what is not in it, or on its border.
 
     The voxel nearest to any point outside is always one of them: from one that is inside there is a step towards the
     point.
@@ -59,7 +59,7 @@ class CleftSurfaces:
         return len(self._boxes)
 
     def distances_from(self, voxel: np.ndarray) -> np.ndarray:
-        """Give the distance (N,) in nm from the centres of voxels (N, 3), of no cleft, to the nearest cleft voxel's.
+        """Return the distance (N,) in nm from the centres of voxels (N, 3), of no cleft, to the nearest cleft voxel's.
 
         Infinite where there are no clefts at all.
         """
@@ -75,7 +75,7 @@ class CleftSurfaces:
         return nearest_nm
 
     def _distances_to(self, block: int, voxel: np.ndarray, at_most_nm: float) -> np.ndarray:
-        """Give the distance (N,) to the nearest surface voxel of one block; infinite where that is too far."""
+        """Return the distance (N,) to the nearest surface voxel of one block; infinite where that is too far."""
         surface, tree = self._tree(block)
         position_nm = (voxel - self._first[block]) * self._size_nm
         _, index = tree.query(position_nm, distance_upper_bound=at_most_nm * ROUNDING)
@@ -102,7 +102,7 @@ class CleftSurfaces:
     def _gap_nm(
         self, first: np.ndarray, last: np.ndarray, other_first: np.ndarray, other_last: np.ndarray
     ) -> np.ndarray:
-        """Give the least distance of voxels in one box (first and last voxel) to voxels in another; of many at once.
+        """Return the least distance of voxels in one box (first and last voxel) to voxels in another; of many at once.
 
         Rounded as distances of voxels are, so it is never above one of them.
         """

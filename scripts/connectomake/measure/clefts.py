@@ -135,14 +135,14 @@ def _numbers(of_truth: _Distances, of_segmented: _Distances) -> dict[str, Any]:
 def _read_masks(
     truth: Readable, segmentation: Readable, ignore_labels: Iterable[int], box: Box
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tell where the clefts of the truth, and those of the segmentation, are in a box."""
+    """Return where the clefts of the truth, and those of the segmentation, are in a box."""
     labels, segmented = truth.read(box), segmentation.read(box) > 0
     never = np.isin(labels, fitting((UNKNOWN, *ignore_labels), labels.dtype))
     return (labels > 0) & ~never, segmented & ~never
 
 
 def _tight_boxes(read: ReadMasks, block: Box) -> tuple[Box, Box]:
-    """Give the smallest box that holds the clefts of each side; an empty one where there are none."""
+    """Return the smallest box that holds the clefts of each side; an empty one where there are none."""
     first, second = (_tight_box(mask, block) for mask in read(block))
     return first, second
 
@@ -175,7 +175,7 @@ def _distances_in(read: ReadMasks, side: int, other: CleftSurfaces, threshold_nm
 
 
 def _in_parts(mask: np.ndarray) -> Iterator[np.ndarray]:
-    """Give the voxels of a mask, (N, 3) int64, some at a time."""
+    """Return the voxels of a mask, (N, 3) int64, some at a time."""
     flat = np.flatnonzero(mask)
     for at in range(0, len(flat), QUERY_VX):
         yield np.stack(np.unravel_index(flat[at : at + QUERY_VX], mask.shape), axis=1)

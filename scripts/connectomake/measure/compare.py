@@ -133,7 +133,7 @@ def _best(table: Mapping[str, Sequence[Any]], name: str) -> dict[str, Any] | Non
 
 
 def _means(table: Mapping[str, Sequence[Any]], name: str, role: str) -> dict[str, float]:
-    """Give the mean of each setting that was measured on all volumes of a role, with all seeds."""
+    """Return the mean of each setting that was measured on all volumes of a role, with all seeds."""
     found = values_of_settings(table, name, role)
     return {s: float(v.mean()) for s, v in found.items() if v.size and not np.isnan(v).any()}
 
@@ -153,7 +153,7 @@ def _read_numbers(path: Path) -> dict[str, Any]:
 
 
 def _by_value(name: str) -> list[str | float]:
-    """Give a key that sorts x=9 before x=10; text and numbers alternate, so that like meets like."""
+    """Return a key that sorts x=9 before x=10; text and numbers alternate, so that like meets like."""
     return [float(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+(?:\.\d+)?(?:e-?\d+)?)", name))]
 
 

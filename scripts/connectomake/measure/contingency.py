@@ -161,7 +161,7 @@ def require_comparable(truth: Readable, segmentation: Readable) -> None:
 
 
 def fitting(ids: Iterable[int], dtype: np.dtype) -> np.ndarray:
-    """Give those of some ids that labels of a type can have at all: -1 is no label of an unsigned type."""
+    """Return those of some ids that labels of a type can have at all: -1 is no label of an unsigned type."""
     span = range(2) if dtype.kind == "b" else range(np.iinfo(dtype).min, np.iinfo(dtype).max + 1)
     return np.array([i for i in ids if i in span], dtype)
 
@@ -227,6 +227,6 @@ def _span(ids: np.ndarray) -> int:
 
 
 def _above_lowest(ids: np.ndarray) -> np.ndarray:
-    """Give int64 distances from the lowest id, where they fit; the subtraction wraps for int8 and is mended after."""
+    """Return int64 distances from the lowest id, where they fit; the subtraction wraps for int8 and is mended after."""
     unsigned = np.dtype(f"u{ids.dtype.itemsize}")
     return (ids - ids.min()).view(unsigned).astype(np.int64)

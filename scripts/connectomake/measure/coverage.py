@@ -73,7 +73,7 @@ class Coverage:
         return keep_nodes(clipped, segment_at_nodes(self.wanted, centre)[0])
 
     def measure_share(self, block_vx: int = BLOCK_VX, threads: int = 1) -> float:
-        """Give the share of the volume's voxels that were predicted, 0 to 1."""
+        """Return the share of the volume's voxels that were predicted, 0 to 1."""
         covered = self.box.size
         if self.wanted is not None:
             flags = lay_on(self.wanted, self.grid, self.box)
@@ -119,7 +119,7 @@ def find_coverage(store: Readable, region: Region | None, volume: IngestedVolume
 
 
 def _is_same(store: Lattice, grid: Lattice) -> bool:
-    """Tell whether a store has the voxels of a volume, but for rounding."""
+    """Return whether a store has the voxels of a volume, but for rounding."""
     size = np.asarray(grid.voxel_size_zyx_nm)
     return (
         store.shape_zyx == grid.shape_zyx

@@ -55,7 +55,7 @@ def error_table(
 
 
 def voxels_of(table: Table, voxel_size_zyx_nm: Sequence[float], offset_zyx_nm: Sequence[float]) -> Table:
-    """Give the columns `z_vx` to `x_vx` of errors, in voxels of this size and place."""
+    """Return the columns `z_vx` to `x_vx` of errors, in voxels of this size and place."""
     position = np.stack([table[f"{axis}_nm"] for axis in "zyx"], axis=1)
     voxel = voxel_at(position, voxel_size_zyx_nm, offset_zyx_nm)
     return {f"{axis}_vx": voxel[:, k] for k, axis in enumerate("zyx")}

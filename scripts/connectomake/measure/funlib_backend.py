@@ -135,7 +135,7 @@ class _Graph:
         self.nodes = _Nodes(data, range(len(data)))
 
     def seen_at(self, nodes: np.ndarray) -> _Graph:
-        """Give the graph of which funlib sees these nodes only when it looks for mergers; edges are classed as ever."""
+        """Return graph of which funlib sees these nodes only when it looks for mergers; edges are classed as ever."""
         seen = object.__new__(_Graph)
         seen.edges, seen.nodes = self.edges, _Nodes(self.nodes.data, nodes.tolist())
         return seen
@@ -169,7 +169,7 @@ class _Edges:
 
 
 def _renumber(ids: np.ndarray) -> np.ndarray:
-    """Give ids 1 to n in their order; 0 stays 0."""
+    """Return ids 1 to n in their order; 0 stays 0."""
     unique, index = np.unique(ids, return_inverse=True)
     return np.where(unique == 0, 0, np.cumsum(unique != 0))[index]
 
@@ -179,7 +179,7 @@ def _ignored(ignored_merger_nodes: Sequence[int]) -> dict[str, float]:
 
 
 def _in_large_pairs(skeleton: np.ndarray, segment: np.ndarray, ignored_nodes: float) -> np.ndarray:
-    """Give the nodes whose skeleton and segment share more than so many nodes; at least one, which merges nothing.
+    """Return the nodes whose skeleton and segment share more than so many nodes; at least one, which merges nothing.
 
     funlib finds mergers among the nodes that it sees, so showing it these alone is BANIS' adapted ERL.
     """
@@ -220,7 +220,7 @@ def _compare(name: str, own: float, other: float) -> dict[str, Any]:
 
 
 def _cause(name: str, own: float, other: float) -> str:
-    """Say what is known to make the two differ."""
+    """Return what is known to make the two differ."""
     if math.isfinite(own) and not math.isfinite(other):
         return "a skeleton of length 0 makes funlib divide by 0, while here it adds nothing"
     if "erl" in name or name == "total_length":

@@ -63,7 +63,7 @@ def gather_errors(
 def whole_links(
     variants: Sequence[str], volumes: Sequence[str], links: Sequence[Path] = ()
 ) -> dict[tuple[str, str], str]:
-    """Give the link to the whole of each segmentation, by variant and volume; empty where there is none.
+    """Return the link to the whole of each segmentation, by variant and volume; empty where there is none.
 
     Parameters
     ----------

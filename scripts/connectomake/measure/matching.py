@@ -83,13 +83,13 @@ class Overlaps:
         return cls(truth, segment, count / union, table.truth.n_objects, table.segment.n_objects)
 
     def mean_coverage(self) -> float:
-        """Give the mean over truth objects of their largest IoU; NaN without truth objects."""
+        """Return the mean over truth objects of their largest IoU; NaN without truth objects."""
         best = np.zeros(int(self.truth.max(initial=-1)) + 1)
         np.maximum.at(best, self.truth, self.iou)
         return ratio(float(best.sum()), self.n_truth)
 
     def matched_iou(self, threshold: float) -> np.ndarray:
-        """Give the IoU of each pair of a best one-to-one matching of objects with IoU >= threshold."""
+        """Return the IoU of each pair of a best one-to-one matching of objects with IoU >= threshold."""
         keep = self.iou >= threshold
         truth, segment, iou = self.truth[keep], self.segment[keep], self.iou[keep]
         return iou[match_pairs(truth, segment, iou)]

@@ -10,7 +10,7 @@ SAMPLED = 16  # one point in so many gives the first guess of how near two sets 
 
 
 def nearest_to_median(group: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Give for each group the row of the point nearest to the median of its points, axis by axis.
+    """Return for each group the row of the point nearest to the median of its points, axis by axis.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def nearest_to_median(group: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def nearest_of_group(group: np.ndarray, place: np.ndarray, group_of: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Give for each place the nearest of the points of its own group; of equally near ones, the first in z, y, x.
+    """Return for each place the nearest of the points of its own group; of equally near ones, the first in z, y, x.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class Forest:
         self.trees.append((nodes, cKDTree(self.position[nodes], balanced_tree=False)))
 
     def closest(self, nodes: np.ndarray) -> tuple[int, int]:
-        """Give the node in the forest and the one of these that lie closest to each other."""
+        """Return the node in the forest and the one of these that lie closest to each other."""
         best, pair = np.inf, (-1, -1)
         for others, tree in self.trees:
             guess = min(best, tree.query(self.position[nodes[::SAMPLED]])[0].min())

@@ -48,7 +48,7 @@ class NodePairs:
         return (self.segment_id == 0)[self.pair_g]
 
     def merged(self, ignored_nodes: float) -> tuple[np.ndarray, np.ndarray]:
-        """Tell which pairs lie in a merging segment, and on which of them the path is lost.
+        """Return which pairs lie in a merging segment, and on which of them the path is lost.
 
         Only pairs of more than `ignored_nodes` nodes make a segment merging. In it, the path is lost of every
         skeleton that has such a pair in any merging segment, also where its own contact here is small: this coupling

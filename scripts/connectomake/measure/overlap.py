@@ -69,7 +69,7 @@ def classes(table: Contingency, cfg: MeasureConfig) -> dict[str, Any]:
 
 
 def _all_classes(table: Contingency) -> list[int]:
-    """Give every label of either side, ascending."""
+    """Return every label of either side, ascending."""
     n_labels = max(len(table.truth.ids), len(table.segment.ids))
     ids = sorted({*table.truth.ids.tolist(), *table.segment.ids.tolist()}) if n_labels <= MAX_CLASSES else []
     if n_labels > MAX_CLASSES or len(ids) > MAX_CLASSES:

@@ -51,7 +51,7 @@ def _count_in_grid(
     n_truth: int,
     n_segments: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give each pair of ids in the two spans a counter."""
+    """Assign each pair of ids in the two spans a counter."""
     counters = np.zeros(n_truth * n_segments, np.int64)
     _fill_grid(truth, segment, lowest_truth, lowest_segment, n_segments, counters)
     cell = np.flatnonzero(counters)
@@ -133,7 +133,7 @@ def _fill_table(
 def _find_slot(
     slots: np.ndarray, pair_truth: np.ndarray, pair_segment: np.ndarray, truth: int, segment: int
 ) -> int:  # pragma: no cover
-    """Give the slot that holds a pair, or the free one that it belongs in.
+    """Return the slot that holds a pair, or the free one that it belongs in.
 
     Pairs are spread over the slots by the finaliser of splitmix64.
     """

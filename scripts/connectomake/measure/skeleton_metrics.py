@@ -110,7 +110,7 @@ class _Path:
 
 
 def _run_lengths(pairs: NodePairs, path: _Path, ignored_merger_nodes: Sequence[int]) -> dict[str, float]:
-    """Give the expected run lengths.
+    """Return the expected run lengths.
 
     ERL = sum over skeletons of (their share of all path) * sum over segments of run^2 / their length = sum run^2 /
     all path.
@@ -143,7 +143,7 @@ def _counts(pairs: NodePairs, path: _Path, merging: np.ndarray, merged: np.ndarr
 
 
 def _per_skeleton(pairs: NodePairs, path: _Path, merging: np.ndarray, merged: np.ndarray) -> dict[str, np.ndarray]:
-    """Give one row per skeleton id; n_splits, n_mergers (without segment 0) and n_omitted add up to the totals."""
+    """Return one row per skeleton id; n_splits, n_mergers (without segment 0) and n_omitted add up to the totals."""
     size = len(pairs.skeleton_id)
     correct_nm = np.where(merged, 0.0, path.run_nm)
     longest_run_nm = np.zeros(size)

@@ -36,12 +36,12 @@ def setting_of(variant: str) -> str:
 
 
 def roles_in(roles: Sequence[str]) -> list[str]:
-    """Give each role that occurs once, validate first, then test."""
+    """Return each role that occurs once, validate first, then test."""
     return [role for role in ROLES if role in roles]
 
 
 def values_of_settings(table: Table, name: str, role: str) -> dict[str, np.ndarray]:
-    """Give one number of every setting as a matrix.
+    """Return one number of every setting as a matrix.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def _deviation(values: np.ndarray) -> float | None:
 
 
 def _t_quantile(degrees_of_freedom: int) -> float:
-    """Give the 97.5 % quantile of Student's t."""
+    """Return the 97.5 % quantile of Student's t."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees_of_freedom, 0.975))

@@ -14,7 +14,7 @@ from connectomake.measure.contingency import Contingency
 
 
 def voi(table: Contingency, cfg: MeasureConfig) -> dict[str, float]:
-    """Give `voxel_voi_split`, `voxel_voi_merge` and `voxel_voi_sum`, in bits.
+    """Return `voxel_voi_split`, `voxel_voi_merge` and `voxel_voi_sum`, in bits.
 
     Truth 0 is left out where `cfg.ignore_background` says so, as CREMI does.
     """
@@ -23,7 +23,7 @@ def voi(table: Contingency, cfg: MeasureConfig) -> dict[str, float]:
 
 
 def variation_of_information(table: Contingency) -> tuple[float, float]:
-    """Give the conditional entropies H(segment | truth) and H(truth | segment), in bits.
+    """Return the conditional entropies H(segment | truth) and H(truth | segment), in bits.
 
     Each term is count * log2(size / count), never a difference of entropies, so a perfect segmentation gives exactly
     0. An empty table gives 0, 0.

@@ -53,7 +53,7 @@ class Sample:
 def extent_of(
     truth: np.ndarray, segment: np.ndarray, part_truth: np.ndarray, part_segment: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
-    """Give the first and the last voxel, axis by axis, that lie in any part; the last is -1 where none does."""
+    """Return the first and the last voxel, axis by axis, that lie in any part; the last is -1 where none does."""
     low, high = np.array(truth.shape), np.full(3, -1)
     for z in range(truth.shape[0]):
         for y in range(truth.shape[1]):
@@ -127,7 +127,7 @@ def _find_part(part_truth: np.ndarray, part_segment: np.ndarray, t: int, s: int)
 def _touches(
     truth: np.ndarray, segment: np.ndarray, z: int, y: int, x: int, t: int, s: int
 ) -> bool:  # pragma: no cover
-    """Tell whether truth object t in segment s lies within reach of a voxel, straight along an axis."""
+    """Return whether truth object t in segment s lies within reach of a voxel, straight along an axis."""
     nz, ny, nx = truth.shape
     for step in range(-REACH_VX, REACH_VX + 1):
         if 0 <= z + step < nz and truth[z + step, y, x] == t and segment[z + step, y, x] == s:

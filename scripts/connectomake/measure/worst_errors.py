@@ -191,7 +191,7 @@ class _Gaps:
         return cls(node, stretch, at, end_of, end_stretch, first, second, key)
 
     def middles(self, chosen: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """Give for chosen pairs of ends the node of their stretch nearest to the middle between them, as (M, 3) nm."""
+        """Return for pairs of ends the node of their stretch nearest to the middle between them, as (M, 3) nm."""
         first, second = self.first_end[chosen], self.second_end[chosen]
         ends = np.unique([first, second])
         here = np.isin(self.end_of, ends)
@@ -204,7 +204,7 @@ class _Gaps:
 
 
 def _number_in(chosen: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Give for each key its place among the chosen ones, which differ from each other; -1 where it is not chosen."""
+    """Return for each key its place among the chosen ones, which differ from each other; -1 where it is not chosen."""
     if not len(chosen):
         return np.full(len(keys), -1)
     order = np.argsort(chosen)
@@ -281,7 +281,7 @@ def _contacts(runs: _Runs, pair: np.ndarray, rows: np.ndarray, starts: np.ndarra
 
 
 def _nodes_of(runs: _Runs, pair: np.ndarray, places: list[int]) -> dict[int, np.ndarray]:
-    """Give the nodes of the pairs at some places, each sorted by z, y, x."""
+    """Return the nodes of the pairs at some places, each sorted by z, y, x."""
     number = np.full(len(runs.run_nm), -1)
     number[pair[places]] = np.arange(len(places))
     number = number[runs.node_pair]

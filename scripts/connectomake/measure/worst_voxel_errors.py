@@ -108,7 +108,7 @@ class _Parts:
 
 
 def _worst_parts(table: Contingency, worst: int) -> tuple[_Parts, np.ndarray]:
-    """Give the worst splits, mergers and missing parts, each worst first, and the kind of each."""
+    """Return the worst splits, mergers and missing parts, each worst first, and the kind of each."""
     objects = (table.truth_id > 0) & (table.segment_id >= 0)
     truth, segment, count = (column[objects] for column in (table.truth_id, table.segment_id, table.count))
     rows, is_labelled = np.arange(len(count)), segment > 0
@@ -128,7 +128,7 @@ def _worst_parts(table: Contingency, worst: int) -> tuple[_Parts, np.ndarray]:
 
 
 def _largest(owner: np.ndarray, other: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Give for each overlap the row of its owner's largest; of equal ones, the one of the lowest other id."""
+    """Return for each overlap the row of its owner's largest; of equal ones, the one of the lowest other id."""
     order = np.lexsort((other, -count, owner))
     is_first = np.ones(len(order), bool)
     is_first[1:] = owner[order[1:]] != owner[order[:-1]]
@@ -138,7 +138,7 @@ def _largest(owner: np.ndarray, other: np.ndarray, count: np.ndarray) -> np.ndar
 
 
 def _find_places(parts: _Parts, truth: Readable, segmentation: Readable, block_vx: int, threads: int) -> np.ndarray:
-    """Give the voxel (M, 3) to look at for each part."""
+    """Return the voxel (M, 3) to look at for each part."""
     if not len(parts.count):
         return np.zeros((0, 3), np.int64)
     order = np.lexsort((parts.segment, parts.truth))

@@ -35,7 +35,7 @@ def activate(logits: torch.Tensor, channels: Sequence[Channel]) -> torch.Tensor:
 
 
 def _group(channel: Channel) -> tuple[str, str]:
-    """Tell which channels are activated together."""
+    """Return which channels are activated together."""
     return channel.activation, channel.target if channel.activation == "softmax" else ""
 
 

@@ -16,7 +16,7 @@ REDUCTION = 4  # of squeeze and excitation, as in PyTorch Connectomics
 
 
 def choose_norm(norm: str, channels: int) -> Any:
-    """Give MONAI's name and options of a norm: instance, batch or group (at most 8 groups), with weights; or none."""
+    """Return MONAI's name and options of a norm: instance, batch or group (at most 8 groups), with weights; or none."""
     options: dict[str, Any] = {
         "instance": ("instance", {"affine": True}),
         "batch": "batch",

@@ -118,7 +118,7 @@ class CheckpointMeta:
 
 
 def describe_architecture(model_cfg: NetworkConfig) -> dict[str, Any]:
-    """Give the settings of a network as `CheckpointMeta.architecture`."""
+    """Return the settings of a network as `CheckpointMeta.architecture`."""
     return {"name": model_cfg.architecture, "config": model_cfg.model_dump(mode="json")}
 
 
@@ -211,7 +211,7 @@ def load_meta(path: Path) -> CheckpointMeta:
 
 
 def hash_network(weights: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> str:
-    """Give the SHA-256 of weights (names, types, shapes, values) and description."""
+    """Return the SHA-256 of weights (names, types, shapes, values) and description."""
     digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name, value in weights.items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

@@ -44,7 +44,7 @@ def describe(preset: str, root: Path, *, in_channels: int, as_json: bool) -> Non
 
 
 def collect_info(cfg: TrainConfig, in_channels: int = 1) -> dict[str, Any]:
-    """Give what `Network.get_model_info` does, with patch and channels of a training.
+    """Return what `Network.get_model_info` does, with patch and channels of a training.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def choose_device(device: str) -> torch.device:
-    """Give the device of that name; ``auto`` is a GPU if there is one.
+    """Return the device of that name; ``auto`` is a GPU if there is one.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def choose_device(device: str) -> torch.device:
 
 
 def choose_memory_format(network: nn.Module) -> torch.memory_format:
-    """Give the layout that convolutions are fastest in: channels last, except for depthwise ones.
+    """Return the layout that convolutions are fastest in: channels last, except for depthwise ones.
 
     Measured on a CPU with AMX, one thread: U-Net 1.3 times as fast, MedNeXt 0.9 times. Networks that see section by
     section keep theirs: they turn the volume into images first.
@@ -41,13 +41,13 @@ def choose_memory_format(network: nn.Module) -> torch.memory_format:
 
 
 def has_grouped_convolutions(network: nn.Module) -> bool:
-    """Tell whether a convolution of the network sees only a part of its input channels."""
+    """Return whether a convolution of the network sees only a part of its input channels."""
     convolutions = (nn.Conv2d, nn.ConvTranspose2d, nn.Conv3d, nn.ConvTranspose3d)
     return any(isinstance(layer, convolutions) and layer.groups > 1 for layer in network.modules())
 
 
 def is_want_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory did not suffice; cuDNN and others raise a plain RuntimeError for it."""
+    """Return whether an error says that memory did not suffice; cuDNN and others raise a plain RuntimeError for it."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in WANT_OF_MEMORY)

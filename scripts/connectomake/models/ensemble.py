@@ -13,7 +13,7 @@ VOXEL_SIZE_TOLERANCE = 0.05
 
 
 def check_ensemble(members: Mapping[Any, CheckpointMeta]) -> None:
-    """Refuse networks whose predictions cannot be averaged.
+    """Reject networks whose predictions cannot be averaged.
 
     They must take the same channels of a volume, were trained on voxels of the same size (within 5 %), and give the
     same channels: name, offset, activation, how they turn, and the edge convention. Normalisation, architecture and
@@ -62,7 +62,7 @@ def _write_size(voxel_size_zyx_nm: TripleNm) -> str:
 
 
 def _list_traits(channel: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what a channel is; those of older checkpoints do not say how they turn."""
+    """Return what a channel is; those of older checkpoints do not say how they turn."""
     offset = channel.get("offset_zyx_vx")
     return {
         "the name": channel["name"],

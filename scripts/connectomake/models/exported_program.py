@@ -82,7 +82,7 @@ def _read_tensors(archive: ZipFile, folder: str, index: str) -> dict[str, torch.
 
 
 def _find_held(specs: Sequence[Mapping[str, Any]], tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Give the program's weights and constants under the names that its calls know them by."""
+    """Return the program's weights and constants under the names that its calls know them by."""
     held = {}
     for spec in specs:
         kind, value = next(iter(spec.items()))
@@ -94,7 +94,7 @@ def _find_held(specs: Sequence[Mapping[str, Any]], tensors: Mapping[str, torch.T
 
 
 def _describe_graph(module: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what is kept of a program; see `Program`."""
+    """Return what is kept of a program; see `Program`."""
     signature = module["signature"]
     given = [spec["user_input"]["arg"] for spec in signature["input_specs"] if "user_input" in spec]
     if len(given) != 1 or "as_tensor" not in given[0]:
@@ -112,7 +112,7 @@ def _describe_graph(module: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _find_keys(calls: Sequence[Mapping[str, Any]], outputs: int) -> list[str] | None:
-    """Give the keys of the outputs, where the network gives a dict of tensors."""
+    """Return the keys of the outputs, where the network gives a dict of tensors."""
     whole = next((call["signature"] for call in calls if call["fqn"] == "" and call["signature"]), None)
     if whole is None:
         return None

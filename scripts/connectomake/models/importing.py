@@ -96,7 +96,7 @@ def read_description(path: Path) -> NetworkDescription:
 
 
 def find_kind(path: Path) -> str:
-    """Tell what the files of a network are: one of `config.settings.train_network.FOREIGN`, or ``weights``.
+    """Return what the files of a network are: one of `config.settings.train_network.FOREIGN`, or ``weights``.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def try_network(network: nn.Module, meta: CheckpointMeta) -> tuple[float, tuple[
 
 
 def _check_keys(kind: str, network: Path, told: NetworkDescription, source: Path) -> None:
-    """Refuse a description that is of another kind of network."""
+    """Reject a description that is of another kind of network."""
     if kind == "weights" and told.model is None:
         raise ConfigError(
             f"{source}: model is missing: {network} holds no program, only weights at most",
@@ -219,7 +219,7 @@ def _describe(cfg: NetworkConfig, found: Found, told: NetworkDescription, source
 
 
 def _choose_window(cfg: NetworkConfig, found: Found, told: NetworkDescription, source: Path) -> Triple:
-    """Give the window that the description tells, or else the files."""
+    """Return the window that the description tells, or else the files."""
     window = told.window_zyx_vx or found.window_zyx
     if window is None:
         raise ConfigError(f"{source}: window_zyx_vx is missing: the files of the network do not tell it")
@@ -231,6 +231,6 @@ def _choose_window(cfg: NetworkConfig, found: Found, told: NetworkDescription, s
 
 
 def _compare(source: Path, key: str, found: Any, told: Any) -> None:
-    """Refuse a description that contradicts the network's files."""
+    """Reject a description that contradicts the network's files."""
     if found is not None and told is not None and found != told:
         raise ConfigError(f"{source}: {key} contradicts the network", expected=found, got=told)

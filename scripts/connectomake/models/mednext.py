@@ -156,7 +156,7 @@ class Block(nn.Module):
         return x + self.transform(x)
 
     def transform(self, x: torch.Tensor) -> torch.Tensor:
-        """Give what is added to the input."""
+        """Return what is added to the input."""
         x = functional.gelu(self.conv2(self.norm(self.conv1(x))))
         return self.conv3(self.normalise_response(x) if self.grn else x)
 

@@ -107,7 +107,7 @@ def build(value: Any) -> Any:
 
 
 def find_class(target: Any) -> type[nn.Module]:
-    """Give the class that ``_target_`` names.
+    """Return the class that ``_target_`` names.
 
     Raises
     ------

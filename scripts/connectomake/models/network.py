@@ -50,7 +50,7 @@ class SingleScale(Body):
         self.network, self.widths = network, (width,)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Give the features in a list of one."""
+        """Return the features in a list of one."""
         return [self.network(x)]
 
 
@@ -149,7 +149,7 @@ class Network(nn.Module):
         return volume if self.cfg.stem_factor == 1 else depth_from_space(volume, self.cfg.stem_factor)
 
     def get_model_info(self) -> dict[str, Any]:
-        """Tell what the network is, as plain data.
+        """Return what the network is, as plain data.
 
         Returns
         -------
@@ -196,7 +196,7 @@ class Network(nn.Module):
 
 
 def _group_channels(cfg: NetworkConfig, out_channels: int, targets_of_channels: Sequence[str]) -> list[list[int]]:
-    """Give the channels of each head."""
+    """Return the channels of each head."""
     if not cfg.heads:
         return [list(range(out_channels))]
     if len(targets_of_channels) != out_channels:
@@ -213,7 +213,7 @@ def _group_channels(cfg: NetworkConfig, out_channels: int, targets_of_channels: 
 
 
 def check_input(volume: torch.Tensor, in_channels: int, cfg: NetworkConfig) -> None:
-    """Refuse an input that a network cannot take.
+    """Reject an input that a network cannot take.
 
     Parameters
     ----------

@@ -143,7 +143,7 @@ def read_value(arg: Mapping[str, Any]) -> Any:
 
 
 def find_operator(target: str) -> Callable[..., Any]:
-    """Give the operator of that name.
+    """Return the operator of that name.
 
     Raises
     ------

@@ -24,7 +24,7 @@ ELSEWHERE = ("in_channels", "out_channels", "loss_functions", "loss_weights")
 
 
 def translate(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the settings of a network under our names.
+    """Return the settings of a network under our names.
 
     Keys that belong to the losses, and the numbers of channels, are left out. Five filters of a BasicUNet, one per
     level, are completed by a last layer as wide as the finest level.
@@ -61,7 +61,7 @@ def translate(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_keys(section: Mapping[str, Any], fields: set[str], architecture: str) -> None:
-    """Refuse keys that the architecture has under no name."""
+    """Reject keys that the architecture has under no name."""
     theirs = NAMES if architecture.startswith("mednext") else {}
     known = fields | {name for name, ours in theirs.items() if ours in fields}
     for key in section:

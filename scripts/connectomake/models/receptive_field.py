@@ -85,7 +85,7 @@ def trace_body(network: Any) -> Trace:
 
 
 def _follow(name: str, args: Sequence[Any], given: Mapping[str, Any], sources: list[Seen], result: Any) -> Seen:
-    """Say what the elements of a function's result depend on."""
+    """Return what the elements of a function's result depend on."""
     step = sources[0].step
     field = tuple(max(axis) for axis in zip(*(source.field for source in sources), strict=True))
     if name in ATTENTION:
@@ -117,7 +117,7 @@ def _argument(args: Sequence[Any], given: Mapping[str, Any], place: int, name: s
 
 
 def _spread(value: Any, like: Sequence[float]) -> list[int]:
-    """Give one number per axis."""
+    """Return one number per axis."""
     return [value] * len(like) if isinstance(value, int) else list(value)
 
 

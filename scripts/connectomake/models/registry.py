@@ -86,7 +86,7 @@ def print_available_architectures() -> None:
 
 
 def get_architecture_builder(name: str) -> Builder:
-    """Give the function that builds the bodies of an architecture.
+    """Return the function that builds the bodies of an architecture.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def build_model(
 
 
 def _count(key: str, told: int | None, given: Mapping[str, Any]) -> int:
-    """Give a number of channels, from the argument or else from the mapping."""
+    """Return a number of channels, from the argument or else from the mapping."""
     count = given.get(key) if told is None else told
     if not isinstance(count, int) or count < 1:
         raise ConfigError(f"model.{key}", expected="a positive number", got=count)

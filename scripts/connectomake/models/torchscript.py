@@ -52,7 +52,7 @@ def open_program(cfg: ForeignConfig, weights: Mapping[str, torch.Tensor]) -> nn.
 
 
 def check_operators(content: bytes) -> None:
-    """Refuse a program that reads or writes files, or needs an extension of PyTorch.
+    """Reject a program that reads or writes files, or needs an extension of PyTorch.
 
     Parameters
     ----------

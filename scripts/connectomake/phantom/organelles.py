@@ -241,13 +241,13 @@ def paint_slab(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _range_of(low: float, high: float, size: float, start: int, stop: int) -> tuple[int, int]:
-    """Give the first voxel and the one after the last whose centres lie between two coordinates (nm)."""
+    """Return the first voxel and the one after the last whose centres lie between two coordinates (nm)."""
     return max(start, math.ceil(max(low, 0.0) / size)), min(stop, int(max(high, -1.0) / size + 1.0))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _clip_row(balls: Balls, ball: int, z: float, y: float, reach: float, roughness: float) -> tuple[float, float]:
-    """Give the part of a row along x (nm) in which this ball can hold a voxel deeper than its neighbours in the chain.
+    """Return part of a row along x (nm) in which this ball can hold a voxel deeper than its neighbours in the chain.
 
     Beyond the plane half way to a neighbour the neighbour is deeper; differing radii bend that plane, displacement
     moves it.

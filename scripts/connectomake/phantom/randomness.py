@@ -24,13 +24,13 @@ def scramble(value: int | np.uint64) -> np.uint64:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw_uniform(state: np.ndarray) -> float:
-    """Give the next number of [0, 1); `state` ((1,) uint64) is moved on in place."""
+    """Return the next number of [0, 1); `state` ((1,) uint64) is moved on in place."""
     state[0] += _STEP
     return float(scramble(state[0]) >> np.uint64(11)) * _HALF_RANGE
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw_normal(state: np.ndarray) -> float:
-    """Give the next number of the standard normal distribution (Box and Muller 1958); `state` is moved on in place."""
+    """Return next number of the standard normal distribution (Box and Muller 1958); `state` is moved on in place."""
     radius = math.sqrt(-2.0 * math.log(1.0 - draw_uniform(state)))
     return radius * math.cos(2.0 * math.pi * draw_uniform(state))

@@ -290,7 +290,7 @@ def _rank(nodes: Nodes, part: np.ndarray, scratch: _Scratch) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _darken(scene: Scene, scratch: _Scratch, voxel: int, gap: float) -> int:
-    """Give the darkness (0 to 255) of a voxel whose two nearest neurites are `gap` nm apart in score.
+    """Return the darkness (0 to 255) of a voxel whose two nearest neurites are `gap` nm apart in score.
 
     The border runs at right angles to u2 - u1, the difference of the unit vectors to the two nodes, and the gap grows
     by its length with every nm away from the border. The part of a section's thickness that an oblique border spreads

@@ -91,7 +91,7 @@ def shade_slab(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw_noise(seed: int, place: int) -> float:
-    """Give a number of mean 0 and sd 1 that depends on the seed and the place: the sum of four numbers of 16 bits."""
+    """Return a number of mean 0 and sd 1 that depends on the seed and the place: the sum of four numbers of 16 bits."""
     bits = scramble(np.uint64(seed) + np.uint64(place))
     total = (bits & 0xFFFF) + (bits >> 16 & 0xFFFF) + (bits >> 32 & 0xFFFF) + (bits >> 48)
     return (float(total) - 131070.0) / 37837.2

@@ -136,7 +136,7 @@ def _core_seconds(told: Mapping[str, Any]) -> float:
 
 
 def _is_whole(jobs: list[Mapping[str, Any]]) -> bool:
-    """Tell whether these are all jobs of a volume: of one that is not finished, voxels and seconds do not fit."""
+    """Return whether these are all jobs of a volume: of one that is not finished, voxels and seconds do not fit."""
     stages = {told["stage"] for told in jobs}
     if stages <= WHOLE.keys():
         return True

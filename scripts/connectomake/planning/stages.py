@@ -72,7 +72,7 @@ class Row:
 
 
 def plan_stages(works: Iterable[Work], machine: Machine, measured: Rates | None = None) -> list[Row]:
-    """Give what all variants take; what several of them share is there once.
+    """Return what all variants take; what several of them share is there once.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def plan_stages(works: Iterable[Work], machine: Machine, measured: Rates | None 
 
 
 def _plan(work: Work, machine: Machine, measured: Rates) -> Iterator[Row]:
-    """Give the rows of one variant."""
+    """Return the rows of one variant."""
     for volume, extent in work.extents.items():
         size, rate = prod(extent.shape_zyx), choose_rate("ingest", measured)
         stored = 0 if extent.is_linked else size * extent.channels * np.dtype(extent.dtype).itemsize
@@ -122,7 +122,7 @@ def _boxes(work: Work, volume: str) -> list[list[int]]:
 
 
 def _scale(box_zyx: list[int], work: Work, extent: Extent) -> Triple:
-    """Give a box in voxels of the size that the network is trained with."""
+    """Return a box in voxels of the size that the network is trained with."""
     trained = work.voxel_size_trained_nm or extent.voxel_size_zyx_nm
     return to_triple(
         [max(1, round(n * own / size)) for n, own, size in zip(box_zyx, extent.voxel_size_zyx_nm, trained, strict=True)]
@@ -130,7 +130,7 @@ def _scale(box_zyx: list[int], work: Work, extent: Extent) -> Triple:
 
 
 def _plan_training(work: Work, machine: Machine) -> Row:
-    """Give what a training takes at most, validation aside: it may stop earlier by max_minutes or patience."""
+    """Return what a training takes at most, validation aside: it may stop earlier by max_minutes or patience."""
     cfg = work.train
     on_gpu = cfg.device != "cpu" and (machine.gpus > 0 or cfg.device == "cuda")
     precision = cfg.precision if cfg.precision != "auto" else "bfloat16" if on_gpu else "float32"
@@ -168,7 +168,7 @@ def _plan_training(work: Work, machine: Machine) -> Row:
 def _plan_prediction(
     work: Work, volume: str, boxes: list[Triple], networks: Networks, machine: Machine, *, on_gpu: bool
 ) -> Row:
-    """Give what predicting the parts of a volume takes."""
+    """Return what predicting the parts of a volume takes."""
     cfg, extent, jobs = work.predict, work.extents[volume], work.jobs[volume]["predict"]
     raw_bytes = as_torch_can(np.empty(1, extent.dtype)).itemsize * extent.channels
     threads = min(cfg.threads, machine.cores)
@@ -213,7 +213,7 @@ def _plan_prediction(
 def _plan_labels(
     work: Work, volume: str, boxes: list[Triple], networks: Networks, machine: Machine, measured: Rates
 ) -> Iterator[Row]:
-    """Give what making and measuring labels takes."""
+    """Return what making and measuring labels takes."""
     size, source = sum(map(prod, boxes)), work.extents[volume].source
     if work.is_challenge:
         rate, voxels = choose_rate("submit", measured), size * networks.channels
@@ -252,7 +252,7 @@ def _on_cores(
     told_by: str,
     machine: Machine,
 ) -> Row:
-    """Give a row of jobs that need no GPU, each with some threads; `core_us` are microseconds of one."""
+    """Return a row of jobs that need no GPU, each with some threads; `core_us` are microseconds of one."""
     hours, used = core_us / 1e6 / 3600, min(threads, machine.cores)
     waves = ceil(jobs / (machine.cores // used))
     return Row(

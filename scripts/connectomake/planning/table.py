@@ -24,7 +24,7 @@ def write_plan(rows: Sequence[Row], path: Path) -> None:
 
 
 def describe(rows: Sequence[Row], machine: Machine) -> Iterator[str]:
-    """Give the plan as lines: one for each stage and volume, sums of the stages, and how long all of it takes.
+    """Return the plan as lines: one for each stage and volume, sums of the stages, and how long all of it takes.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def describe(rows: Sequence[Row], machine: Machine) -> Iterator[str]:
 
 
 def time_of_stage(rows: Sequence[Row], machine: Machine) -> float:
-    """Give the hours from the first job of a stage to its last: as much as its volumes take together or the longest.
+    """Return the hours from the first job of a stage to its last: as much as its volumes take together or the longest.
 
     Parameters
     ----------

@@ -108,7 +108,7 @@ def read_work(values: Mapping[str, Any]) -> Iterator[Work]:
 
 
 def _read_extent(told: Mapping[str, Any]) -> Extent | None:
-    """Give a volume's size; None where nobody knows it yet."""
+    """Return a volume's size; None where nobody knows it yet."""
     if "shape_zyx" in told:
         return Extent(
             to_triple(told["shape_zyx"]),

@@ -135,7 +135,7 @@ def choose_on_gpu() -> torch.dtype:
 
 
 def explain_float32(stage: str, cpu: Cpu, network: nn.Module) -> str:
-    """Say why ``auto`` is float32 on a CPU before anything is proven; "" where bfloat16 may be faster.
+    """Return why ``auto`` is float32 on a CPU before anything is proven; "" where bfloat16 may be faster.
 
     Measured: with AMX bfloat16 is three times as fast as float32 in a U-Net, with avx512_bf16 twice as fast to predict;
     depthwise convolutions (MedNeXt) take 1.1 to 1.5 times as long in it.

@@ -93,7 +93,7 @@ def replay(dtype: str, operations: Sequence[Operation], threads: int) -> str | N
 
 
 def describe_end(returncode: int, stderr: str) -> str:
-    """Say how a process ended that should not have: by which signal, or with which last line."""
+    """Return how a process ended that should not have: by which signal, or with which last line."""
     if returncode < 0:
         try:
             return f"crashed ({signal.Signals(-returncode).name})"

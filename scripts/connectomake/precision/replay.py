@@ -81,7 +81,7 @@ def poison() -> list[torch.Tensor]:
 
 
 def _compute(operation: Operation, args: list[Any], kwargs: dict[str, Any], dtype: torch.dtype) -> Iterator[Any]:
-    """Give the named results in a type: the output, and the gradients of those arguments that want them."""
+    """Return the named results in a type: the output, and the gradients of those arguments that want them."""
     namespace, name, overload = operation["op"].split(".")
     function = getattr(getattr(getattr(torch.ops, namespace), name), overload)
     values = [_cast(arg, dtype) for arg in args]
@@ -111,7 +111,7 @@ def _draw(spec: Any, dtype: torch.dtype, learns: bool) -> Any:
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
-    """Give a tensor, in the layout it has, as a leaf of that type; other arguments as they are."""
+    """Return a tensor, in the layout it has, as a leaf of that type; other arguments as they are."""
     if not isinstance(value, torch.Tensor):
         return value
     return value.detach().to(dtype, copy=True).requires_grad_(value.requires_grad)

@@ -80,7 +80,7 @@ class BlockWork:
         return Loaded(self.sliding.load(raw), wanted)
 
     def compute(self, step: Step, loaded: Loaded) -> np.ndarray:
-        """Give the (C, Z, Y, X) values of a block, as they are stored."""
+        """Return the (C, Z, Y, X) values of a block, as they are stored."""
         core = step.core
         where = f"block {step.block} (from {core.start_zyx} to {core.stop_zyx}, z, y, x) of {self.volume.source}"
         try:

@@ -93,7 +93,7 @@ def _read_marker(marker: Path, ledger: Ledger) -> dict[str, Any]:
 
 
 def _log_summary(store: Path, array: Mapping[str, Any], blocks: int, reports: Sequence[Mapping[str, Any]]) -> None:
-    """Say what was predicted, what it takes on the disk, and how long that took."""
+    """Describe what was predicted, what it takes on the disk, and how long that took."""
     shape, folders = array["shape"], list_levels(store)
     files = [file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file()]
     finest = sum(file.stat().st_size for file in folders[0].rglob("*") if file.is_file())

@@ -173,7 +173,7 @@ def open_store(store: Path, plan: Plan) -> Pyramid:
 
 
 def measure_speed(steps: Sequence[Step], ensemble: Ensemble, seconds: float) -> dict[str, Any]:
-    """Say how fast blocks were computed, and log how much of the time was the networks' own.
+    """Return how fast blocks were computed, and log how much of the time was the networks' own.
 
     Returns
     -------

@@ -130,7 +130,7 @@ def plan_prediction(
 def _fit(
     draft: Plan, members: Sequence[Member], working: Readable, cfg: PredictConfig, store: Path | None, threads: int
 ) -> Plan:
-    """Give a plan blocks that fit the memory, or those that its store was begun with, and say what it takes."""
+    """Return a plan blocks that fit the memory, or those that its store was begun with, and say what it takes."""
     begun = find_begun_block(draft.settings, store)
     task = describe_task(members, working, draft.windows, draft.region, len(draft.recipes[0].channels), cfg)
     block_zyx = begun or choose_block(task, cfg.block_zyx_vx, cfg.chunk_zyx_vx, cfg.memory_gb)
@@ -140,7 +140,7 @@ def _fit(
 
 
 def _describe_recipes(recipes: Sequence[Recipe]) -> dict[str, Any]:
-    """Give what readers of the result want to know of them."""
+    """Return what readers of the result want to know of them."""
     kept = recipes[0].kept
     normalisations = [{"mean": recipe.mean, "std": recipe.std} for recipe in recipes]
     return {
@@ -152,7 +152,7 @@ def _describe_recipes(recipes: Sequence[Recipe]) -> dict[str, Any]:
 
 
 def _log_plan(plan: Plan, working: Readable) -> None:
-    """Say what will be computed."""
+    """Describe what will be computed."""
     box, crops = plan.region.box, len(plan.region.crops)
     parts = [f"{crops} crops"] * bool(crops) + ["a mask"] * (plan.region.stencil is not None)
     log.info(

@@ -73,33 +73,33 @@ def _place(box: Box, crops: tuple[Box, ...], mask: Mask | None, working: Readabl
 
 
 def _boxes(cfg: RegionConfig, given: Readable, key: str) -> list[BoxNm]:
-    """Give the box asked for, if there is one."""
+    """Return the box asked for, if there is one."""
     if cfg.box_zyx_vx is not None:
         return [_to_nm(cfg.box_zyx_vx, given, f"{key}.box_zyx_vx")]
     return [BoxNm(f"{key}.box_zyx_nm", *cfg.box_zyx_nm)] if cfg.box_zyx_nm is not None else []
 
 
 def _crops(cfg: RegionConfig, given: Readable, key: str, folder: str) -> list[BoxNm]:
-    """Give all crops asked for."""
+    """Return all crops asked for."""
     in_voxels = [_to_nm(c, given, f"{key}.crops_zyx_vx[{i}]") for i, c in enumerate(cfg.crops_zyx_vx)]
     in_nm = [BoxNm(f"{key}.crops_zyx_nm[{i}]", *c) for i, c in enumerate(cfg.crops_zyx_nm)]
     return in_voxels + in_nm + (read_crops(Path(locate(cfg.crops_file, folder))) if cfg.crops_file else [])
 
 
 def _to_nm(corners: Sequence[Sequence[int]], given: Readable, where: str) -> BoxNm:
-    """Give the faces of a box of voxels in nm."""
+    """Return the faces of a box of voxels in nm."""
     start, stop = (_face(to_triple(corner), given) for corner in corners)
     return BoxNm(where, start, stop)
 
 
 def _face(corner_zyx: Triple, volume: Readable) -> TripleNm:
-    """Give where voxels begin in nm; a voxel reaches half its size to both sides of its centre."""
+    """Return where voxels begin in nm; a voxel reaches half its size to both sides of its centre."""
     axes = zip(volume.offset_zyx_nm, corner_zyx, volume.voxel_size_zyx_nm, strict=True)
     return to_triple_nm([offset + (corner - 0.5) * size for offset, corner, size in axes])
 
 
 def _cut(wanted: BoxNm, working: Readable) -> Box:
-    """Give the voxels of a volume whose centres lie in a box; warn of what lies outside, refuse what does wholly."""
+    """Return the voxels of a volume whose centres lie in a box; warn of what lies outside, refuse what does wholly."""
     box = Box(_first_voxel(wanted.start_zyx_nm, working), _first_voxel(wanted.stop_zyx_nm, working))
     whole = Box.of_shape(working.shape_zyx)
     inside = box.intersect(whole)
@@ -128,7 +128,7 @@ def _describe(box: Box, working: Readable) -> str:
 
 
 def _check_mask(region: Region, mask: Mask, where: str) -> None:
-    """Refuse a mask that wants nothing of a region; whether a large one is 0 all over is not looked up."""
+    """Reject a mask that wants nothing of a region; whether a large one is 0 all over is not looked up."""
     corners = region.centres(region.box)
     if not mask.reaches(corners):
         raise DataError(

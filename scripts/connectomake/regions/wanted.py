@@ -49,7 +49,7 @@ class Wanted:
         return self.region.offset_zyx_nm
 
     def read(self, box: Box | None = None, channels: slice | None = None) -> np.ndarray:
-        """Tell which voxels of a box were predicted."""
+        """Return which voxels of a box were predicted."""
         box = Box.of_shape(self.shape_zyx) if box is None else box
         mask = self.region.mask(box.shift(self.region.box.start_zyx))
         return np.ones(box.shape_zyx, bool) if mask is None else mask
@@ -143,5 +143,5 @@ def find_wanted(region: Region | None, store: Readable) -> Wanted | None:
 
 
 def mark_unknown(truth: Readable, wanted: Wanted | None) -> Readable:
-    """Give truth labels that are unknown where nothing was predicted; the same where everything was."""
+    """Return truth labels that are unknown where nothing was predicted; the same where everything was."""
     return truth if wanted is None else Known(truth, lay_on(wanted, truth))

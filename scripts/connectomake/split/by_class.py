@@ -50,7 +50,7 @@ class Balance:
         return np.hstack([self.shares, self.holds])
 
     def cost(self, sums: np.ndarray) -> np.ndarray:
-        """Tell how bad choices are.
+        """Return how bad choices are.
 
         Parameters
         ----------
@@ -95,19 +95,19 @@ def choose_validation(present: np.ndarray, fraction: float, seed: int) -> np.nda
 
 
 def may_validate(present: np.ndarray) -> np.ndarray:
-    """Tell which units have a class, and none that no other has: (units, classes) voxels give (units,) bool."""
+    """Return which units have a class, and none that no other has: (units, classes) voxels give (units,) bool."""
     holds = np.asarray(present) > 0
     return np.logical_and(holds.any(1), ~holds[:, holds.sum(0) == 1].any(1))
 
 
 def _try_all(terms: np.ndarray, balance: Balance) -> np.ndarray:
-    """Give the best of all choices."""
+    """Return the best of all choices."""
     choices = (np.arange(2 ** len(terms))[:, None] >> np.arange(len(terms))) & 1
     return choices[balance.cost(choices @ terms).argmin()].astype(bool)
 
 
 def _search(terms: np.ndarray, balance: Balance, seed: int) -> np.ndarray:
-    """Give the best choice that is found from several starts."""
+    """Return the best choice that is found from several starts."""
     rng = np.random.default_rng(seed)
     starts = [
         rng.random(len(terms)) < balance.fraction if number % 2 else _deal_out(terms, balance, rng)

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def take_roles(rows: Sequence[SplitRow], volumes: Mapping[Path, IngestedVolume], datasplit: Path) -> list[SplitRow]:
-    """Give each volume that is an annotated crop the role that the table has for it; others keep theirs.
+    """Assign each volume that is an annotated crop the role that the table has for it; others keep theirs.
 
     A row is a crop's by the group of its labels or, where the data were moved, by the names of dataset and crop.
 
@@ -61,7 +61,7 @@ def take_roles(rows: Sequence[SplitRow], volumes: Mapping[Path, IngestedVolume],
 
 
 def _find(entry: SplitEntry, crops: Sequence[AnnotatedCrop]) -> AnnotatedCrop | None:
-    """Give the crop that an entry speaks of."""
+    """Return the crop that an entry speaks of."""
     same = [crop for crop in crops if crop.labels == entry.labels]
     named = [crop for crop in crops if (crop.dataset, crop.crop) == (entry.dataset, entry.crop)]
     return next(iter(same + named), None)

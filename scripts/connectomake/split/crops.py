@@ -92,7 +92,7 @@ def _read_crops(volume_jsons: Sequence[Path]) -> list[AnnotatedCrop]:
 
 
 def _choose(crops: Sequence[AnnotatedCrop], cfg: SplitConfig) -> list[AnnotatedCrop]:
-    """Give crops their roles."""
+    """Return crops their roles."""
     units, present = _gather(crops, cfg.unit)
     chosen = choose_validation(present, cfg.validate_fraction, cfg.seed)
     validates = {unit for unit, is_chosen in zip(units, chosen, strict=True) if is_chosen}
@@ -102,7 +102,7 @@ def _choose(crops: Sequence[AnnotatedCrop], cfg: SplitConfig) -> list[AnnotatedC
 def _gather(
     crops: Sequence[AnnotatedCrop], unit: str, classes: Sequence[str] | None = None
 ) -> tuple[list[str], np.ndarray]:
-    """Give the names of units, and the (units, classes) voxels that classes, by default all, have in them."""
+    """Return the names of units, and the (units, classes) voxels that classes, by default all, have in them."""
     units = list(dict.fromkeys(_unit_of(crop, unit) for crop in crops))
     classes = _classes_of(crops) if classes is None else classes
     present = np.zeros((len(units), len(classes)))
@@ -113,7 +113,7 @@ def _gather(
 
 
 def _tell_shares(crops: Sequence[AnnotatedCrop], unit: str) -> None:
-    """Say in the log what share of each class validates, and which classes lack training or validation, and why."""
+    """Log what share of each class validates, and which classes lack training or validation, and why."""
     present = _gather(crops, unit)[1]
     kept = _gather([crop for crop in crops if crop.role == "validate"], unit, _classes_of(crops))[1].sum(0)
     lacks: dict[str, list[str]] = {}

@@ -92,7 +92,7 @@ def _row_of(volume: IngestedVolume) -> SplitRow:
 
 
 def _mix(row: SplitRow, data: DataConfig | None) -> SplitRow:
-    """Say of which source a volume is and, where it is trained on and sources are mixed, what share that has.
+    """Return of which source a volume is and, where it is trained on and sources are mixed, what share that has.
 
     Raises
     ------

@@ -13,7 +13,7 @@ HELD_OUT = ("validate", "test")
 
 
 def refuse_leaks(rows: Sequence[SplitRow], volumes: Mapping[Path, IngestedVolume]) -> None:
-    """Refuse generated volumes whose generator has learnt from voxels that validate or test.
+    """Reject generated volumes whose generator has learnt from voxels that validate or test.
 
     Files are compared by their paths: those of the generator's training, and those of this split.
 

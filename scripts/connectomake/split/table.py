@@ -48,7 +48,7 @@ class SplitRow:
     share: float | None = None
 
     def as_settings(self) -> list[Any]:
-        """Give all that decides which patches are drawn from it, as plain data."""
+        """Return all that decides which patches are drawn from it, as plain data."""
         corners = [list(self.box.start_zyx), list(self.box.stop_zyx)]
         return [self.volume, self.role, *corners, self.weight, self.source, self.share]
 
@@ -98,7 +98,7 @@ def _read_row(row: dict[str, str], where: str) -> SplitRow:
 
 
 def check_shares(rows: Sequence[SplitRow], where: str) -> None:
-    """Refuse shares that sources cannot be mixed by.
+    """Reject shares that sources cannot be mixed by.
 
     Raises
     ------

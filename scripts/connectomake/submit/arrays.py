@@ -40,7 +40,7 @@ class Content(NamedTuple):
 def describe_array(
     grid: CropGrid, dtype: DTypeLike = np.uint8, chunk_zyx: Sequence[int] = CHUNK_ZYX
 ) -> dict[str, bytes]:
-    """Give the files that are an array of zeros on a crop's voxels: name -> content.
+    """Return the files that are an array of zeros on a crop's voxels: name -> content.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def describe_array(
 
 
 def fit_chunk(grid: CropGrid, chunk_zyx: Sequence[int]) -> Triple:
-    """Give a chunk that is no larger than the crop."""
+    """Return a chunk that is no larger than the crop."""
     return to_triple([min(c, n) for c, n in zip(chunk_zyx, grid.shape_zyx, strict=True)])
 
 
@@ -118,7 +118,7 @@ def list_chunks(folder: Path) -> list[Path]:
 
 
 def read_chunks(folder: Path) -> Iterator[tuple[Box, np.ndarray]]:
-    """Give the chunks of an array that are stored, with their boxes."""
+    """Return the chunks of an array that are stored, with their boxes."""
     import zarr
 
     array = zarr.open_array(folder, mode="r", zarr_format=2)
@@ -139,5 +139,5 @@ def measure_content(folder: Path) -> Content:
 
 
 def smallest_type(largest: int) -> np.dtype:
-    """Give the smallest unsigned type that holds a value: ids are never wrapped."""
+    """Return the smallest unsigned type that holds a value: ids are never wrapped."""
     return np.min_scalar_type(largest)

@@ -64,18 +64,18 @@ class Held:
         return self.prediction.offset_zyx_nm
 
     def read(self, box: Box | None = None, channels: slice | None = None) -> NDArray[np.float32]:
-        """Give a part of what is held."""
+        """Return a part of what is held."""
         box = self.box if box is None else box
         return self.values[box.within(self.box).slices].astype(np.float32)
 
 
 def top_value(prediction: Readable) -> float:
-    """Give what stands for a probability of 1: 255 in integers, 1 in floats."""
+    """Return what stands for a probability of 1: 255 in integers, 1 in floats."""
     return 255.0 if prediction.dtype == np.uint8 else 1.0
 
 
 def check_covers(prediction: Readable, grid: Lattice) -> None:
-    """Refuse a prediction that ends more than half a voxel of its own inside a crop.
+    """Reject a prediction that ends more than half a voxel of its own inside a crop.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def choose_part(prediction: Readable, grid: Lattice, box: Box, channels: int) ->
 
 
 def hull_of(prediction: Readable, grid: Lattice, box: Box) -> Box:
-    """Give a box of a prediction that holds all that the voxels of a box of a grid are made of."""
+    """Return a box of a prediction that holds all that the voxels of a box of a grid are made of."""
     lows, highs = [], []
     for axis, below in enumerate(voxels_under(prediction, grid, box)):
         most = prediction.shape_zyx[axis] - 1
@@ -119,7 +119,7 @@ def hull_of(prediction: Readable, grid: Lattice, box: Box) -> Box:
 
 
 def cut_box(held: Held, grid: Lattice, box: Box, threshold: float) -> NDArray[np.bool_]:
-    """Tell which voxels of a box of a grid are of a class.
+    """Return which voxels of a box of a grid are of a class.
 
     Along each axis a voxel that is larger than those of the prediction takes their mean, weighted by what it covers of
     each; one that is not larger is interpolated between the centres on both sides. Beyond the outermost centre the

@@ -85,11 +85,11 @@ class CropPlan:
         return BlockGrid(self.grid.shape_zyx, to_triple([c * max(1, BLOCK_VX // c) for c in chunk]))
 
     def array_of(self, name: str) -> Path:
-        """Give the folder of a class's array."""
+        """Return the folder of a class's array."""
         return self.folder / name
 
     def mask_of(self, name: str) -> Path:
-        """Give the folder of what is cut at the threshold: the array itself where there are no objects to be found."""
+        """Return folder of what is cut at the threshold: the array itself where there are no objects to be found."""
         return self.parts / name if name in self.instances else self.array_of(name)
 
     def create_arrays(self) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def plan_crop(affinities: Path, volume_json: Path, cfg: SubmitConfig, out: Path,
 
 
 def threshold_of(name: str, cfg: SubmitConfig) -> float:
-    """Give the probability above which a voxel is of a class."""
+    """Return the probability above which a voxel is of a class."""
     if name in cfg.instance_classes:
         return cfg.objects_of(name).threshold
     return cfg.class_threshold.get(name, cfg.threshold)

@@ -118,7 +118,7 @@ def _cut_blocks(plan: CropPlan, ledger: Ledger, threads: int) -> None:
 
 
 def _cut_block(plan: CropPlan, block: Box, names: Sequence[str], pool: ThreadPoolExecutor) -> NDArray[np.uint8]:
-    """Give the masks of some classes in a block: (classes, Z, Y, X)."""
+    """Return the masks of some classes in a block: (classes, Z, Y, X)."""
     channels = [plan.channels[name] for name in names]
     thresholds = [threshold_of(name, plan.cfg) for name in names]
     run = slice(min(channels), max(channels) + 1)

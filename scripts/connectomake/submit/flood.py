@@ -20,7 +20,7 @@ _STEPS = np.array(sorted(set(product((-1, 0, 1), repeat=3)) - {(0, 0, 0)}, key=l
 
 
 def flood_from_peaks(levels: NDArray[np.uint16], rise: float) -> tuple[NDArray[np.signedinteger], NDArray[np.int64]]:
-    """Give each voxel the basin of a peak; basins that meet are one unless both rise by more than `rise` above that.
+    """Assign each voxel the basin of a peak; basins that meet are one unless both rise by more than `rise` above that.
 
     Voxels touch through faces, edges and corners. Of the neighbors above it, a voxel follows the highest, of
     several the nearest; voxels of one level are shared among the basins that reach them, the nearest first.
@@ -141,7 +141,7 @@ def _queue(order, basins, place, tail, basin):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _basin_above(voxel, shape, levels, basins, near):  # type: ignore[no-untyped-def]
-    """Give the basin of the highest neighbor above a voxel, the first of several; 0 where there is none."""
+    """Return the basin of the highest neighbor above a voxel, the first of several; 0 where there is none."""
     best, basin = levels[voxel], 0
     for k in range(_find_neighbors(voxel, shape, near)):
         if levels[near[k]] > best:

@@ -87,7 +87,7 @@ def fill_holes(mask: NDArray[np.uint8]) -> None:
 
 
 def measure_depth(mask: NDArray[np.uint8], voxel_size_zyx_nm: Sequence[float], threads: int = 1) -> NDArray[np.uint16]:
-    """Give the distance of each voxel of a mask to the next one outside of it, in levels (see `find_objects`).
+    """Return the distance of each voxel of a mask to the next one outside of it, in levels (see `find_objects`).
 
     Parameters
     ----------

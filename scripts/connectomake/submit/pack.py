@@ -96,7 +96,7 @@ def pack_submission(crop_jsons: Sequence[Path], manifest: Path, out: Path, *, la
 
 
 def _check_place(out: Path) -> None:
-    """Refuse a place where the challenge's own scorer would find something else."""
+    """Reject a place where the challenge's own scorer would find something else."""
     stale = out.with_suffix(".zarr")
     if out.suffix != ".zip":
         raise DataError(f"a submission cannot be called {out.name}", expected="a name that ends in .zip")
@@ -119,7 +119,7 @@ def _read_crops(crop_jsons: Sequence[Path]) -> dict[str, DecodedCrop]:
 
 
 def _check_grid(decoded: DecodedCrop, row: ManifestRow, manifest: Path) -> None:
-    """Refuse a crop that lies elsewhere than the manifest says."""
+    """Reject a crop that lies elsewhere than the manifest says."""
     same = decoded.dataset == row.dataset and decoded.grid.shape_zyx == row.grid.shape_zyx
     for key in ("voxel_size_zyx_nm", "offset_zyx_nm"):
         pairs = zip(getattr(decoded.grid, key), getattr(row.grid, key), strict=True)
@@ -170,7 +170,7 @@ def _read_array_file(folder: Path, row: ManifestRow) -> bytes:
 
 
 def _warn_of_missing(rows: Sequence[ManifestRow], decoded: Mapping[str, DecodedCrop]) -> None:
-    """Say which arrays are empty because nobody made them, and which crops nobody asked for."""
+    """Describe which arrays are empty because nobody made them, and which crops nobody asked for."""
     missing = Counter(row.label for row in rows if _array_of(row, decoded) is None)
     if missing:
         named = ", ".join(f"{label} ({count})" for label, count in sorted(missing.items()))

@@ -73,7 +73,7 @@ class PatchVolumeAutoencoder(nn.Module):
         return untile(latents, [n // side for n, side in zip(x.shape[2:], self.cfg.patch_zyx_vx, strict=True)])
 
     def quantise(self, z: torch.Tensor) -> Quantised:
-        """Give the codes nearest to latents (N, E, z, y, x); in training the codebook learns from them."""
+        """Return the codes nearest to latents (N, E, z, y, x); in training the codebook learns from them."""
         return self.codebook(z)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -136,7 +136,7 @@ class PatchVolumeAutoencoder(nn.Module):
         return self
 
     def frozen_hash(self) -> str:
-        """Give the SHA-256 of encoder, pre_quantise and codebook, which the second stage must not change."""
+        """Return the SHA-256 of encoder, pre_quantise and codebook, which the second stage must not change."""
         weights = {
             f"{name}.{key}": value.cpu()
             for name, part in self._encoding.items()
@@ -173,7 +173,7 @@ def _make_decoder(cfg: AutoencoderConfig, channels: int) -> nn.Sequential:
 
 
 def _levels(cfg: AutoencoderConfig) -> tuple[list[int], list[tuple[bool, bool, bool]]]:
-    """Give the channels of each level, finest first, and which axes are halved after each but the last.
+    """Return the channels of each level, finest first, and which axes are halved after each but the last.
 
     An axis that is halved less often than others stays at the finer levels: thick sections become isotropic first.
     """

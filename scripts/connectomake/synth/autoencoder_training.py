@@ -130,7 +130,7 @@ class AutoencoderTraining(Learner):
         self._use.add(quantised.codes)
 
     def on_validation_epoch_end(self) -> None:
-        """Give the means over volumes, and how the codebook is used by all of them together."""
+        """Log the means over volumes, and how the codebook is used by all of them together."""
         found = [row for rows in gather(self._found) for row in rows]
         means = torch.tensor(found, dtype=torch.float64).nanmean(0)  # volumes of one patch have no seams
         self._use.counts = sum_in_place(torch.from_numpy(self._use.counts).to(self.device)).cpu().numpy()
@@ -138,7 +138,7 @@ class AutoencoderTraining(Learner):
         self.validated = dict(zip(self.scores, scores, strict=True))
 
     def _reconstruct(self, real: torch.Tensor) -> tuple[torch.Tensor, Quantised]:
-        """Give volumes (N, C, Z, Y, X) as they are decoded, and their codes."""
+        """Return volumes (N, C, Z, Y, X) as they are decoded, and their codes."""
         padded = pad_to_multiple(real, self.model.cfg.patch_zyx_vx)
         learns = torch.is_grad_enabled() and not self.model.frozen
         quantised = self.model.quantise(self.model.encode(padded, None if learns else ENCODED))
@@ -146,14 +146,14 @@ class AutoencoderTraining(Learner):
 
     @torch.no_grad()
     def _look(self, real: torch.Tensor) -> torch.Tensor:
-        """Give reconstructions to the discriminator alone: no graph, and the codebook learns nothing."""
+        """Return reconstructions to the discriminator alone: no graph, and the codebook learns nothing."""
         self.model.eval()
         made, _ = self._reconstruct(real)
         self.model.train()
         return made
 
     def _loss_of_autoencoder(self, real: torch.Tensor, adversary: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give reconstructions and their loss."""
+        """Return reconstructions and their loss."""
         made, quantised = self._reconstruct(real)
         terms = {"l1": self._l1(made, real), "perceptual": self.perceptual(made[:, :1], real[:, :1])}
         if not self.model.frozen:
@@ -171,13 +171,13 @@ class AutoencoderTraining(Learner):
         return made, loss
 
     def _loss_of_discriminator(self, real: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
-        """Give how badly the discriminator tells reconstructions, which have no graph, from volumes."""
+        """Return how badly the discriminator tells reconstructions, which have no graph, from volumes."""
         loss = discriminator_loss(self.synth.discriminator, self.discriminator(real), self.discriminator(made)).float()
         self.trained["discriminator"] = loss.detach()
         return self.synth.weights.adversarial * loss
 
     def _l1(self, made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-        """Give the mean difference of voxels; that of the map, where there is one, is added with its weight."""
+        """Return the mean difference of voxels; that of the map, where there is one, is added with its weight."""
         image, *others = (made.float() - real).abs().mean((0, 2, 3, 4))
         return image + self.synth.labels.weight * sum(others)
 
@@ -301,7 +301,7 @@ def _train(
 
 
 def _make_data(examples: Sequence[Example], module: AutoencoderTraining) -> StepData:
-    """Give patches to the first stage, volumes to the second, and volumes to validate on to both."""
+    """Return patches to the first stage, volumes to the second, and volumes to validate on to both."""
     cfg, stage = module.synth, module.stage
     volumes = Volumes([e for e in examples if e.role == "learn"], cfg, stage.memory_gb / stage.devices)
     side = stage.crop_zyx_vx if module.model.frozen else cfg.autoencoder.patch_zyx_vx
@@ -314,7 +314,7 @@ def _make_data(examples: Sequence[Example], module: AutoencoderTraining) -> Step
 
 
 def _check_networks(cfg: SynthConfig, meta: dict[str, Any], stage1: Path) -> None:
-    """Refuse networks of the first stage that are not those of the settings."""
+    """Reject networks of the first stage that are not those of the settings."""
     wanted = cfg.model_dump(mode="json")
     for part in ("autoencoder", "discriminator"):
         if meta["cfg"][part] != wanted[part]:

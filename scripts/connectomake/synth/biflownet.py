@@ -67,7 +67,7 @@ class BiFlowNet(nn.Module):
     def forward(
         self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor, condition: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Tell the noise in latents.
+        """Return the noise in latents.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ def build_denoiser(cfg: SynthConfig, classes: int) -> BiFlowNet:
 
 
 def encode_steps(t: torch.Tensor, dim: int) -> torch.Tensor:
-    """Give waves that tell steps of the diffusion: (N,) to (N, dim) float32, first sines, then cosines, in [-1, 1]."""
+    """Return waves that tell steps of diffusion: (N,) to (N, dim) float32, first sines, then cosines, in [-1, 1]."""
     count = dim // 2
     powers = torch.arange(count, dtype=torch.float32, device=t.device) / (count - 1)
     angles = t[:, None].float() * torch.exp(-log(PERIOD) * powers)

@@ -38,7 +38,7 @@ class Buckets:
         self.seed = seed
 
     def numbers_of(self, step: int, rank: int = 0, world: int = 1) -> list[int]:
-        """Give the numbers of the samples that one of several processes takes in a step.
+        """Return the numbers of the samples that one of several processes takes in a step.
 
         Parameters
         ----------
@@ -57,7 +57,7 @@ class Buckets:
         return self._members_from(bucket, first, self.batches[bucket])
 
     def _members_from(self, bucket: int, first: int, count: int) -> list[int]:
-        """Give members of a bucket from a place in the endless row of its permutations."""
+        """Return members of a bucket from a place in the endless row of its permutations."""
         members = self.members[bucket]
         rows, skipped = range(first // len(members), (first + count - 1) // len(members) + 1), first % len(members)
         shown = np.concatenate([self._draw(_MEMBERS, bucket, row).permutation(members) for row in rows])

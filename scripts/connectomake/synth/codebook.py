@@ -79,7 +79,7 @@ class Codebook(nn.Module):
             return Quantised(codes, latents, self.weight * functional.mse_loss(z, near), _perplexity(used))
 
     def find(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Give the nearest code of each vector.
+        """Return the nearest code of each vector.
 
         Parameters
         ----------
@@ -95,7 +95,7 @@ class Codebook(nn.Module):
         return torch.cat([torch.addmm(lengths, v, self.codes.T, alpha=-2).argmin(1) for v in vectors.split(size)])
 
     def look_up(self, codes: torch.Tensor) -> torch.Tensor:
-        """Give the latents (N, E, z, y, x) of codes (N, z, y, x) int64."""
+        """Return the latents (N, E, z, y, x) of codes (N, z, y, x) int64."""
         return functional.embedding(codes, self.codes).movedim(-1, 1).contiguous()
 
     def _start(self, vectors: torch.Tensor) -> None:

@@ -55,7 +55,7 @@ def list_files(collection: CollectionConfig, folder: str = "") -> list[tuple[Pat
 
 
 def _find_classes(path: Path) -> dict[str, list[Path]]:
-    """Give the folders of each class."""
+    """Return the folders of each class."""
     if path.is_dir():
         classes = {entry.name: [entry] for entry in path.iterdir() if entry.is_dir() and entry.name[0] not in "._"}
         if not classes:
@@ -67,7 +67,7 @@ def _find_classes(path: Path) -> dict[str, list[Path]]:
 
 
 def _read_classes(path: Path, said: Any) -> dict[str, list[Path]]:
-    """Give the folders that a JSON file names; relative ones start from it."""
+    """Return the folders that a JSON file names; relative ones start from it."""
     named = said if isinstance(said, dict) else {}
     lists = {name: [value] if isinstance(value, str) else value for name, value in named.items()}
     if not lists or not all(
@@ -103,7 +103,7 @@ def _list_class(name: str, folders: Sequence[Path], pattern: str) -> list[Path]:
 
 
 def _refuse_shared(files: dict[str, list[Path]]) -> None:
-    """Refuse a file that belongs to two classes: it could be learnt from in one and held out in the other."""
+    """Reject a file that belongs to two classes: it could be learnt from in one and held out in the other."""
     owner: dict[Path, str] = {}
     for name, paths in files.items():
         for path in paths:

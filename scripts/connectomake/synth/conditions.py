@@ -106,7 +106,7 @@ def choose_example(examples: Sequence[Example], shape_zyx: Triple, number: int, 
 
 
 def warp_example(example: Example, shape_zyx: Triple, warp_nm: float, seed: int) -> np.ndarray:
-    """Give an example's labels as they could have been: mirrored, turned by quarters, and bent.
+    """Return an example's labels as they could have been: mirrored, turned by quarters, and bent.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def bend(labels: np.ndarray, voxel_size_zyx_nm: TripleNm, warp_nm: float, rng: n
 def draw_phantom(
     cfg: PhantomConfig, shape_zyx: Triple, voxel_size_zyx_nm: TripleNm, seed: int, threads: int = 1
 ) -> np.ndarray:
-    """Give the labels of a new phantom of the shape and voxel size of a volume: (Z, Y, X) uint32.
+    """Return the labels of a new phantom of the shape and voxel size of a volume: (Z, Y, X) uint32.
 
     Its lengths are in nm, so it has the look of its preset whatever the voxels.
 
@@ -188,7 +188,7 @@ def draw_phantom(
 
 
 def relabel(labels: np.ndarray) -> np.ndarray:
-    """Give each connected piece (by faces) of an object a label of its own, 1..n.
+    """Assign each connected piece (by faces) of an object a label of its own, 1..n.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def relabel(labels: np.ndarray) -> np.ndarray:
 
 
 def _make_splines(length: int, spacing_vx: float) -> np.ndarray:
-    """Give how much each of some points counts at each voxel of an axis: (voxels, points), each row sums to 1."""
+    """Return how much each of some points counts at each voxel of an axis: (voxels, points), each row sums to 1."""
     places = np.arange(length) / spacing_vx
     first, part = places.astype(int), places % 1
     weights = np.stack(

@@ -43,7 +43,7 @@ class Diffusion:
         self.alphas_cumprod = (1 - cosine_betas(timesteps)).cumprod(0)
 
     def add_noise(self, x0: torch.Tensor, t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Give latents (N, E, Z, Y, X) after t (N,) steps, with noise of the same shape."""
+        """Return latents (N, E, Z, Y, X) after t (N,) steps, with noise of the same shape."""
         alpha_bar = self.alphas_cumprod[t.cpu()].to(x0.device)[:, None, None, None, None]
         return alpha_bar.sqrt().to(x0) * x0 + (1 - alpha_bar).sqrt().to(x0) * noise
 
@@ -180,7 +180,7 @@ def predict_noise(
 
 
 def cosine_betas(timesteps: int) -> torch.Tensor:
-    """Give the share of the variance that each step replaces by noise: (timesteps,) float64, in (0, 0.9999]."""
+    """Return the share of the variance that each step replaces by noise: (timesteps,) float64, in (0, 0.9999]."""
     places = torch.linspace(0, 1, timesteps + 1, dtype=torch.float64, device="cpu")
     alphas_cumprod = torch.cos((places + OFFSET) / (1 + OFFSET) * pi / 2) ** 2
     return (1 - alphas_cumprod[1:] / alphas_cumprod[:-1]).clamp(max=LARGEST_BETA)

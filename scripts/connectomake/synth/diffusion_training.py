@@ -98,7 +98,7 @@ class DiffusionTraining(Learner):
             self._sums += torch.stack([loss.double(), torch.ones_like(loss, dtype=torch.float64)])
 
     def on_validation_epoch_end(self) -> None:
-        """Give the mean."""
+        """Log the mean."""
         total, count = sum_in_place(self._sums).tolist()
         self.validated = {"validate_loss": total / count}
 
@@ -137,7 +137,7 @@ class LatentSamples:
         return len(self.latents)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        """Give ``z`` (E, z, y, x), ``class``, and where images are made for labels ``map`` (1, Z, Y, X), in [-1, 1]."""
+        """Return ``z`` (E, z, y, x), ``class``, and for images made for labels ``map`` (1, Z, Y, X), in [-1, 1]."""
         return self._kept[number] if number < len(self._kept) else self._read(number)
 
     def _read(self, number: int) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class LatentData(StepData):
         self.buckets = buckets
 
     def numbers_of(self, step: int, rank: int, world: int) -> list[list[int]]:
-        """Give the numbers of the samples that one of several processes takes in a step."""
+        """Return the numbers of the samples that one of several processes takes in a step."""
         return [self.buckets.numbers_of(step, rank, world)]
 
 
@@ -224,7 +224,7 @@ def train_diffusion(
 
 
 def _fixed(data: LatentData, cfg: SynthConfig) -> dict[str, Any]:
-    """Give what must not change between two attempts, as plain data."""
+    """Return what must not change between two attempts, as plain data."""
     learnt = [[latent.path.name, latent.example.as_settings()] for latent in data.training.latents]
     return {
         "diffusion": fixed_settings(cfg.diffusion),
@@ -247,7 +247,7 @@ def _prepare(latents: Sequence[Latent], classes: Sequence[str], cfg: SynthConfig
 
 
 def batches_of(latents: Sequence[Latent], cfg: SynthConfig) -> dict[tuple[int, ...], int]:
-    """Give the batch of each shape of latents; of examples of two shapes that are padded to one, the smaller.
+    """Return the batch of each shape of latents; of examples of two shapes that are padded to one, the smaller.
 
     Raises
     ------

@@ -44,7 +44,7 @@ def build_discriminator(cfg: DiscriminatorConfig, channels: int) -> nn.Module:
 
 
 def adversarial_loss(seen_made: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Give the autoencoder's loss: it falls as the discriminator takes reconstructions for real.
+    """Return the autoencoder's loss: it falls as the discriminator takes reconstructions for real.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def adversarial_loss(seen_made: Sequence[torch.Tensor]) -> torch.Tensor:
 def discriminator_loss(
     cfg: DiscriminatorConfig, seen_real: Sequence[torch.Tensor], seen_made: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """Give the discriminator's own loss.
+    """Return the discriminator's own loss.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def discriminator_loss(
 
 
 def feature_loss(seen_real: Sequence[torch.Tensor], seen_made: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Give how far the inner features of reconstructions are from those of real volumes.
+    """Return how far the inner features of reconstructions are from those of real volumes.
 
     Parameters
     ----------

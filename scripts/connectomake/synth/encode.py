@@ -146,7 +146,7 @@ def _encode(
 
 
 def _describe(example: Example, turn: int, turns: int, cfg: SynthConfig) -> dict[str, Any]:
-    """Give all that decides what is in a store, but for the autoencoder, as plain data."""
+    """Return all that decides what is in a store, but for the autoencoder, as plain data."""
     labels = cfg.labels
     return {
         "key": example.key,
@@ -165,7 +165,7 @@ def _describe(example: Example, turn: int, turns: int, cfg: SynthConfig) -> dict
 
 
 def _check_settings(path: Path, meta: dict[str, Any], cfg: SynthConfig) -> None:
-    """Refuse an autoencoder of other settings.
+    """Reject an autoencoder of other settings.
 
     Raises
     ------

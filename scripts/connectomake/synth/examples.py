@@ -70,7 +70,7 @@ class Example:
     dtype: str
 
     def as_settings(self) -> dict[str, Any]:
-        """Give all that decides what is read, as plain data."""
+        """Return all that decides what is read, as plain data."""
         return {
             "source": str(self.source),
             "start_zyx_vx": list(self.box.start_zyx),
@@ -101,7 +101,7 @@ def read_table(path: Path) -> list[Example]:
 
 
 def classes_of(examples: Sequence[Example]) -> list[str]:
-    """Give the classes of some examples, in order; a class is number its place here to a network."""
+    """Return the classes of some examples, in order; a class is number its place here to a network."""
     return sorted({example.class_name for example in examples})
 
 

@@ -154,7 +154,7 @@ class StepData(PatchData):
     """
 
     def val_dataloader(self) -> Batches:
-        """Give every volume to one process, by itself: shapes may differ."""
+        """Load every volume to one process, by itself: shapes may differ."""
         mine, others = self._place()
         return Batches(self.validation, lambda: ([number] for number in range(mine, len(self.validation), others)))
 
@@ -188,7 +188,7 @@ def processes_of(cfg: FitConfig, threads: int) -> Iterator[ClusterEnvironment]:
 
 
 def fixed_settings(cfg: FitConfig) -> dict[str, Any]:
-    """Give what must not change between two attempts of one training."""
+    """Return what must not change between two attempts of one training."""
     return cfg.model_dump(mode="json", exclude=set(FREE))
 
 
@@ -279,7 +279,7 @@ def name_columns(module: Learner) -> list[str]:
 
 
 def name_broken_loss(module: Learner, step: int, folder: Path) -> ModelError:
-    """Give the error for a step that is not finite: which loss, or else that it is a gradient.
+    """Return the error for a step that is not finite: which loss, or else that it is a gradient.
 
     On a CPU the step is computed again first, for a computer that computes wrongly; a GPU is at another batch by now.
     """
@@ -293,7 +293,7 @@ def name_broken_loss(module: Learner, step: int, folder: Path) -> ModelError:
 
 
 def _is_finished(module: Learner, state: Path, keep: KeepState) -> bool:
-    """Tell whether a state is that of a training's end, and if so take it over."""
+    """Return whether a state is that of a training's end, and if so take it over."""
     found = load_tensors(state)
     if not found["callbacks"][keep.state_key]["finished"]:
         log.info("training goes on from %s", state)

@@ -121,14 +121,14 @@ def generate(
 
 
 def seed_of(first_seed: int, volume: GeneratedVolume, part: int) -> int:
-    """Give a number of 32 bits that is a volume's own: of its class, shape and number, and of what is drawn by it."""
+    """Return a number of 32 bits that is a volume's own: of its class, shape and number, and of what is drawn by it."""
     shape = "x".join(map(str, volume.shape_zyx))
     text = f"{first_seed} {volume.class_name} {shape} {volume.number} {part}"
     return int.from_bytes(sha256(text.encode()).digest()[:4], "big")
 
 
 def look_of(examples: Sequence[Example]) -> Look:
-    """Tell what volumes are like of which these are examples, one at least."""
+    """Return what volumes are like of which these are examples, one at least."""
     low, high = np.median([example.intensity for example in examples], axis=0)
     size = to_triple_nm(np.median([example.voxel_size_zyx_nm for example in examples], axis=0).tolist())
     return Look(size, (float(low), float(high)), np.result_type(*{np.dtype(example.dtype) for example in examples}))
@@ -165,7 +165,7 @@ def _make_one(
 
 
 def _describe(generator: Generator, volume: GeneratedVolume, seed: int, look: Look) -> dict[str, Any]:
-    """Give what made a volume: all that decides its voxels, as plain data."""
+    """Return what made a volume: all that decides its voxels, as plain data."""
     own = generator.cfg.model_dump(mode="json", include={"generate": HOW, "labels": True})
     return {
         "synthetic": True,

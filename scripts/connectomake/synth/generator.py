@@ -109,7 +109,7 @@ class Generator:
 
 
 def _check_settings(path: Path, trained: SynthConfig, cfg: SynthConfig) -> None:
-    """Refuse settings that are not those of the training, as far as what is made depends on them.
+    """Reject settings that are not those of the training, as far as what is made depends on them.
 
     Raises
     ------

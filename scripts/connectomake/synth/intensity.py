@@ -54,7 +54,7 @@ def to_disk(values: np.ndarray, intensity: tuple[float, float], dtype: npt.DType
 
 
 def find_intensity(volume: Readable, cfg: ExamplesConfig) -> tuple[float, float]:
-    """Give the grey values of a volume that become -1 and 1.
+    """Return the grey values of a volume that become -1 and 1.
 
     Percentiles are those of at most 64 blocks of 64^3 voxels, spread evenly; of a smaller volume, of all voxels. Where
     they are equal, the higher one is one more.
@@ -86,7 +86,7 @@ def find_intensity(volume: Readable, cfg: ExamplesConfig) -> tuple[float, float]
 
 
 def check_values(values: np.ndarray, where: str, intensity: tuple[float, float], cfg: ExamplesConfig) -> None:
-    """Refuse grey values that cannot be learnt from.
+    """Reject grey values that cannot be learnt from.
 
     Parameters
     ----------

@@ -65,7 +65,7 @@ class Normalisation:
         return x * scale + offset
 
     def as_plain(self) -> dict[str, Any]:
-        """Give it as plain data, for a checkpoint."""
+        """Return it as plain data, for a checkpoint."""
         return {"kind": self.kind, "offset": list(self.offset), "scale": list(self.scale)}
 
     @classmethod
@@ -213,7 +213,7 @@ def measure_normalisation(latents: Sequence[Latent], kind: Literal["codebook", "
 
 
 def locate_latent(folder: Path, example: Example, turn: int) -> Path:
-    """Give the store of an example in a turn."""
+    """Return the store of an example in a turn."""
     return folder / (f"{example.key}_turn{turn:02d}.zarr" if turn else f"{example.key}.zarr")
 
 
@@ -268,7 +268,7 @@ def _read_array(path: Path, name: str) -> np.ndarray:
 
 
 def _measure_spread(latents: Sequence[Latent]) -> tuple[np.ndarray, np.ndarray]:
-    """Give mean and standard deviation of each channel."""
+    """Return mean and standard deviation of each channel."""
     count, mean, squares = 0, np.zeros(latents[0].shape[0]), np.zeros(latents[0].shape[0])
     for latent in latents:
         values = latent.read().astype(np.float64).reshape(latent.shape[0], -1)

@@ -142,7 +142,7 @@ def _take_whole(box: Box, shapes: Sequence[Triple]) -> list[tuple[Box, Triple]]:
 
 
 def _check_counts(regions: Sequence[Region], pieces: Sequence[Piece], cfg: ExamplesConfig) -> None:
-    """Refuse classes with too few examples, and shapes without one to learn from.
+    """Reject classes with too few examples, and shapes without one to learn from.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def _finish(pieces: Sequence[Piece], cfg: ExamplesConfig) -> list[Example]:
 
 
 def _hold_compressed(volume: Volume) -> Volume:
-    """Give a volume that is held in memory where its file is compressed as a whole, else the volume itself."""
+    """Return a volume that is held in memory where its file is compressed as a whole, else the volume itself."""
     array = volume.array
     if array.chunks is None or array.chunks != array.shape:
         return volume

@@ -50,7 +50,7 @@ class Volumes:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Give an example, (C, Z, Y, X) float32 in [-1, 1]; not to be changed."""
+        """Return an example, (C, Z, Y, X) float32 in [-1, 1]; not to be changed."""
         return self._kept[index] if index < len(self._kept) else read_example(self.examples[index], self.cfg)
 
 
@@ -163,6 +163,6 @@ def turn(volume: np.ndarray, rng: np.random.Generator, *, quarter: bool) -> np.n
 
 
 def _cut(shape_zyx: Triple, side_zyx: Triple | None) -> Triple:
-    """Give the shape of a patch of an example."""
+    """Return the shape of a patch of an example."""
     z, y, x = shape_zyx if side_zyx is None else map(min, shape_zyx, side_zyx)
     return z, y, x

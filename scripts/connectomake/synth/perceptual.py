@@ -28,7 +28,7 @@ class Gradient(nn.Module):
     """
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Give the distance of x and y, (N, C, Z, Y, X) in [-1, 1], as a number."""
+        """Return the distance of x and y, (N, C, Z, Y, X) in [-1, 1], as a number."""
         x, y = x.float(), y.float()
         spectrum = functional.mse_loss(_amplitudes(x), _amplitudes(y))
         error, terms = x - y, []
@@ -55,18 +55,18 @@ class Lpips(FixedNetwork):
         self.register_buffer("scale", torch.tensor(SCALE).view(3, 1, 1), persistent=False)
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Give the distance of x and y, (N, C, Z, Y, X) in [-1, 1] with sides of at least 16, as a number."""
+        """Return the distance of x and y, (N, C, Z, Y, X) in [-1, 1] with sides of at least 16, as a number."""
         return torch.stack([self._compare(*self._draw(axis, x, y)) for axis in (2, 3, 4)]).sum()
 
     def _draw(self, axis: int, x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
-        """Give the same random slices of both, each channel by itself."""
+        """Return the same random slices of both, each channel by itself."""
         flat = [part.movedim(axis, 2).flatten(0, 2)[:, None] for part in (x, y)]
         count = max(1, int(self.share * len(flat[0])))
         chosen = torch.randperm(len(flat[0]))[:count].to(x.device)
         return [part[chosen] for part in flat]
 
     def _compare(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Give the mean distance of slices (S, 1, A, B)."""
+        """Return the mean distance of slices (S, 1, A, B)."""
         seen = [self.network((part - self.shift) / self.scale) for part in (x, y)]
         heads = self.network.get_submodule("heads").parameters()
         terms = [(head * _differ(a, b)).sum(1).mean() for head, a, b in zip(heads, *seen, strict=True)]
@@ -80,7 +80,7 @@ class MedicalNetDistance(FixedNetwork):
         super().__init__(load_medicalnet(str(cfg.weights)))
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Give the distance of x and y, (N, C, Z, Y, X), as a number; each channel is a volume of its own."""
+        """Return the distance of x and y, (N, C, Z, Y, X), as a number; each channel is a volume of its own."""
         a, b = (self.network(_standardise(part.flatten(0, 1)[:, None].float())) for part in (x, y))
         return _differ(a, b).sum(1).mean()
 
@@ -115,7 +115,7 @@ def build_perceptual(cfg: PerceptualConfig) -> nn.Module:
 
 
 def _amplitudes(x: torch.Tensor) -> torch.Tensor:
-    """Give the amplitudes of the spectrum; with a little added, since the root has no slope at 0."""
+    """Return the amplitudes of the spectrum; with a little added, since the root has no slope at 0."""
     spectrum = torch.fft.rfftn(x, dim=(2, 3, 4), norm="ortho")
     return (spectrum.real.square() + spectrum.imag.square() + EPSILON).sqrt()
 
@@ -126,5 +126,5 @@ def _standardise(x: torch.Tensor) -> torch.Tensor:
 
 
 def _differ(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Give the squared difference of features, each place of length 1 over the channels."""
+    """Return the squared difference of features, each place of length 1 over the channels."""
     return (functional.normalize(a.float(), dim=1) - functional.normalize(b.float(), dim=1)).square()

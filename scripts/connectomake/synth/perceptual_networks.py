@@ -60,7 +60,7 @@ class Vgg16(nn.Module):
         self.heads = nn.ParameterList(torch.zeros(1, block[-1], 1, 1) for block in BLOCKS)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Give the maps after the last ReLU of each of five blocks, for (N, 3, Y, X) with sides of at least 16."""
+        """Return the maps after the last ReLU of each of five blocks, for (N, 3, Y, X) with sides of at least 16."""
         found, layers = [], iter(self.convolutions)
         for index, block in enumerate(BLOCKS):
             x = functional.max_pool2d(x, 2) if index else x
@@ -80,7 +80,7 @@ class MedicalNet(nn.Module):
             _dilate(layer, dilation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Give features (N, 512, z, y, x) of volumes (N, 1, Z, Y, X), whose mean is to be 0 and deviation 1."""
+        """Return features (N, 512, z, y, x) of volumes (N, 1, Z, Y, X), whose mean is to be 0 and deviation 1."""
         body = self.body
         x = body.maxpool(body.act(body.bn1(body.conv1(x))))
         return body.layer4(body.layer3(body.layer2(body.layer1(x))))
@@ -163,7 +163,7 @@ def _dilate(layer: nn.Module, dilation: int) -> None:
 
 
 def _rename(name: str, own: Mapping[str, str]) -> str:
-    """Give what a weight is called here; a name that is not known stays."""
+    """Return what a weight is called here; a name that is not known stays."""
     layer, dot, part = name.rpartition(".")
     return own.get(layer, layer) + dot + part
 

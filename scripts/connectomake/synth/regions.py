@@ -138,7 +138,7 @@ def _of_split(cfg: SynthConfig, rows: Sequence[SplitRow]) -> list[Region]:
 
 
 def _give_classes(patterns: Mapping[str, Sequence[str]], volumes: Sequence[str]) -> dict[str, str]:
-    """Give each volume its class.
+    """Assign each volume its class.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def _give_classes(patterns: Mapping[str, Sequence[str]], volumes: Sequence[str])
 
 
 def refuse_overlaps(regions: Sequence[Region]) -> None:
-    """Refuse held-out boxes that share voxels with those that are learnt from.
+    """Reject held-out boxes that share voxels with those that are learnt from.
 
     Two volumes of a data config may be boxes of one file, which is what is compared.
 
@@ -192,7 +192,7 @@ def refuse_overlaps(regions: Sequence[Region]) -> None:
 
 
 def _check_volume(region: Region, labels_kind: str) -> None:
-    """Refuse a volume of several channels, and one without the labels that are needed.
+    """Reject a volume of several channels, and one without the labels that are needed.
 
     Raises
     ------
@@ -224,7 +224,7 @@ def _check_volume(region: Region, labels_kind: str) -> None:
 
 
 def _check_sizes(regions: Sequence[Region]) -> None:
-    """Refuse voxel sizes that differ by more than 5 % within a class.
+    """Reject voxel sizes that differ by more than 5 % within a class.
 
     Raises
     ------

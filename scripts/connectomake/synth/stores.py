@@ -24,7 +24,7 @@ LARGEST_MICROSCOPIC_NM = 1e4  # voxels below that are written in micrometres, th
 
 
 def describe_seen(learnt: Sequence[Example]) -> list[dict[str, Any]]:
-    """Tell which voxels a generator has learnt from, for the leak check of the split.
+    """Return which voxels a generator has learnt from, for the leak check of the split.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def describe_seen(learnt: Sequence[Example]) -> list[dict[str, Any]]:
 
 
 def is_finished(folder: Path, notes: Mapping[str, Any], formats: Sequence[str], has_labels: bool) -> bool:
-    """Tell whether a volume was written whole, with these notes."""
+    """Return whether a volume was written whole, with these notes."""
     if "nifti" in formats and not (folder / NIFTI).is_file():
         return False
     wanted = json.loads(json.dumps(notes))

@@ -93,7 +93,7 @@ def pad_to_multiple(x: torch.Tensor, multiple_zyx: Sizes) -> torch.Tensor:
 
 
 def crop_to(x: torch.Tensor, shape_zyx: Sizes) -> torch.Tensor:
-    """Give the first voxels of the last three axes, (..., *shape_zyx)."""
+    """Return the first voxels of the last three axes, (..., *shape_zyx)."""
     z, y, x_side = shape_zyx
     return x[..., :z, :y, :x_side]
 
@@ -155,7 +155,7 @@ def decode_in_tiles(
 
 
 def _weigh(length: int, side: int, ratio: int, overlap: float) -> list[tuple[int, torch.Tensor]]:
-    """Give where the tiles of an axis start (latents) and the weights of their voxels, which sum to 1 at each voxel."""
+    """Return where tiles of an axis start (latents) and the weights of their voxels, which sum to 1 at each voxel."""
     step = max(1, int(side * (1 - overlap)))
     count = -(-(length - side) // step) + 1
     starts = [round(k * (length - side) / max(count - 1, 1)) for k in range(count)]

@@ -51,7 +51,7 @@ class IntraFlow(nn.Module):
                 module.reset()
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> list[torch.Tensor]:
-        """Give the features that the other flow takes in.
+        """Return the features that the other flow takes in.
 
         Parameters
         ----------
@@ -156,7 +156,7 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> tor
 
 
 def encode_positions(side: int, dim: int) -> torch.Tensor:
-    """Give fixed numbers that tell where in a cube a token lies.
+    """Return fixed numbers that tell where in a cube a token lies.
 
     Parameters
     ----------

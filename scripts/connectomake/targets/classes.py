@@ -46,7 +46,7 @@ class ClassesTarget:
         return (0, 0, 0), (0, 0, 0)
 
     def make(self, labels: np.ndarray, patch: Box) -> tuple[np.ndarray, np.ndarray]:
-        """Tell the classes inside a patch; see `Target.make`."""
+        """Return the classes inside a patch; see `Target.make`."""
         inside = labels[patch.slices]
         known = inside != UNKNOWN
         of_class = [np.isin(inside, values) for values in self.classes]
@@ -79,7 +79,7 @@ class NamedClassesTarget:
         return (0, 0, 0), (0, 0, 0)
 
     def make(self, labels: np.ndarray, patch: Box) -> tuple[np.ndarray, np.ndarray]:
-        """Tell the classes inside a patch; see `Target.make`."""
+        """Return the classes inside a patch; see `Target.make`."""
         rows = (labels[patch.slices] - self.lowest).astype(np.int32).ravel()
         values = np.empty((len(self.channels), rows.size), np.uint8)
         mask = np.empty(values.shape, np.bool_)
@@ -98,7 +98,7 @@ def look_up(rows: np.ndarray, present: np.ndarray, known: np.ndarray, values: np
 
 
 def check_classes(cfg: ClassesConfig, present: Iterable[int]) -> None:
-    """Refuse labels in which a class to learn does not occur.
+    """Reject labels in which a class to learn does not occur.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def check_classes(cfg: ClassesConfig, present: Iterable[int]) -> None:
 
 
 def check_named(combinations: Combinations, present: Iterable[int]) -> None:
-    """Refuse crops in which a class to learn does not occur.
+    """Reject crops in which a class to learn does not occur.
 
     Parameters
     ----------

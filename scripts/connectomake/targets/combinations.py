@@ -36,7 +36,7 @@ class Combinations:
 
     @classmethod
     def of(cls, classes: Sequence[str], states: np.ndarray) -> Combinations:
-        """Give numbers to combinations; their order, and how often each is there, change nothing.
+        """Return numbers to combinations; their order, and how often each is there, change nothing.
 
         Parameters
         ----------
@@ -52,11 +52,11 @@ class Combinations:
         return cls(tuple(classes), np.concatenate([partly, nothing, found[present]]), UNKNOWN - len(partly))
 
     def number(self, states: np.ndarray) -> np.ndarray:
-        """Give the numbers, (M,) int32, of (M, N) states; all of them must be among those that `of` was given."""
+        """Return the numbers, (M,) int32, of (M, N) states; all of them must be among those that `of` was given."""
         number_of = {row.tobytes(): self.lowest + i for i, row in enumerate(self.states)}
         return np.array([number_of[row.tobytes()] for row in np.asarray(states, np.int8)], np.int32)
 
     def having(self, name: str) -> set[int]:
-        """Give the numbers of the combinations in which a class is present."""
+        """Return the numbers of the combinations in which a class is present."""
         rows = np.flatnonzero(self.states[:, self.classes.index(name)] == PRESENT)
         return {int(row) + self.lowest for row in rows}

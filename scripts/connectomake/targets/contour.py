@@ -56,7 +56,7 @@ class ContourTarget:
         return values.astype(np.uint8)[None], mask[None]
 
     def _filter(self, extreme: Callable[..., np.ndarray], array: np.ndarray, beyond: int) -> np.ndarray:
-        """Give the extreme in the box around each voxel."""
+        """Return the extreme in the box around each voxel."""
         for axis, reach in enumerate(self.reach_zyx):
             if reach:
                 array = extreme(array, 2 * reach + 1, axis=axis, mode="constant", cval=beyond)

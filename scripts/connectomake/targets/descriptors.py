@@ -113,7 +113,7 @@ class DescriptorTarget:
         return values, np.repeat(mask[None], len(values), axis=0)
 
     def _surround(self, labels: np.ndarray, patch: Box) -> tuple[np.ndarray, Box]:
-        """Give the labels of patch and context, with -1 where there are none and up to the end of a cell."""
+        """Return the labels of patch and context, with -1 where there are none and up to the end of a cell."""
         (before, after), cell = self.context, np.array(self.cell_zyx)
         labels, patch = crop_to_context(labels, patch, (before, after))
         start = np.array(before) - patch.start_zyx
@@ -149,7 +149,7 @@ def _box_of(span: tuple[slice, ...]) -> Box:
 
 
 def _make_kernels(cell: int, sigma_vx: float, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give G, u G and u^2 G for cells up to `radius` away, with the sum of G 1.
+    """Return G, u G and u^2 G for cells up to `radius` away, with the sum of G 1.
 
     Moving voxels to the centres of cells, and reading between the centres, each add about the variance of a cell to the
     second moments, and widening G takes about one away: hence one is subtracted.
@@ -210,7 +210,7 @@ def _write(
 
 @njit(cache=True, nogil=True)
 def _cells_of(voxel: int, cell: int, count: int) -> tuple[int, int, float]:
-    """Give the two cells whose centres a voxel lies between, and the weight of the second."""
+    """Return the two cells whose centres a voxel lies between, and the weight of the second."""
     position = (voxel + 0.5) / cell - 0.5
     first = int(np.floor(position))
     return max(first, 0), min(first + 1, count - 1), position - first

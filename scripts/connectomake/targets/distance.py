@@ -79,7 +79,7 @@ class DistanceTarget:
         return np.where(mask, values, np.float32(0))[None], mask[None]
 
     def _squash(self, labels: np.ndarray, depth: np.ndarray, sure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give the signed values, and where they are known: there too where all that is unknown is far."""
+        """Return the signed values, and where they are known: there too where all that is unknown is far."""
         inside = labels > 0
         scales = np.where(inside, np.float32(self.cfg.scale_inside_nm), np.float32(self.cfg.scale_outside_nm))
         share = depth / scales
@@ -121,7 +121,7 @@ def border_distances(
 
 
 def _transform(ids: np.ndarray, voxel_size_zyx_nm: TripleNm, is_2d: bool) -> np.ndarray:
-    """Give the distance to the nearest voxel of another id, or beyond the array; (Z, Y, X) float32, in nm."""
+    """Return the distance to the nearest voxel of another id, or beyond the array; (Z, Y, X) float32, in nm."""
     if not is_2d:
         return edt.edt(ids, anisotropy=voxel_size_zyx_nm, black_border=True, parallel=1)
     sections = [edt.edt(section, anisotropy=voxel_size_zyx_nm[1:], black_border=True, parallel=1) for section in ids]
@@ -129,7 +129,7 @@ def _transform(ids: np.ndarray, voxel_size_zyx_nm: TripleNm, is_2d: bool) -> np.
 
 
 def _distance_to_end(shape_zyx: tuple[int, ...], voxel_size_zyx_nm: TripleNm, is_2d: bool) -> np.ndarray:
-    """Give the distance of each voxel to the nearest one beyond the array, in nm; it broadcasts to (Z, Y, X)."""
+    """Return the distance of each voxel to the nearest one beyond the array, in nm; it broadcasts to (Z, Y, X)."""
     of_axis = [
         np.float32(size) * np.minimum(np.arange(n) + 1, n - np.arange(n)).astype(np.float32)
         for n, size in zip(shape_zyx, voxel_size_zyx_nm, strict=True)
@@ -139,7 +139,7 @@ def _distance_to_end(shape_zyx: tuple[int, ...], voxel_size_zyx_nm: TripleNm, is
 
 
 def _deepest(labels: np.ndarray, depth: np.ndarray, is_2d: bool) -> np.ndarray:
-    """Give each voxel the largest depth of its object (2d: in its section); (Z, Y, X) float32, in nm."""
+    """Assign each voxel the largest depth of its object (2d: in its section); (Z, Y, X) float32, in nm."""
     ids, count = number_objects(labels, is_2d)
     largest = np.zeros(count + 1, np.float32)
     np.maximum.at(largest, ids.ravel(), depth.ravel())

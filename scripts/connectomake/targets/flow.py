@@ -154,7 +154,7 @@ def _flood(flat: np.ndarray, seen: np.ndarray, faces: np.ndarray, p: int, order:
 
 @njit(cache=True, nogil=True)
 def _find_middles(voxels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Give the voxels nearest to the centre of mass; of several groups that do not touch, the first in scan order."""
+    """Return the voxels nearest to the centre of mass; of several groups that do not touch, the first in scan order."""
     count = len(voxels)
     sz, sy, sx = 0, 0, 0
     for q in voxels:
@@ -245,7 +245,7 @@ def _write(
 
 @njit(cache=True, nogil=True)
 def _gradient(heat: np.ndarray, q: int, around: np.ndarray, directions: np.ndarray) -> tuple[float, float, float]:
-    """Give a vector of about length 1 that points uphill, at a warmer neighbour best of all; 0 at a peak."""
+    """Return a vector of about length 1 that points uphill, at a warmer neighbour best of all; 0 at a peak."""
     vz, vy, vx = 0.0, 0.0, 0.0
     steepest, fastest = 0, 0.0
     for a in range(len(around)):

@@ -50,7 +50,7 @@ class Target(Protocol):
 def context_of_reach(
     reach_nm: float, voxel_size_zyx_nm: TripleNm, planes: Literal["3d", "2d"]
 ) -> tuple[Triple, Triple]:
-    """Give the context, before and after a patch, of a target that looks so far.
+    """Return the context, before and after a patch, of a target that looks so far.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def crop_to_context(
 
 
 def number_objects(labels: np.ndarray, is_2d: bool = False) -> tuple[np.ndarray, int]:
-    """Give objects the numbers from 1, in 2d those of each section by themselves.
+    """Return objects the numbers from 1, in 2d those of each section by themselves.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from connectomake.train.volumes import LabelledBox
 
 
 def check_settings(cfg: TrainConfig, augment_cfg: AugmentConfig) -> None:
-    """Refuse to copy objects where labels tell classes.
+    """Reject copying objects where labels tell classes.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def check_settings(cfg: TrainConfig, augment_cfg: AugmentConfig) -> None:
 
 
 def check_presence(boxes: Sequence[LabelledBox], cfg: TrainConfig) -> None:
-    """Refuse training volumes in which a class to learn does not occur.
+    """Reject training volumes in which a class to learn does not occur.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def check_presence(boxes: Sequence[LabelledBox], cfg: TrainConfig) -> None:
 
 
 def check_sizes(boxes: Sequence[LabelledBox], cfg: TrainConfig) -> None:
-    """Refuse training volumes that hold no patch; smaller crops are mirrored, and unknown beyond their borders.
+    """Reject training volumes that hold no patch; smaller crops are mirrored, and unknown beyond their borders.
 
     Raises
     ------

@@ -97,7 +97,7 @@ def _read_codes(volume: IngestedVolume) -> Codes | None:
 
 
 def _choose(codes: Codes, named: Sequence[str]) -> np.ndarray:
-    """Give the states of the classes that are learnt, in their order: (K, N)."""
+    """Return the states of the classes that are learnt, in their order: (K, N)."""
     return codes.states[:, [codes.classes.index(name) for name in named]]
 
 

@@ -28,7 +28,7 @@ FREE = frozenset(
 
 
 def settings_of(rows: Sequence[SplitRow], cfg: TrainConfig, augment: AugmentConfig) -> dict[str, Any]:
-    """Give what must not change between two attempts of one training."""
+    """Return what must not change between two attempts of one training."""
     return {
         "train": cfg.model_dump(mode="json", exclude=set(FREE)),
         "augment": augment.model_dump(mode="json"),
@@ -44,7 +44,7 @@ def describe_training(
     channels: Sequence[Channel],
     normalisation: Normalisation,
 ) -> CheckpointMeta:
-    """Say what the network is; nothing in it depends on time or place, so equal trainings have equal hashes."""
+    """Return what the network is; nothing in it depends on time or place, so equal trainings have equal hashes."""
     return CheckpointMeta(
         architecture=describe_architecture(cfg.model),
         in_channels=box.channels,

@@ -93,7 +93,7 @@ class Mixture:
 
 
 def mix_boxes(boxes: Sequence[LabelledBox]) -> Mixture:
-    """Give every box its chance.
+    """Assign every box its chance.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ class WeightedConcatDataset:
         return self.length
 
     def __getitem__(self, index: int) -> Any:
-        """Give sample `index`, from 0."""
+        """Return sample `index`, from 0."""
         if not 0 <= index < self.length:
             raise IndexError(f"sample {index} of {self.length}")
         rng = np.random.default_rng((self.seed, index))

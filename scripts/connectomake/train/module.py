@@ -153,14 +153,14 @@ class Training(pl.LightningModule):
         self._scores.add({k: float(v) for k, v in losses.items()}, logits, batch["values"], batch["mask"])
 
     def on_validation_epoch_end(self) -> None:
-        """Give the scores, and segment where it is time."""
+        """Log the scores, and segment where it is time."""
         self.validated, self.validated_channels = self._scores.result()
         self.plateau.update(self.validated["validate_loss"])
         if self._segments():
             self.validated |= first_does(lambda: self.segment(self.result) if self.segment else {})
 
     def _segments(self) -> bool:
-        """Tell whether this validation segments: each so many do, and the last."""
+        """Return whether this validation segments: each so many do, and the last."""
         if self.cfg.validate_segmentation is None:
             return False
         step, every = self.trainer.global_step, self.cfg.validate_every_steps
@@ -168,12 +168,12 @@ class Training(pl.LightningModule):
         return last or step % (every * self.cfg.validate_segmentation.every_validations) == 0
 
     def _is_averaged(self, step: int) -> bool:
-        """Tell whether a plain average takes in the weights of this step."""
+        """Return whether a plain average takes in the weights of this step."""
         start = self.cfg.swa_start
         return start is not None and step % self.cfg.validate_every_steps == 0 and self._progress(step) >= start
 
     def _progress(self, steps: float) -> float:
-        """Give the share of the training that is over, by steps or by time, whichever is more."""
+        """Return the share of the training that is over, by steps or by time, whichever is more."""
         return max(steps / self.cfg.max_steps, self.time_share())
 
     def _name_losses(self, loss: torch.Tensor) -> dict[str, torch.Tensor]:

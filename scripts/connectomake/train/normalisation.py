@@ -41,7 +41,7 @@ class Normalisation:
     range: tuple[float, ...] = field(default=(), compare=False)
 
     def of(self, box: LabelledBox) -> Normalisation:
-        """Give the numbers for one box: these, or those of the whole volume that it is a part of.
+        """Return the numbers for one box: these, or those of the whole volume that it is a part of.
 
         Raises
         ------
@@ -56,7 +56,7 @@ class Normalisation:
             raise DataError(f"volume {box.name}: {error}") from error
 
     def of_all(self, boxes: Sequence[LabelledBox]) -> list[Normalisation]:
-        """Give the numbers for each box; a volume of which several are parts is measured once."""
+        """Return the numbers for each box; a volume of which several are parts is measured once."""
         keys = [id(box) if box.whole is None else id(box.whole) for box in boxes]
         measured = {key: self.of(box) for key, box in dict(zip(keys, boxes, strict=True)).items()}
         return [measured[key] for key in keys]
@@ -67,12 +67,12 @@ class Normalisation:
         raw /= np.float32(self.std)
 
     def scale(self, dtype: np.dtype) -> tuple[float, float]:
-        """Give what the range of a type (0 to 1 for float), and a grey value of 0, become."""
+        """Return what the range of a type (0 to 1 for float), and a grey value of 0, become."""
         largest = np.iinfo(dtype).max if dtype.kind in "iu" else 1.0
         return float(largest / self.std), -self.mean / self.std
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain data for a checkpoint."""
+        """Return plain data for a checkpoint."""
         seen = {"dtype": self.dtype, "range": list(self.range)} if self.range else {}
         return {"mean": self.mean, "std": self.std, "each": self.each, **seen}
 

@@ -177,7 +177,7 @@ def make_sample(patch: Patch, targets: Targets) -> Sample:
 
 
 def check_known(patches: TrainingPatches) -> None:
-    """Refuse targets of which nothing is known in random patches: such a training would go on, and learn nothing.
+    """Reject targets of which nothing is known in random patches: such a training would go on, and learn nothing.
 
     As a rule one patch is made, beyond those that any training reaches. None is where classes of crops are learnt: they
     occur, as `check_presence` knows, and some may be annotated in few crops only.

@@ -85,7 +85,7 @@ def draw_box(
 
 
 def is_worthwhile(labels: np.ndarray, cfg: SamplingConfig, rng: np.random.Generator) -> bool:
-    """Tell whether a patch is kept, by its labels (Z, Y, X)."""
+    """Return whether a patch is kept, by its labels (Z, Y, X)."""
     least_known, least_foreground = (ceil(share * labels.size) for share in (cfg.least_known, cfg.least_foreground))
     known, foreground, objects = count_labels(labels, least_known, least_foreground, cfg.least_objects)
     if known < least_known:
@@ -202,7 +202,7 @@ def _has_labels(box: LabelledBox, needs_objects: bool) -> bool:
 
 
 def _scan(box: LabelledBox) -> Iterator[np.ndarray]:
-    """Give all labels of a box, in blocks that jump about: by the golden ratio, as far from those before as can be."""
+    """Return all labels of a box, in blocks that jump about by the golden ratio, far from those before."""
     grid = BlockGrid(box.shape_zyx, SCANNED_ZYX)
     count = prod(grid.counts_zyx)
     step = next(s for s in range(max(1, round(0.618 * count)), 2 * count + 1) if gcd(s, count) == 1)

@@ -168,7 +168,7 @@ class SegmentationScore:
         return truth
 
     def _predict(self, network: nn.Module, truth: _Truth) -> np.ndarray:
-        """Give the (3, Z, Y, X) uint8 affinities to the nearest voxels, of sigmoid(0.2 x) as in BANIS."""
+        """Return the (3, Z, Y, X) uint8 affinities to the nearest voxels, of sigmoid(0.2 x) as in BANIS."""
         device = next(network.parameters()).device
         grid = WindowGrid(truth.part.shape_zyx, to_triple(self.cfg.patch_zyx_vx), OVERLAP)
         # What a CPU learns rightly in, it may not predict in: its layout of memory is another.
@@ -190,7 +190,7 @@ class SegmentationScore:
             ) from error
 
     def _measure(self, truth: _Truth, affinities: np.ndarray) -> list[Numbers]:
-        """Give the numbers of one volume at each threshold."""
+        """Return the numbers of one volume at each threshold."""
         threads = torch.get_num_threads()
         if truth.labels is not None:
             return [self._compare(truth.labels, affinities, threshold, threads) for threshold in BANIS_THRESHOLDS]
@@ -229,7 +229,7 @@ def read_skeletons(row: SplitRow, volume: IngestedVolume) -> Skeletons | None:
 
 
 def middle_of(shape_zyx: Triple, largest_vx: int) -> Box:
-    """Give the box of at most `largest_vx` voxels in the middle of a volume, as near to a cube as it allows.
+    """Return the box of at most `largest_vx` voxels in the middle of a volume, as near to a cube as it allows.
 
     Examples
     --------

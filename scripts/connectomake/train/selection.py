@@ -49,7 +49,7 @@ class Selection(pl.Callback):
         return {"best_step": self.best_step, f"best_{self.score}": self.best}
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what goes on after an interruption."""
+        """Return what goes on after an interruption."""
         return {name: getattr(self, name) for name in REMEMBERED}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -103,7 +103,7 @@ class Selection(pl.Callback):
 
 
 def name_score(cfg: TrainConfig) -> tuple[str, bool]:
-    """Give the name of the number that validations are compared by, and whether it is best when it is highest."""
+    """Return the name of the number that validations are compared by, and whether it is best when it is highest."""
     if cfg.keep == "best_segmentation" and cfg.validate_segmentation is not None:
         return f"segmentation_{cfg.validate_segmentation.criterion}", cfg.validate_segmentation.criterion == "nerl"
     return (DICE, True) if cfg.keep == "best_dice" else ("validate_loss", False)

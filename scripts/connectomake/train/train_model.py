@@ -151,7 +151,7 @@ def _train(
 
 
 def _shorten(cfg: TrainConfig) -> TrainConfig:
-    """Give the settings of a trial: one step and one validation."""
+    """Return the settings of a trial: one step and one validation."""
     return cfg.model_copy(update={"max_steps": 1, "validate_every_steps": 1, "patience": None})
 
 

@@ -115,7 +115,7 @@ class LabelledBox:
         return prod(self.shape_zyx) * (self.raw.dtype.itemsize * self.channels + self.labels.dtype.itemsize)
 
     def held(self) -> LabelledBox:
-        """Give the same box in memory."""
+        """Return the same box in memory."""
         whole = Box.of_shape(self.shape_zyx)
         raw = _read(self.raw, whole).reshape(self.channels, *self.shape_zyx)
         # In slabs, so that labels of 64 bits are never there as a whole.
@@ -189,7 +189,7 @@ def read_volumes(rows: Sequence[SplitRow]) -> dict[Path, IngestedVolume]:
 
 
 def _check_alike(first: LabelledBox, box: LabelledBox) -> None:
-    """Refuse a box that cannot be learnt together with the first one."""
+    """Reject a box that cannot be learnt together with the first one."""
     ratios = [a / b for a, b in zip(box.voxel_size_zyx_nm, first.voxel_size_zyx_nm, strict=True)]
     # Crops are as near as that to the size asked for, each on its own side of it.
     most = SAME_VOXEL_SIZE if box.combinations is None else 2 * SAME_VOXEL_SIZE / (1 - SAME_VOXEL_SIZE) + ROUNDING
@@ -226,7 +226,7 @@ def reach(box: Box, before_zyx: Sequence[int], after_zyx: Sequence[int]) -> Box:
 
 
 def shrink(labels: np.ndarray) -> np.ndarray:
-    """Give labels in the smallest integer type that holds them."""
+    """Return labels in the smallest integer type that holds them."""
     return labels.astype(_smallest(int(labels.min()), int(labels.max())), copy=False)
 
 

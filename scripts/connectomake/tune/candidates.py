@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def why_not_sweep(cfg: DecodeConfig, tune: TuneConfig) -> str:
-    """Say why thresholds cannot be tried in one sweep; empty where they can."""
+    """Return why thresholds cannot be tried in one sweep; empty where they can."""
     if cfg.decoder != "affinity_cc":
         return f"the decoder is {cfg.decoder}, not affinity_cc"
     if cfg.fill != "none":
@@ -90,12 +90,12 @@ class FullDecodes:
         self._held: tuple[Any, np.ndarray] | None = None
 
     def settings(self, candidate: Candidate) -> DecodeConfig:
-        """Give the decode settings of a candidate, for the whole volume at once."""
+        """Return the decode settings of a candidate, for the whole volume at once."""
         whole = lay_over(self.cfg, {**candidate, "block_zyx_vx": None, "block_halo_vx": 0, "jobs": 1})
         return DecodeConfig.model_validate(whole)
 
     def measure_on(self, volume: TuningVolume, candidate: Candidate) -> dict[str, float]:
-        """Give the skeleton and voxel metrics of a candidate on a volume, whichever it has a truth for."""
+        """Return the skeleton and voxel metrics of a candidate on a volume, whichever it has a truth for."""
         cfg = self.settings(candidate)
         maps, channels = self._read(volume, cfg)
         labels = decode(maps, cfg, channels=channels, threads=self.threads)
@@ -106,7 +106,7 @@ class FullDecodes:
         return numbers | {"n_objects": count_objects(labels, cfg)}
 
     def extremes(self) -> tuple[float, float]:
-        """Give the lowest and the highest value of the maps that were read last, 0 to 1."""
+        """Return the lowest and the highest value of the maps that were read last, 0 to 1."""
         return _extremes(self._held[1]) if self._held else (0.0, 1.0)
 
     def _read(self, volume: TuningVolume, cfg: DecodeConfig) -> tuple[np.ndarray, Channels]:

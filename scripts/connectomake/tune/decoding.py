@@ -138,7 +138,7 @@ def _choose(
 def _try_thresholds(
     volumes: Sequence[TuningVolume], thresholds: Sequence[float], tune: TuneConfig, full: FullDecodes
 ) -> list[list[Numbers]]:
-    """Give the numbers of each threshold on each volume."""
+    """Return the numbers of each threshold on each volume."""
     reason = why_not_sweep(full.cfg, tune)
     log.info(
         "trying %d thresholds on %d volumes %s",

@@ -95,7 +95,7 @@ def write_views(files: Files, state: Path, links: Path, *, results: Path, addres
 
 
 def served_at(path: Path, results: Path, address: str) -> str:
-    """Give the address of a folder or file below the results.
+    """Return the address of a folder or file below the results.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def served_at(path: Path, results: Path, address: str) -> str:
 
 
 def find_contrast(raw: Volume) -> tuple[float, float]:
-    """Give the values to draw black and white: 1 % of the voxels in the middle of the volume lie outside them."""
+    """Return the values to draw black and white: 1 % of the voxels in the middle of the volume lie outside them."""
     middle = Box.of_shape(raw.shape_zyx)
     shrink = [-max(0, (n - SAMPLE_VX) // 2) for n in raw.shape_zyx]
     low, high = np.percentile(raw.read(middle.grow(shrink)), (0.5, 99.5))
@@ -156,12 +156,12 @@ def _mark(row: dict[str, str], skeletons: Skeletons | None, truth: Volume | None
 
 
 def _ids(*texts: str) -> list[str]:
-    """Give the different objects among some ids; 0 and less are none."""
+    """Return the different objects among some ids; 0 and less are none."""
     return [str(number) for number in dict.fromkeys(map(int, texts)) if number > 0]
 
 
 def _longest(skeletons: Skeletons | None) -> list[str]:
-    """Give the ids of the skeletons with most nodes: more than neuroglancer can list would only make it slow."""
+    """Return the ids of the skeletons with most nodes: more than neuroglancer can list would only make it slow."""
     if skeletons is None:
         return []
     ids, nodes = np.unique(skeletons.node_skeleton_id, return_counts=True)

@@ -49,7 +49,7 @@ class SkeletonSource:
     length_nm: np.ndarray
 
     def read(self, key: str) -> bytes | None:
-        """Give the content of ``info``, ``segment_properties/info`` or ``ID``; None where there is no such skeleton."""
+        """Return content of ``info``, ``segment_properties/info`` or ``ID``; None where there is no such skeleton."""
         if key == "info":
             return json.dumps(self._describe()).encode()
         if key == f"{PROPERTIES}/info":

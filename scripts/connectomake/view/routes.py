@@ -147,7 +147,7 @@ class Site:
         return Found(_TYPES.get(file.suffix, _BYTES), file)
 
     def _locate(self, parts: list[str]) -> Path | None:
-        """Give the file below the results that a path names; None where there is none, or where it leads out."""
+        """Return the file below the results that a path names; None where there is none, or where it leads out."""
         file = self._results.joinpath(*parts).resolve()
         inside = any(file.is_relative_to(root) for root in self._roots)
         return file if inside and file.is_file() else None
@@ -166,7 +166,7 @@ def split_path(path: str) -> list[str] | None:
 
 
 def find_client() -> Path | None:
-    """Give the folder of the neuroglancer client that the Python package `neuroglancer` brings; None without it."""
+    """Return the folder of the neuroglancer client that the Python package `neuroglancer` brings; None without it."""
     package = find_spec("neuroglancer")
     for folder in (package.submodule_search_locations or []) if package else []:
         client = Path(folder) / "static" / "client"

@@ -101,7 +101,7 @@ class Scene:
         return max(n * size for n, size in zip(self.shape_zyx, self.voxel_size_zyx_nm, strict=True))
 
     def position(self, position_zyx_nm: Sequence[float]) -> list[float]:
-        """Give a position as neuroglancer counts it: x, y, z in voxel sizes from 0 nm."""
+        """Return a position as neuroglancer counts it: x, y, z in voxel sizes from 0 nm."""
         return [nm / size for nm, size in zip(position_zyx_nm[::-1], self.voxel_size_zyx_nm[::-1], strict=True)]
 
 
@@ -116,18 +116,18 @@ class Mark:
 
 
 def describe_whole(scene: Scene, marks: Sequence[Mark], skeleton_ids: Sequence[str]) -> dict[str, Any]:
-    """Give the state that shows the whole volume with all marks and some skeletons."""
+    """Return the state that shows the whole volume with all marks and some skeletons."""
     selected = "errors" if marks else "labels"
     return _describe(scene, scene.center_zyx_nm, scene.extent_nm, marks, {"skeletons": skeleton_ids}, selected)
 
 
 def describe_mark(scene: Scene, mark: Mark) -> dict[str, Any]:
-    """Give the state that shows one mark from close by, its objects selected."""
+    """Return the state that shows one mark from close by, its objects selected."""
     return _describe(scene, mark.position_zyx_nm, min(FIELD_NM, scene.extent_nm), [mark], mark.segments, "labels")
 
 
 def link(client: str, state: Mapping[str, Any]) -> str:
-    """Give the address that opens a state in a client; the whole state is in it."""
+    """Return the address that opens a state in a client; the whole state is in it."""
     return f"{client}#!{quote(json.dumps(state, separators=(',', ':')), safe='/:,')}"
 
 

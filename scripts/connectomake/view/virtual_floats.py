@@ -38,7 +38,7 @@ class VirtualFloats:
         self._levels = {folder.name: zarr.open_array(folder, mode="r") for folder in list_levels(store)}
 
     def read(self, key: str) -> bytes | None:
-        """Give the content of ``zarr.json``, ``s1/zarr.json`` or ``s1/c/c/z/y/x``; None where there is no such file."""
+        """Return content of ``zarr.json``, ``s1/zarr.json`` or ``s1/c/c/z/y/x``; None where there is no such file."""
         if key == "zarr.json":
             return self._group.read_bytes()
         match = _KEY.fullmatch(key)

@@ -52,7 +52,7 @@ class VirtualZarr:
         return (1,) * self.volume.has_channels + CHUNK_ZYX
 
     def read(self, key: str) -> bytes | None:
-        """Give the content of ``zarr.json``, ``s0/zarr.json`` or ``s0/c/[c/]z/y/x``; None where there is no such file.
+        """Return content of ``zarr.json``, ``s0/zarr.json`` or ``s0/c/[c/]z/y/x``; None where there is no such file.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class VirtualZarr:
 
 
 def describe_array(shape: Sequence[int], dtype: np.dtype, chunk: Sequence[int]) -> dict[str, Any]:
-    """Give the ``zarr.json`` of an array ([C,] Z, Y, X) of uncompressed chunks."""
+    """Return the ``zarr.json`` of an array ([C,] Z, Y, X) of uncompressed chunks."""
     return {
         "zarr_format": 3,
         "node_type": "array",

@@ -72,7 +72,7 @@ def nearest_channels(offsets_zyx_vx: Sequence[Sequence[int] | None]) -> tuple[in
 
 
 def name_shown(names: Sequence[str], offsets_zyx_vx: Sequence[Sequence[int] | None]) -> str:
-    """Say what `nearest_channels` are: affinities, or else their names.
+    """Return what `nearest_channels` are: affinities, or else their names.
 
     >>> name_shown(["binary", "contour"], [None, None])
     'binary, contour'

@@ -13,7 +13,7 @@ TOLERANCE = 1e-3
 
 
 def resolve_axes(array: FileArray, configured: str | None, *, may_lack_channels: bool = False) -> str:
-    """Give one letter per axis of the file's array.
+    """Return one letter per axis of the file's array.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def resolve_axes(array: FileArray, configured: str | None, *, may_lack_channels:
 
 
 def resolve_voxel_size(array: FileArray, axes: str, configured: Sequence[float] | None) -> TripleNm:
-    """Give the voxel size in nm, z, y, x.
+    """Return the voxel size in nm, z, y, x.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def resolve_voxel_size(array: FileArray, axes: str, configured: Sequence[float] 
 
 
 def resolve_offset(array: FileArray, axes: str, size_zyx_nm: TripleNm, configured: Sequence[float] | None) -> TripleNm:
-    """Give the position of the centre of the first voxel in nm, z, y, x; 0, 0, 0 where nobody says.
+    """Return the position of the centre of the first voxel in nm, z, y, x; 0, 0, 0 where nobody says.
 
     Raises
     ------
@@ -115,12 +115,12 @@ def resolve_offset(array: FileArray, axes: str, size_zyx_nm: TripleNm, configure
 
 
 def same_size(a_zyx_nm: Sequence[float], b_zyx_nm: Sequence[float]) -> bool:
-    """Tell whether two voxel sizes agree to one in a thousand."""
+    """Return whether two voxel sizes agree to one in a thousand."""
     return all(abs(a - b) <= TOLERANCE * b for a, b in zip(a_zyx_nm, b_zyx_nm, strict=True))
 
 
 def same_place(a_zyx_nm: Sequence[float], b_zyx_nm: Sequence[float], voxel_size_zyx_nm: Sequence[float]) -> bool:
-    """Tell whether two positions agree to a thousandth of a voxel, or to what float32 keeps of a large position."""
+    """Return whether two positions agree to a thousandth of a voxel, or to what float32 keeps of a large position."""
     return all(
         abs(a - b) <= max(TOLERANCE * s, 1e-6 * abs(b))
         for a, b, s in zip(a_zyx_nm, b_zyx_nm, voxel_size_zyx_nm, strict=True)

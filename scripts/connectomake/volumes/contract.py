@@ -52,7 +52,7 @@ class Record:
         self.values: Mapping[str, Any] = value
 
     def check_version(self, newest: int) -> None:
-        """Refuse a file whose version is newer than `newest`; one without a version is of the first.
+        """Reject a file whose version is newer than `newest`; one without a version is of the first.
 
         Raises
         ------

@@ -79,7 +79,7 @@ def sample_grey_values(volume: Readable | np.ndarray, most_blocks: int = MOST_BL
 
 
 def check_contrast(mean: float, std: float, name: str) -> None:
-    """Refuse grey values that cannot be brought to mean 0 and standard deviation 1.
+    """Reject grey values that cannot be brought to mean 0 and standard deviation 1.
 
     Raises
     ------

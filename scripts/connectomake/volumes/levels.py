@@ -95,7 +95,7 @@ def plan_levels(
 
 
 def choose_steps(shape_zyx: Sequence[int], voxel_size_zyx_nm: Sequence[float]) -> Triple:
-    """Give 2 for the axes that the next level halves, and 1 for those whose voxels are too long already, or but one.
+    """Return 2 for the axes that the next level halves, and 1 for those whose voxels are too long already, or but one.
 
     >>> choose_steps((100, 1000, 1000), (30, 8, 8)), choose_steps((100, 250, 250), (30, 32, 32))
     ((1, 2, 2), (2, 2, 2))
@@ -106,7 +106,7 @@ def choose_steps(shape_zyx: Sequence[int], voxel_size_zyx_nm: Sequence[float]) -
 
 
 def average(values: NDArray, steps_zyx: Sequence[int]) -> NDArray:
-    """Give the means of 1 or 2 voxels along each axis; at the far faces, of those that there are.
+    """Return the means of 1 or 2 voxels along each axis; at the far faces, of those that there are.
 
     About 6 billion voxels of uint8, or 0.27 billion of float16, in a second on one core.
 

@@ -47,7 +47,7 @@ class Mask:
         return cls(record.text("source"), record.text("fingerprint"), size, offset)
 
     def as_settings(self) -> dict[str, Any]:
-        """Give plain data."""
+        """Return plain data."""
         geometry = {"voxel_size_zyx_nm": list(self.voxel_size_zyx_nm), "offset_zyx_nm": list(self.offset_zyx_nm)}
         return {"source": self.source, "fingerprint": self.fingerprint, **geometry}
 
@@ -63,7 +63,7 @@ class Mask:
         return [(offset - size / 2, offset + (n - 0.5) * size) for offset, size, n in axes]
 
     def reaches(self, positions_nm: Sequence[np.ndarray]) -> bool:
-        """Tell whether any position of a grid (see `at`) lies in the mask."""
+        """Return whether any position of a grid (see `at`) lies in the mask."""
         return all(axis.any() for axis in self._inside(self._voxels(positions_nm)))
 
     def at(self, positions_nm: Sequence[np.ndarray]) -> np.ndarray:
@@ -97,12 +97,12 @@ class Mask:
         return found
 
     def is_set(self, positions_nm: Sequence[np.ndarray]) -> bool:
-        """Tell whether any voxel that holds a position of a grid (see `at`) is not 0."""
+        """Return whether any voxel that holds a position of a grid (see `at`) is not 0."""
         firsts = [np.unique(voxels, return_index=True)[1] for voxels in self._voxels(positions_nm)]
         return bool(self.at([axis[first] for axis, first in zip(positions_nm, firsts, strict=True)]).any())
 
     def hash(self) -> str:
-        """Give what tells its content apart: the SHA-256 of where it is not 0 if it is small, else of parts of it."""
+        """Return what tells its content apart: the SHA-256 of where it is not 0 if it is small, else of parts of it."""
         if self._whole is None:
             return fingerprint(self._volume)
         return hashlib.sha256(f"{self._whole.shape}".encode() + np.packbits(self._whole).tobytes()).hexdigest()
@@ -120,7 +120,7 @@ class Mask:
         return self._volume.read(box) != 0 if self._whole is None else self._whole[box.slices]
 
     def _voxels(self, positions_nm: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Give the mask's voxel, per axis, that holds each position; it may lie outside."""
+        """Return the mask's voxel, per axis, that holds each position; it may lie outside."""
         axes = zip(positions_nm, self.voxel_size_zyx_nm, self.offset_zyx_nm, strict=True)
         return [voxel_at(positions, [size], [offset]) for positions, size, offset in axes]
 

@@ -56,7 +56,7 @@ class Region:
         return replace(self, voxel_size_zyx_nm=voxel_size_zyx_nm, offset_zyx_nm=offset_zyx_nm)
 
     def as_settings(self) -> dict[str, Any]:
-        """Give plain data for the settings, under ``region``."""
+        """Return plain data for the settings, under ``region``."""
         mask = {"source": None, "fingerprint": None} if self.stencil is None else self.stencil.as_settings()
         return {"box_zyx_vx": as_corners(self.box), "crops_zyx_vx": [as_corners(c) for c in self.crops], "mask": mask}
 
@@ -66,7 +66,7 @@ class Region:
         return not self.crops and self.stencil is None
 
     def mask(self, box: Box) -> np.ndarray | None:
-        """Say which voxels of a box are wanted.
+        """Return which voxels of a box are wanted.
 
         Parameters
         ----------
@@ -86,20 +86,20 @@ class Region:
         return None if wanted.all() else wanted
 
     def touches(self, box: Box) -> bool:
-        """Tell whether any voxel of a box, in voxels of the working volume, is wanted."""
+        """Return whether any voxel of a box, in voxels of the working volume, is wanted."""
         parts = self._parts(box)
         if self.stencil is None:
             return bool(parts)
         return any(self.stencil.is_set(self.centres(part)) for part in parts)
 
     def centres(self, box: Box) -> tuple[np.ndarray, ...]:
-        """Give the positions in nm, per axis, of the centres of a box's voxels."""
+        """Return the positions in nm, per axis, of the centres of a box's voxels."""
         inner = box.within(self.box)
         axes = zip(inner.start_zyx, inner.stop_zyx, self.voxel_size_zyx_nm, self.offset_zyx_nm, strict=True)
         return tuple(offset + np.arange(start, stop) * size for start, stop, size, offset in axes)
 
     def _parts(self, box: Box) -> list[Box]:
-        """Give the parts of a box that lie in the region, but for the mask; they may overlap."""
+        """Return the parts of a box that lie in the region, but for the mask; they may overlap."""
         here = self.box.intersect(box)
         parts = (crop.intersect(here) for crop in self.crops or (here,))
         return [part for part in parts if part.size]

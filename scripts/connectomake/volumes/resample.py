@@ -196,7 +196,7 @@ def lay_on(volume: Readable, grid: Lattice, box: Box | None = None) -> Resampled
 
 
 def covered_box(volume: Lattice, grid: Lattice) -> Box:
-    """Give the voxels of a grid whose centres lie in a volume, as a box in voxels of the grid; it may be empty.
+    """Return the voxels of a grid whose centres lie in a volume, as a box in voxels of the grid; it may be empty.
 
     A centre on a face of the volume lies in it at its beginning, not at its end.
     """
@@ -215,17 +215,17 @@ def voxels_under(volume: Lattice, grid: Lattice, box: Box) -> list[np.ndarray]:
 
 
 def corner_nm(volume: Lattice) -> TripleNm:
-    """Give the position of the outer corner of the first voxel: half a voxel before its centre."""
+    """Return the position of the outer corner of the first voxel: half a voxel before its centre."""
     return to_triple_nm([o - s / 2 for o, s in zip(volume.offset_zyx_nm, volume.voxel_size_zyx_nm, strict=True)])
 
 
 def extent_nm(volume: Lattice) -> TripleNm:
-    """Give the sides of a volume, from face to face."""
+    """Return the sides of a volume, from face to face."""
     return to_triple_nm([n * s for n, s in zip(volume.shape_zyx, volume.voxel_size_zyx_nm, strict=True)])
 
 
 def _places_on(volume: Lattice, grid: Lattice, box: Box, axis: int) -> np.ndarray:
-    """Give the centres of a grid's voxels along an axis, in voxels of a volume; 0 is the centre of its first one."""
+    """Return the centres of a grid's voxels along an axis, in voxels of a volume; 0 is the centre of its first one."""
     number = np.arange(box.start_zyx[axis], box.stop_zyx[axis])
     away = grid.offset_zyx_nm[axis] - volume.offset_zyx_nm[axis]
     return np.round((away + number * grid.voxel_size_zyx_nm[axis]) / volume.voxel_size_zyx_nm[axis], DECIMALS)

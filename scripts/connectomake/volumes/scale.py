@@ -32,7 +32,7 @@ class Level:
     volume: Volume
 
     def describe(self) -> str:
-        """Say which level, and its voxel size."""
+        """Return which level, and its voxel size."""
         return f"{self.name or 'the volume itself'}: {_write(self.volume.voxel_size_zyx_nm)}"
 
 
@@ -156,7 +156,7 @@ def list_levels(volume: IngestedVolume) -> list[Level]:
 
 
 def touching_box(volume: Lattice, other: Lattice, sliver_vx: float = SLIVER_VX) -> Box:
-    """Give the voxels of a volume that share more than a sliver with another one."""
+    """Return the voxels of a volume that share more than a sliver with another one."""
     start, stop = [], []
     places = zip(corner_nm(volume), volume.voxel_size_zyx_nm, corner_nm(other), extent_nm(other), strict=True)
     for corner, size, low, extent in places:
@@ -166,7 +166,7 @@ def touching_box(volume: Lattice, other: Lattice, sliver_vx: float = SLIVER_VX) 
 
 
 def _fits(volume: Volume, wanted: TripleNm, tolerance: float) -> bool:
-    """Tell whether a voxel size differs by no more than a share of the wanted one along any axis."""
+    """Return whether a voxel size differs by no more than a share of the wanted one along any axis."""
     return all(abs(s - w) <= tolerance * w for s, w in zip(volume.voxel_size_zyx_nm, wanted, strict=True))
 
 
@@ -175,7 +175,7 @@ def _is_coarser(level: Level, wanted: TripleNm, tolerance: float) -> bool:
 
 
 def _distance(level: Level, wanted: TripleNm) -> float:
-    """Tell how far a level's voxel size is from another, as a ratio."""
+    """Return how far a level's voxel size is from another, as a ratio."""
     return sum(abs(log(s / w)) for s, w in zip(level.volume.voxel_size_zyx_nm, wanted, strict=True))
 
 

@@ -152,7 +152,7 @@ def load_skeletons(path: str | Path, *, swc_unit_nm: float = 1.0) -> Skeletons:
 def label_under(
     labels: Readable, skeletons: Skeletons, skeleton_id: int, position_zyx_nm: Sequence[float]
 ) -> int | None:
-    """Give the label under the node of a skeleton that is nearest to a position.
+    """Return the label under the node of a skeleton that is nearest to a position.
 
     Skeletons may be numbered in another way than labels.
 
@@ -260,7 +260,7 @@ def _read_swc_file(file: Path, name: int) -> Skeletons:
 
 
 def _swc_edges(node: np.ndarray, parent: np.ndarray, file: Path) -> np.ndarray:
-    """Give the (E, 2) edges from children to parents, by the nodes' places in the file."""
+    """Return the (E, 2) edges from children to parents, by the nodes' places in the file."""
     try:
         node, parent = to_whole(node, "a node"), to_whole(parent, "a parent")
     except DataError as error:

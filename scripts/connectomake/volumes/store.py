@@ -248,7 +248,7 @@ def fit_shard(
     *,
     most_bytes: int = SHARD_BYTES,
 ) -> Triple:
-    """Give the shard for a volume: up to 256 voxels a side, no larger than the volume needs or than so many bytes.
+    """Return the shard for a volume: up to 256 voxels a side, no larger than the volume needs or than so many bytes.
 
     Parameters
     ----------
@@ -274,7 +274,7 @@ def fit_shard(
 def describe_image(
     name: str, rank: int, levels: Mapping[str, tuple[Sequence[float], Sequence[float]]]
 ) -> dict[str, Any]:
-    """Give the OME-NGFF 0.5 attributes of an image.
+    """Return the OME-NGFF 0.5 attributes of an image.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ SAMPLE_VX = 16  # side of the boxes that a volume is told apart by
 
 
 def fingerprint(volume: Readable) -> str:
-    """Give the SHA-256 of 27 small boxes of a volume: its corners, the middles of its edges and faces, and its centre.
+    """Return SHA-256 of 27 small boxes of a volume: its corners, the middles of its edges and faces, and its centre.
 
     A path and a time do not tell what this tells. A change that touches none of the boxes stays unseen.
     """
@@ -73,7 +73,7 @@ class Readable(Lattice, Protocol):
         """What is decoded as one, in voxels; None where any part costs only its own bytes."""
 
     def read(self, box: Box | None = None, channels: slice | None = None) -> np.ndarray:
-        """Give (Z, Y, X), or (C, Z, Y, X) where there is a channel axis."""
+        """Return (Z, Y, X), or (C, Z, Y, X) where there is a channel axis."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Volume:
         return np.require(turned, self.dtype, ["C", "O", "W"])
 
     def crop(self, box: Box) -> Volume:
-        """Give the volume that a box of this one is; its offset moves along.
+        """Return the volume that a box of this one is; its offset moves along.
 
         Raises
         ------
@@ -198,7 +198,7 @@ class Volume:
         return replace(self, box=box.shift(self.box.start_zyx), offset_zyx_nm=offset)
 
     def drop_single_channel(self) -> Volume:
-        """Give the same volume without its channel axis where that has length 1, else the volume itself."""
+        """Return the same volume without its channel axis where that has length 1, else the volume itself."""
         return replace(self, has_channels=False) if self.has_channels and self.channels == 1 else self
 
     def _check_part(self, box: Box, channels: slice | None) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_challenge_is_split(variant: Variant) -> None:
-    """Refuse a split that does not suit the data: crops of a challenge are kept whole, other data have none.
+    """Reject a split that does not suit the data: crops of a challenge are kept whole, other data have none.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def check_challenge_is_split(variant: Variant) -> None:
 
 
 def check_challenge_is_learnt(variant: Variant) -> None:
-    """Refuse targets that crops of a challenge do not have, and classes that they have not.
+    """Reject targets that crops of a challenge do not have, and classes that they have not.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def check_challenge_is_learnt(variant: Variant) -> None:
 
 
 def check_challenge_is_submitted(variant: Variant) -> None:
-    """Refuse settings of a submission for classes that the challenge's data do not have.
+    """Reject settings of a submission for classes that the challenge's data do not have.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def check_challenge_is_submitted(variant: Variant) -> None:
 
 
 def check_challenge_can_be_made(variant: Variant) -> None:
-    """Refuse generated datasets whose crops do not fit, before they are made; see `check_dataset`."""
+    """Reject generated datasets whose crops do not fit, before they are made; see `check_dataset`."""
     cfg = cast(DataConfig, variant.settings["data"]).cellmap
     phantoms = {name: cast(PhantomConfig, phantom.settings) for name, phantom in variant.phantoms.items()}
     for name, made in cfg.generate.items() if cfg is not None else ():
@@ -100,7 +100,7 @@ def check_challenge_can_be_made(variant: Variant) -> None:
 
 
 def check_dataset(name: str, cfg: GeneratedDataset, phantoms: Mapping[str, PhantomConfig]) -> None:
-    """Refuse a dataset whose phantom is not known or does not hold its crops, and crops to submit in part.
+    """Reject a dataset whose phantom is not known or does not hold its crops, and crops to submit in part.
 
     Raises
     ------

@@ -26,7 +26,7 @@ from connectomake.errors import ConfigError
 
 
 def check_names(variant: Variant) -> None:
-    """Refuse names of experiments and volumes that cannot be parts of a path.
+    """Reject names of experiments and volumes that cannot be parts of a path.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def check_names(variant: Variant) -> None:
 
 
 def check_roles_are_fixed(variant: Variant) -> None:
-    """Refuse a sweep over what volumes are used for: its variants would be measured on different volumes.
+    """Reject a sweep over what volumes are used for: its variants would be measured on different volumes.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def check_roles_are_fixed(variant: Variant) -> None:
 
 
 def check_roles_suffice(variant: Variant) -> None:
-    """Refuse data without a volume to train on, and a split that makes validation data where there are some.
+    """Reject data without a volume to train on, and a split that makes validation data where there are some.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def check_roles_suffice(variant: Variant) -> None:
 
 
 def check_training_has_labels(variant: Variant) -> None:
-    """Refuse to train on a volume without labels, and a collection, which is for the synth stage alone.
+    """Reject training on a volume without labels, and a collection, which is for the synth stage alone.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def check_training_has_labels(variant: Variant) -> None:
 
 
 def check_blocks_hold_patches(variant: Variant) -> None:
-    """Refuse to draw blocks for validation that are smaller than what the network looks at.
+    """Reject blocks for validation that are smaller than what the network looks at.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def check_blocks_hold_patches(variant: Variant) -> None:
 
 
 def check_windows_fit_network(variant: Variant) -> None:
-    """Refuse windows that the network cannot take.
+    """Reject windows that the network cannot take.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def check_windows_fit_network(variant: Variant) -> None:
 
 
 def check_phantoms_hold_patches(variant: Variant) -> None:
-    """Refuse to train on phantoms that are smaller than what the network looks at.
+    """Reject training on phantoms that are smaller than what the network looks at.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def check_phantoms_hold_patches(variant: Variant) -> None:
 
 
 def check_patch_fits(variant: Variant, name: str, shape_zyx: Sequence[int]) -> None:
-    """Refuse to train on a volume that is smaller than a patch.
+    """Reject training on a volume that is smaller than a patch.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def check_patch_fits(variant: Variant, name: str, shape_zyx: Sequence[int]) -> N
 
 
 def check_decoder_reads_channels(variant: Variant) -> None:
-    """Refuse a decoder that reads channels which the network does not learn, or the prediction does not store.
+    """Reject a decoder that reads channels which the network does not learn, or the prediction does not store.
 
     Raises
     ------
@@ -209,7 +209,7 @@ def check_decoder_reads_channels(variant: Variant) -> None:
 
 
 def check_tuning_has_volumes(variant: Variant) -> None:
-    """Refuse to tune a decoder without volumes to choose by, or by a number that cannot be measured on them.
+    """Reject tuning a decoder without volumes to choose by, or by a number that cannot be measured on them.
 
     Raises
     ------
@@ -235,7 +235,7 @@ def check_tuning_has_volumes(variant: Variant) -> None:
 
 
 def check_segmentation_has_volumes(variant: Variant) -> None:
-    """Refuse to validate by segmentation without volumes to segment.
+    """Reject validating by segmentation without volumes to segment.
 
     Raises
     ------
@@ -256,7 +256,7 @@ def check_segmentation_has_volumes(variant: Variant) -> None:
 
 
 def check_truth_for_metrics(variant: Variant) -> None:
-    """Refuse metrics of classes or clefts where no volume that is measured has truth labels to measure them against.
+    """Reject metrics of classes or clefts where no volume that is measured has truth labels to measure them against.
 
     Raises
     ------
@@ -275,7 +275,7 @@ def check_truth_for_metrics(variant: Variant) -> None:
 
 
 def check_regions_name_volumes(variant: Variant) -> None:
-    """Refuse a region of a volume that the data do not have.
+    """Reject a region of a volume that the data do not have.
 
     Raises
     ------
@@ -293,7 +293,7 @@ def check_regions_name_volumes(variant: Variant) -> None:
 
 
 def check_turns_fit_windows(variant: Variant) -> None:
-    """Refuse test-time augmentation that exchanges axes along which windows, where they are known, have unequal sides.
+    """Reject test-time augmentation that exchanges axes along which windows, where they are known, have unequal sides.
 
     Raises
     ------

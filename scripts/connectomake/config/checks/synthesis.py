@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_makes_volumes(variant: Variant, asked_by: str) -> None:
-    """Refuse an experiment that is asked for the volumes it makes, and makes none.
+    """Reject an experiment that is asked for the volumes it makes, and makes none.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def check_makes_volumes(variant: Variant, asked_by: str) -> None:
 
 
 def check_classes_name_volumes(variant: Variant) -> None:
-    """Refuse classes that are no names, of volumes that are not there, or of a collection, which has its own.
+    """Reject classes that are no names, of volumes that are not there, or of a collection, which has its own.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def check_classes_name_volumes(variant: Variant) -> None:
 
 
 def check_volumes_to_learn_from(variant: Variant) -> None:
-    """Refuse data without a volume to learn from, or without labels where images are made together with them.
+    """Reject data without a volume to learn from, or without labels where images are made together with them.
 
     Raises
     ------

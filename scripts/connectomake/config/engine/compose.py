@@ -71,7 +71,7 @@ class Presets:
         return _existing(self.root / "config" / kind, name, source, asked_by), source
 
     def get(self, stage: str, name: str, asked_by: str) -> Preset:
-        """Give a preset of a stage, on its bases, checked.
+        """Return a preset of a stage, on its bases, checked.
 
         Parameters
         ----------

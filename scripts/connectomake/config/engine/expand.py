@@ -157,7 +157,7 @@ class Variant:
         return not self.makes_volumes and TRAINED in self.predict.checkpoints
 
     def chain(self, stage: str) -> str:
-        """Give the ids up to a stage, as the folders that its results lie in.
+        """Return the ids up to a stage, as the folders that its results lie in.
 
         Examples
         --------
@@ -166,7 +166,7 @@ class Variant:
         return "/".join(self.ids[name] for name in stages_to(stage))
 
     def resolved(self) -> dict[str, Any]:
-        """Give every setting as plain data (numbers, text, lists, dicts), to be written beside the results."""
+        """Return every setting as plain data (numbers, text, lists, dicts), to be written beside the results."""
         return {
             "experiment": self.experiment,
             "sweep": dict(self.point),
@@ -179,7 +179,7 @@ class Variant:
 
 
 def stages_to(stage: str) -> tuple[str, ...]:
-    """Give the stages whose ids a stage's results lie under, its own last."""
+    """Return the stages whose ids a stage's results lie under, its own last."""
     if stage in FORKS:
         return (*stages_to(FORKS[stage]), stage)
     return CHAIN[: CHAIN.index(stage) + 1]
@@ -264,7 +264,7 @@ class Expansion:
         return Variant(self.source.name, description, values, presets, settings, phantoms, ids, generator)
 
     def _settle_phantoms(self, names: Iterable[str], point: Point) -> dict[str, Phantom]:
-        """Give ids and settings of phantoms by their presets."""
+        """Return ids and settings of phantoms by their presets."""
         phantoms = {}
         for name in sorted(names):
             preset = self.presets.get("phantom", name, f"config/data/{self.names['data']}.yaml: phantom")
@@ -277,7 +277,7 @@ class Expansion:
         return phantoms
 
     def _fill(self, data: DataConfig) -> tuple[DataConfig, Variant | None]:
-        """Give data with the crops of their challenge and the volumes of their generator, looked up once."""
+        """Return data with the crops of their challenge and the volumes of their generator, looked up once."""
         if id(data) not in self._filled:
             where = f"config/data/{self.names['data']}.yaml"
             filled, generator = fill_crops(data, where), None
@@ -291,7 +291,7 @@ class Expansion:
         return self.presets.get(stage, name, f"{self.source.shown}: {stage}")
 
     def _settle(self, preset: Preset, point: Point) -> tuple[Section, str]:
-        """Give a stage's settings at a point of the sweep, and their id."""
+        """Return a stage's settings at a point of the sweep, and their id."""
         here = [(change, index) for change, index in point if change.stage == preset.stage and change.keys]
         key = (preset.stage, preset.name, tuple(index for _, index in here))
         if key not in self._known:
@@ -322,7 +322,7 @@ class Expansion:
         return found
 
     def _check_presets(self, sweep: Change) -> None:
-        """Refuse to sweep presets where the experiment names one, and values that name no plain preset."""
+        """Reject a sweep of presets where the experiment names one, and values that name no plain preset."""
         where = f"{sweep.source}: sweep of {sweep.stage!r}"
         if sweep.stage in ("data", "phantom"):
             hint = "write one experiment for each" if sweep.stage == "data" else "sweep phantom.KEY"
@@ -348,7 +348,7 @@ class Expansion:
         ]
 
     def _check_overlaps(self) -> None:
-        """Refuse two sweeps of one setting, and a sweep of a setting that is overridden."""
+        """Reject two sweeps of one setting, and a sweep of a setting that is overridden."""
         sweeps = [sweep for sweep in self.sweeps if sweep.keys]  # a preset may be swept, and keys over it
         for sweep, other in combinations(sweeps, 2):
             if sweep.overlaps(other):
@@ -365,21 +365,21 @@ class Expansion:
 
 
 def drawn_for(settings: Mapping[str, Section]) -> set[str]:
-    """Give the presets of phantoms that a generator makes images for."""
+    """Return the presets of phantoms that a generator makes images for."""
     synth = cast(SynthConfig | None, settings.get("synth"))
     given = synth is not None and (synth.labels.kind, synth.labels.given) == ("conditional", "phantom")
     return {synth.labels.phantom} if synth is not None and given else set()
 
 
 def changed_ids(generator: Variant | None) -> list[str]:
-    """Give the ids of a generator's stages that are not just their presets' names."""
+    """Return the ids of a generator's stages that are not just their presets' names."""
     if generator is None:
         return []
     return [generator.ids[stage] for stage in stages_to("synth") if generator.ids[stage] != generator.presets[stage]]
 
 
 def check_changes_are_read(changes: Iterable[Change], variants: Sequence[Variant]) -> None:
-    """Refuse changes of stages that none of some variants goes through: they would change nothing.
+    """Reject changes of stages that none of some variants goes through: they would change nothing.
 
     Raises
     ------

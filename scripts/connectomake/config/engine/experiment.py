@@ -56,7 +56,7 @@ class RunConfig(Section):
 
 
 def experiment_file(name: str, root: Path) -> Path | None:
-    """Give the file of an experiment that was named by its path; None where it was named by its name."""
+    """Return the file of an experiment that was named by its path; None where it was named by its name."""
     if not name.endswith((".yaml", ".yml")):
         return None
     return next((path for path in (Path(name), root / name) if path.is_file()), Path(name))

@@ -52,7 +52,7 @@ class Layer:
 
 
 def nearest(word: str, known: Iterable[str], what: str = "known") -> str:
-    """Say which known word was probably meant, or list them all.
+    """Return which known word was probably meant, or list them all.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def explain(error: ValidationError, model: type[BaseModel], layers: Sequence[Lay
 
 
 def fields_at(model: type[BaseModel], keys: Sequence[str | int]) -> set[str]:
-    """Give the keys that a model knows at a place inside it, over all members of a union."""
+    """Return the keys that a model knows at a place inside it, over all members of a union."""
     return {name for one in _models_at(model, keys) for name in one.model_fields}
 
 
@@ -112,7 +112,7 @@ def _kinds_with(model: type[BaseModel], keys: Keys) -> list[str]:
 
 
 def _models_at(model: type[BaseModel], keys: Sequence[str | int]) -> list[type[BaseModel]]:
-    """Give the models at a place inside a model: several where it is a union."""
+    """Return the models at a place inside a model: several where it is a union."""
     models = [model]
     for key in keys:
         inner: list[Any] = []
@@ -125,7 +125,7 @@ def _models_at(model: type[BaseModel], keys: Sequence[str | int]) -> list[type[B
 
 
 def _unwrap(annotation: Any) -> list[type[BaseModel]]:
-    """Give the models that an annotation speaks of, through Optional, unions, mappings and lists."""
+    """Return the models that an annotation speaks of, through Optional, unions, mappings and lists."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _unwrap(part)]
@@ -145,7 +145,7 @@ def _true_keys(location: Keys, kind: str, layers: Sequence[Layer]) -> Keys:
 
 
 def _children(value: Any, key: str | int) -> list[Any]:
-    """Give what lies under a key of a mapping or at a place of a list: a list of one, or of none."""
+    """Return what lies under a key of a mapping or at a place of a list: a list of one, or of none."""
     if isinstance(value, Mapping) and key in value:
         return [value[key]]
     if isinstance(value, list | tuple) and isinstance(key, int) and key < len(value):

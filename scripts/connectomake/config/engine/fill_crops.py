@@ -19,7 +19,7 @@ from connectomake.sources import locate
 
 
 def fill_crops(data: DataConfig, where: str) -> DataConfig:
-    """Give a data config with a volume for each crop, called DATASET.cropN; one without a challenge as it is.
+    """Return a data config with a volume for each crop, called DATASET.cropN; one without a challenge as it is.
 
     Crops to learn from have the role train, or what the user's split says; those to submit have the role predict. Paths
     of a generated challenge are relative to its tree.
@@ -51,7 +51,7 @@ def fill_crops(data: DataConfig, where: str) -> DataConfig:
 
 
 def _annotated(cfg: CellmapConfig, folder: str) -> Iterator[tuple[str, VolumeSource]]:
-    """Give the crops with labels."""
+    """Return the crops with labels."""
     for dataset, made in cfg.generate.items():
         for crop in (name for name, crop in made.crops.items() if not crop.test):
             raw, labels = raw_group(Path(), dataset), labels_group(Path(), dataset, crop)
@@ -65,7 +65,7 @@ def _annotated(cfg: CellmapConfig, folder: str) -> Iterator[tuple[str, VolumeSou
 
 
 def _submitted(cfg: CellmapConfig, folder: str) -> Iterator[tuple[str, VolumeSource]]:
-    """Give the crops of the manifest."""
+    """Return the crops of the manifest."""
     for dataset, made in cfg.generate.items():
         for crop in (name for name, crop in made.crops.items() if crop.test):
             yield _volume("predict", dataset, crop, str(raw_group(Path(), dataset)))
@@ -87,7 +87,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _check_names(cfg: CellmapConfig, annotated: Iterable[str], where: str) -> None:
-    """Refuse datasets and crops to learn from that are not there."""
+    """Reject datasets and crops to learn from that are not there."""
     datasets, crops = (set(names) for names in zip(*map(_split, annotated), strict=True))
     for key, asked, there in (("datasets", cfg.datasets, datasets), ("crops", cfg.crops, crops)):
         for name in asked:

@@ -26,7 +26,7 @@ class GeneratedVolume:
 
 
 def fill_synthetic(data: DataConfig, made: SynthConfig, where: str) -> DataConfig:
-    """Give a data config with a train volume for each volume that the generator makes for it.
+    """Return a data config with a train volume for each volume that the generator makes for it.
 
     Parameters
     ----------
@@ -72,12 +72,12 @@ def fill_synthetic(data: DataConfig, made: SynthConfig, where: str) -> DataConfi
 
 
 def list_classes(cfg: SynthConfig) -> list[str]:
-    """Give the classes that a generator of the volumes of a data config learns, in order."""
+    """Return the classes that a generator of the volumes of a data config learns, in order."""
     return sorted(cfg.examples.classes) or [ALL]
 
 
 def list_volumes(cfg: SynthConfig, classes: Sequence[str]) -> list[GeneratedVolume]:
-    """Give every volume that a generator makes of some classes.
+    """Return every volume that a generator makes of some classes.
 
     Parameters
     ----------
@@ -101,5 +101,5 @@ def list_volumes(cfg: SynthConfig, classes: Sequence[str]) -> list[GeneratedVolu
 
 
 def generated_shape(made: SynthConfig, name: str) -> tuple[int, int, int]:
-    """Give the shape, z, y, x in voxels, of a volume that a generator makes."""
+    """Return the shape, z, y, x in voxels, of a volume that a generator makes."""
     return next(volume.shape_zyx for volume in list_volumes(made, list_classes(made)) if volume.name == name)

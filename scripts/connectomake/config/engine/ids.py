@@ -31,7 +31,7 @@ Leaves = dict[tuple[str, ...], str]
 
 
 def name_settings(preset: Preset, settings: Section) -> str:
-    """Give the id of some settings of a stage.
+    """Return the id of some settings of a stage.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def name_point(point: Mapping[str, Any]) -> str:
 
 
 def _shorten_key(key: str, among: Iterable[str]) -> str:
-    """Give the last two parts of a key without its stage, and more where another key ends the same."""
+    """Return the last two parts of a key without its stage, and more where another key ends the same."""
     parts = key.split(".")
     others = [other.split(".") for other in among if other != key]
     for length in range(min(2, max(len(parts) - 1, 1)), len(parts)):
@@ -134,13 +134,13 @@ def _say_item(item: Any) -> str:
 
 
 def _changes(before: Section, after: Section) -> Leaves:
-    """Give what differs, as JSON text (to which 1, 1.0 and true are three things), of what is there after."""
+    """Return what differs, as JSON text (to which 1, 1.0 and true are three things), of what is there after."""
     old, new = dict(_leaves(_without_effort(before), ())), dict(_leaves(_without_effort(after), ()))
     return {keys: new.get(keys, _ABSENT) for keys in sorted({*old, *new}) if old.get(keys) != new.get(keys)}
 
 
 def _without_effort(settings: Section) -> dict[str, Any]:
-    """Give settings as plain values; what only says with what effort a result is made is left out, in each part."""
+    """Return settings as plain values; what only says with what effort a result is made is left out, in each part."""
     values = settings.model_dump(mode="json", exclude=set(settings.effort))
     parts = {name: getattr(settings, name) for name in values}
     return values | {name: _without_effort(part) for name, part in parts.items() if isinstance(part, Section)}
@@ -168,7 +168,7 @@ def _fewest(preset: Preset, settings: Section, changed: Leaves) -> Leaves:
 
 
 def _gives(preset: Preset, entries: Leaves, settings: Section) -> bool:
-    """Tell whether a preset with these values over it is these settings."""
+    """Return whether a preset with these values over it is these settings."""
     changes = (Layer("", nest(keys, json.loads(value))) for keys, value in entries.items())
     try:
         return not _changes(type(settings).model_validate(compose([*preset.layers, *changes])), settings)

@@ -47,11 +47,11 @@ class Change:
         return ".".join((self.stage, *self.keys))
 
     def layer(self, index: int = 0) -> Layer:
-        """Give one of its values as a layer of the stage's settings."""
+        """Return one of its values as a layer of the stage's settings."""
         return Layer(self.source, nest(self.keys, self.values[index]), self.file, self.at, len(self.keys))
 
     def overlaps(self, other: Change) -> bool:
-        """Tell whether both change the same setting, or one a part of what the other changes."""
+        """Return whether both change the same setting, or one a part of what the other changes."""
         return self.stage == other.stage and all(a == b for a, b in zip(self.keys, other.keys, strict=False))
 
 
@@ -79,7 +79,7 @@ def split_key(dotted: str, source: str) -> tuple[str, tuple[str, ...]]:
 
 
 def check_named(settings: Section, keys: Sequence[str], source: str, stage: str) -> None:
-    """Refuse a key that would add a name to a free mapping (a volume, say) instead of changing one that is there.
+    """Reject a key that would add a name to a free mapping (a volume, say) instead of changing one that is there.
 
     Keys of a model are not looked at here: the model itself refuses an unknown one.
 

@@ -70,7 +70,7 @@ def read_layers(file: Path, source: str) -> tuple[tuple[Layer, ...], dict[str, l
 
 
 def _existing(folder: Path, name: str, source: str, asked_by: str) -> Path:
-    """Give a preset's file if its name is one and it is there; else tell the names that are."""
+    """Return a preset's file if its name is one and it is there; else tell the names that are."""
     file = folder / f"{name}.yaml"
     if is_name(name) and file.is_file():
         return file
@@ -82,12 +82,12 @@ def _existing(folder: Path, name: str, source: str, asked_by: str) -> Path:
 
 
 def is_name(name: str) -> bool:
-    """Tell whether a preset, experiment or volume may be called this: names are parts of paths and of ids."""
+    """Return whether a preset, experiment or volume may be called this: names are parts of paths and of ids."""
     return _NAME.fullmatch(name) is not None
 
 
 def check_sweep(sweep: Any, source: str) -> dict[str, list[Any]]:
-    """Give a sweep back if it is one: at least one key, each with a list of at least one value.
+    """Return a sweep back if it is one: at least one key, each with a list of at least one value.
 
     Raises
     ------

@@ -35,7 +35,7 @@ _SWEEP = {
 
 
 def documents(root: Path) -> dict[Path, str]:
-    """Give every file that follows from the models, with what it should hold.
+    """Return every file that follows from the models, with what it should hold.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def documents(root: Path) -> dict[Path, str]:
 
 
 def _with_schema(file: Path, root: Path) -> str:
-    """Give a YAML file's text, its first line naming the schema that it follows."""
+    """Return a YAML file's text, its first line naming the schema that it follows."""
     kind = {"config": "config", "experiments": "experiment"}.get(file.parent.name, file.parent.name)
     up = "../" * len(file.parent.relative_to(root).parts)
     line = f"# yaml-language-server: $schema={up}workflow/schemas/{kind}.schema.json\n"
@@ -70,7 +70,7 @@ def _with_schema(file: Path, root: Path) -> str:
 
 
 def preset_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Give the JSON schema of a stage's preset files: any part of the model, and `base` and `sweep`."""
+    """Return the JSON schema of a stage's preset files: any part of the model, and `base` and `sweep`."""
     schema = _tidy(model.model_json_schema(), partial=True)
     schema["properties"] = {"base": _BASE, "sweep": _SWEEP} | schema.get("properties", {})
     return schema
@@ -136,7 +136,7 @@ def _rows(model: dict[str, Any], root: dict[str, Any], prefix: str, given: Any =
 
 
 def _models_inside(schema: dict[str, Any], root: dict[str, Any], key: str) -> list[tuple[dict[str, Any], str]]:
-    """Give the models that a key may hold, in a union, a list or a free mapping too, with their prefix."""
+    """Return the models that a key may hold, in a union, a list or a free mapping too, with their prefix."""
     found = []
     for member in [schema, *schema.get("anyOf", []), *schema.get("oneOf", [])]:
         for part, inside in (
@@ -151,7 +151,7 @@ def _models_inside(schema: dict[str, Any], root: dict[str, Any], key: str) -> li
 
 
 def _kind(model: dict[str, Any]) -> str:
-    """Say by which constant a member of a union is told from the others."""
+    """Return by which constant a member of a union is told from the others."""
     return "".join(f"({name}: {one['const']}) " for name, one in model["properties"].items() if "const" in one)
 
 
@@ -176,7 +176,7 @@ def _default(schema: dict[str, Any], default: Any, required: bool) -> str:
 
 
 def _values(schema: dict[str, Any], root: dict[str, Any]) -> str:
-    """Say in words what a JSON schema allows."""
+    """Describe in words what a JSON schema allows."""
     schema = _resolve(schema, root)
     members = schema.get("anyOf", schema.get("oneOf"))
     if members:
@@ -211,7 +211,7 @@ def _limits(schema: dict[str, Any]) -> Iterator[str]:
 
 def main() -> None:
     """Write the files beside the package."""
-    for path, text in documents(Path(__file__).resolve().parents[3]).items():
+    for path, text in documents(Path(__file__).resolve().parents[4]).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 

@@ -74,7 +74,7 @@ def load_run(config: Mapping[str, Any], root: Path) -> list[Variant]:
 
 
 def load_synthesis(config: Mapping[str, Any], root: Path, variants: Sequence[Variant]) -> list[Variant]:
-    """Give what `snakemake synthesise` runs: the variants that make volumes, and those that make some for others.
+    """Return what `snakemake synthesise` runs: the variants that make volumes, and those that make some for others.
 
     Where there are none, those of `synthesise`.
 
@@ -110,7 +110,7 @@ def index_variants(variants: Iterable[Variant]) -> dict[tuple[str, str], Variant
 
 
 def _read_overrides(run: RunConfig) -> list[Change]:
-    """Give the changes that a call of snakemake asks for in all experiments."""
+    """Return the changes that a call of snakemake asks for in all experiments."""
     where = f"{_CALL}: override"
     return [
         Change(*split_key(key, where), (value,), where)
@@ -152,7 +152,7 @@ class _Loader:
         return sources
 
     def load(self, source: Source, overrides: Sequence[Change]) -> list[Variant]:
-        """Give the checked variants of an experiment."""
+        """Return the checked variants of an experiment."""
         experiment = _read_experiment(source)
         found = Expansion(source, experiment, self.presets, overrides, self.find_generator).variants()
         for check in CHECKS if experiment.synth is None else SYNTH_CHECKS:
@@ -161,7 +161,7 @@ class _Loader:
         return found
 
     def find_generator(self, name: str, asked_by: str) -> Variant:
-        """Give the one variant of an experiment that makes volumes for another.
+        """Return the one variant of an experiment that makes volumes for another.
 
         Raises
         ------

@@ -19,7 +19,7 @@ Fill = Literal["mean", "black", "random"]
 
 
 def _check_order(limits: tuple[float, float]) -> tuple[float, float]:
-    """Refuse a range that ends before it begins."""
+    """Reject a range that ends before it begins."""
     if limits[0] > limits[1]:
         raise ValueError(f"the least comes first, then the most, got {list(limits)}")
     return limits

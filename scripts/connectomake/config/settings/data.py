@@ -88,7 +88,7 @@ PerAxisVx = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)], Anno
 
 
 def _check_box(box: tuple[PerAxisVx, PerAxisVx]) -> tuple[PerAxisVx, PerAxisVx]:
-    """Refuse a box without voxels."""
+    """Reject a box without voxels."""
     start, stop = box
     if any(b <= a for a, b in zip(start, stop, strict=True)):
         raise ValueError(
@@ -98,7 +98,7 @@ def _check_box(box: tuple[PerAxisVx, PerAxisVx]) -> tuple[PerAxisVx, PerAxisVx]:
 
 
 def _check_axes(axes: str) -> str:
-    """Refuse a string of axis letters that does not name z, y and x once each."""
+    """Reject a string of axis letters that does not name z, y and x once each."""
     if len(set(axes)) != len(axes) or not set("zyx") <= set(axes) or not axes.isalpha() or not axes.islower():
         raise ValueError(
             "axes are one small letter per axis of the array, each once, with z, y and x among them, as in zyx or xyzc"
@@ -166,7 +166,7 @@ class VolumeSource(Section):
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
-        """Refuse combinations of keys that cannot mean anything."""
+        """Reject combinations of keys that cannot mean anything."""
         if [self.raw, self.phantom, self.generated].count(None) != 2:
             raise ValueError("give exactly one of raw (a path) and phantom (a preset of config/phantom/)")
         if self.raw is None:
@@ -228,7 +228,7 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _check_volumes(self) -> Self:
-        """Refuse data without a volume, and volumes beside those of a challenge or a collection."""
+        """Reject data without a volume, and volumes beside those of a challenge or a collection."""
         if self.cellmap is None and self.collection is None and not self.volumes:
             raise ValueError("give volumes, cellmap or collection")
         if self.collection is not None and (self.volumes or self.cellmap is not None or self.synthetic is not None):
@@ -239,7 +239,7 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _check_mix(self) -> Self:
-        """Refuse a mix of other sources than those of the train volumes, and one that gives nothing."""
+        """Reject a mix of other sources than those of the train volumes, and one that gives nothing."""
         if not self.mix or not self.volumes:
             return self
         sources = {name: volume.source for name, volume in self.volumes.items() if volume.role == "train"}

@@ -35,7 +35,7 @@ class GeneratedCrop(Section):
 
     @model_validator(mode="after")
     def _check_scale(self) -> Self:
-        """Refuse labels whose voxels do not fill the crop."""
+        """Reject labels whose voxels do not fill the crop."""
         if self.label_scale not in LABEL_SCALES:
             raise ValueError(
                 f"label_scale must be one of {', '.join(map(str, LABEL_SCALES))}, got {self.label_scale:g}"
@@ -58,7 +58,7 @@ class GeneratedDataset(Section):
 
     @model_validator(mode="after")
     def _check_levels(self) -> Self:
-        """Refuse a dataset without voxels."""
+        """Reject a dataset without voxels."""
         if self.first_level >= self.levels:
             raise ValueError(f"first_level must be below levels ({self.levels}), got {self.first_level}")
         return self
@@ -100,7 +100,7 @@ class CellmapConfig(Section):
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        """Refuse two trees or none, and what a generated one brings itself."""
+        """Reject two trees or none, and what a generated one brings itself."""
         if (self.tree is None) == (not self.generate):
             raise ValueError("give exactly one of tree (a folder) and generate (datasets to make)")
         for key in ("manifest", "class_table", "datasplit"):
@@ -110,7 +110,7 @@ class CellmapConfig(Section):
 
     @model_validator(mode="after")
     def _check_classes(self) -> Self:
-        """Refuse a class twice, and classes that a generated challenge does not have."""
+        """Reject a class twice, and classes that a generated challenge does not have."""
         twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
         if twice:
             raise ValueError(f"classes: {twice[0]!r} is there twice")
@@ -124,7 +124,7 @@ class CellmapConfig(Section):
 
     @model_validator(mode="after")
     def _check_crops(self) -> Self:
-        """Refuse a name of a crop that is none, and one that two generated datasets have."""
+        """Reject a name of a crop that is none, and one that two generated datasets have."""
         names = [name for dataset in self.generate.values() for name in dataset.crops]
         for name in (*names, *self.crops, *self.skip_crops):
             if not (name.startswith("crop") and name.removeprefix("crop").isdigit()):
@@ -135,6 +135,6 @@ class CellmapConfig(Section):
         return self
 
     def learns_from(self, dataset: str, crop: str) -> bool:
-        """Tell whether an annotated crop is asked for."""
+        """Return whether an annotated crop is asked for."""
         wanted = (not self.datasets or dataset in self.datasets) and (not self.crops or crop in self.crops)
         return wanted and crop not in self.skip_crops

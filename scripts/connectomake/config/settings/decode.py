@@ -191,7 +191,7 @@ class DecodeConfig(Section):
 
     @model_validator(mode="after")
     def _check_blocks(self) -> Self:
-        """Refuse blocks that hold no whole number of chunks, or more voxels than a block's ids can count."""
+        """Reject blocks that hold no whole number of chunks, or more voxels than a block's ids can count."""
         block = self.block_zyx_vx
         if block is None:
             if self.jobs != 1 or self.block_halo_vx:
@@ -205,7 +205,7 @@ class DecodeConfig(Section):
 
     @model_validator(mode="after")
     def _check_decoder_works_in_blocks(self) -> Self:
-        """Refuse blocks where the labels would depend on them."""
+        """Reject blocks where the labels would depend on them."""
         if self.block_zyx_vx is None:
             return self
         if self.decoder == "semantic":
@@ -219,7 +219,7 @@ class DecodeConfig(Section):
 
     @model_validator(mode="after")
     def _check_settings_count(self) -> Self:
-        """Refuse settings that the decoder does not read."""
+        """Reject settings that the decoder does not read."""
         idle = find_idle_key(self.decoder, self)
         if idle is not None:
             raise ValueError(f"decode.{idle} changes nothing: decoder is {self.decoder}")
@@ -234,14 +234,14 @@ class DecodeConfig(Section):
 
     @model_validator(mode="after")
     def _check_filling(self) -> Self:
-        """Refuse to grow in no round."""
+        """Reject growing in no round."""
         if self.fill == "grow" and self.fill_distance_vx == 0:
             raise ValueError("fill: grow needs its number of rounds: set fill_distance_vx, for instance to 32")
         return self
 
     @model_validator(mode="after")
     def _check_search(self) -> Self:
-        """Refuse a search that leads to settings that there are not."""
+        """Reject a search that leads to settings that there are not."""
         if self.tune is not None:
             try:
                 check_search(self, self.tune.search)

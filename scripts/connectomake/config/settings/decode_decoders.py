@@ -79,14 +79,14 @@ class WaterzConfig(Section):
     @field_validator("merge_function")
     @classmethod
     def _check_merge_function(cls, name: str) -> str:
-        """Refuse scores that waterz would have to compile."""
+        """Reject scores that waterz would have to compile."""
         if name != "mean" and name not in {f"aff{quantile}_his256" for quantile in WATERZ_QUANTILES}:
             raise ValueError(f"expected mean, or aff10_his256 to aff95_his256 in steps of 5, got {name!r}")
         return name
 
     @model_validator(mode="after")
     def _check_thresholds(self) -> Self:
-        """Refuse a watershed in which an edge would both always and never join."""
+        """Reject a watershed in which an edge would both always and never join."""
         if self.aff_threshold_low >= self.aff_threshold_high:
             raise ValueError(
                 f"aff_threshold_low {self.aff_threshold_low} must be below aff_threshold_high {self.aff_threshold_high}"
@@ -120,7 +120,7 @@ class SeededWatershedConfig(Section):
 
     @model_validator(mode="after")
     def _check_seeds_lie_in_objects(self) -> Self:
-        """Refuse seeds outside the foreground, and settings of a channel that the method does not read."""
+        """Reject seeds outside the foreground, and settings of a channel that the method does not read."""
         if self.seed_binary < self.foreground_binary:
             raise ValueError(f"seed_binary {self.seed_binary} is below foreground_binary {self.foreground_binary}")
         if self.seed_distance < self.foreground_distance:
@@ -179,7 +179,7 @@ class SemanticConfig(Section):
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
-        """Refuse a class named twice, and settings of classes that are not there."""
+        """Reject a class named twice, and settings of classes that are not there."""
         for names in (self.classes, self.instances):
             if len(set(names)) < len(names):
                 raise ValueError(f"each class is named once, got {list(names)}")
@@ -245,7 +245,7 @@ OWN_BYTES_PER_VOXEL = {"mutex_watershed": 450, "waterz": 600, "seeded_watershed"
 
 
 def changed_keys(settings: Section) -> Iterator[str]:
-    """Give the keys that differ from their defaults, dotted where nested.
+    """Return the keys that differ from their defaults, dotted where nested.
 
     Settings travel as all of their values, so that a key was given tells nothing.
     """

@@ -95,7 +95,7 @@ class TuneConfig(Section):
 
     @model_validator(mode="after")
     def _check_method(self) -> Self:
-        """Refuse a search that nobody would make, and optuna without one."""
+        """Reject a search that nobody would make, and optuna without one."""
         if self.method == "optuna" and not self.search:
             raise ValueError("method: optuna needs a search, for instance search: {threshold: [0.3, 0.9]}")
         if self.method == "thresholds" and self.search:
@@ -104,12 +104,12 @@ class TuneConfig(Section):
 
 
 def is_highest_best(criterion: str) -> bool:
-    """Tell whether the highest value of a criterion is the best; all scores named nerl are such."""
+    """Return whether the highest value of a criterion is the best; all scores named nerl are such."""
     return HIGHEST_IS_BEST.get(criterion, True)
 
 
 def check_criterion(criterion: str, measure: MeasureConfig) -> None:
-    """Refuse a criterion that is not measured.
+    """Reject a criterion that is not measured.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def check_criterion(criterion: str, measure: MeasureConfig) -> None:
 
 
 def check_search(settings: Section, search: dict[str, Any]) -> None:
-    """Refuse a search that leads to settings that there are not.
+    """Reject a search that leads to settings that there are not.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def check_search(settings: Section, search: dict[str, Any]) -> None:
 
 
 def lay_over(settings: Section, values: dict[str, Any]) -> dict[str, Any]:
-    """Give settings, without their `tune`, as plain values with some dotted keys set to others."""
+    """Return settings, without their `tune`, as plain values with some dotted keys set to others."""
     plain = settings.model_dump(exclude={"tune"})
     for dotted, value in values.items():
         *path, last = dotted.split(".")

@@ -41,7 +41,7 @@ def count_jobs(
     voxel_size_zyx_nm: Sequence[float] | None = None,
     region: RegionConfig | None = None,
 ) -> int:
-    """Give the number of jobs that a volume is divided among.
+    """Return the number of jobs that a volume is divided among.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def divide(amount: float, per_job: float, blocks: int) -> int:
 def list_boxes(
     region: RegionConfig | None, shape_zyx: Sequence[int], voxel_size_zyx_nm: Sequence[float]
 ) -> list[list[int]]:
-    """Give the sides in voxels of the crops, or of the box, that are predicted of a volume; see `count_jobs`."""
+    """Return the sides in voxels of the crops, or of the box, that are predicted of a volume; see `count_jobs`."""
     found: list[list[int]] = []
     if region is not None and region.has_crops and not region.crops_file:
         found = _sides(region.crops_zyx_vx, (1, 1, 1)) + _sides(region.crops_zyx_nm, voxel_size_zyx_nm)
@@ -101,5 +101,5 @@ def list_boxes(
 def _sides(
     boxes: Iterable[tuple[Sequence[float], Sequence[float]]], voxel_size_zyx: Sequence[float]
 ) -> list[list[int]]:
-    """Give the sides of boxes in voxels of a size in the boxes' unit."""
+    """Return the sides of boxes in voxels of a size in the boxes' unit."""
     return [[ceil((b - a) / size) for a, b, size in zip(*box, voxel_size_zyx, strict=True)] for box in boxes]

@@ -68,7 +68,7 @@ class MeasureConfig(Section):
 
     @model_validator(mode="after")
     def _check_metrics(self) -> Self:
-        """Refuse what names a metric, a threshold or a number of nodes twice."""
+        """Reject what names a metric, a threshold or a number of nodes twice."""
         for key in ("voxel_metrics", "iou_thresholds", "ignored_merger_nodes"):
             values = getattr(self, key)
             if len(set(values)) < len(values):

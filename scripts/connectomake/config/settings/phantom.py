@@ -125,7 +125,7 @@ class PhantomConfig(Section):
 
     @model_validator(mode="after")
     def _check_resolution(self) -> PhantomConfig:
-        """Refuse neurites too thin for skeletons that are sure to lie in them (neurites.py derives the bound)."""
+        """Reject neurites too thin for skeletons that are sure to lie in them (neurites.py derives the bound)."""
         diagonal = sqrt(sum(size**2 for size in self.voxel_size_zyx_nm))
         least = (diagonal / 2 + self.neurites.roughness_nm) / 0.75
         thinnest = self.neurites.radius_range_nm[0]

@@ -37,7 +37,7 @@ class TtaConfig(Section):
 
     @model_validator(mode="after")
     def _check_no_repeats(self) -> Self:
-        """Refuse an axis or a plane that is named twice."""
+        """Reject an axis or a plane that is named twice."""
         for key in ("flip", "rotate", "permute"):
             named = getattr(self, key)
             if len(set(named)) != len(named):
@@ -151,21 +151,21 @@ class PredictConfig(Section):
 
     @model_validator(mode="after")
     def _check_blocks(self) -> Self:
-        """Refuse blocks that are no whole number of chunks: a block is a file, and a file holds whole chunks."""
+        """Reject blocks that are no whole number of chunks: a block is a file, and a file holds whole chunks."""
         if any(b % c for b, c in zip(self.block_zyx_vx, self.chunk_zyx_vx, strict=True)):
             raise ValueError(f"block_zyx_vx {self.block_zyx_vx} must be multiples of chunk_zyx_vx {self.chunk_zyx_vx}")
         return self
 
     @model_validator(mode="after")
     def _check_checkpoints(self) -> Self:
-        """Refuse an ensemble that counts a network twice."""
+        """Reject an ensemble that counts a network twice."""
         if len(set(self.checkpoints)) != len(self.checkpoints):
             raise ValueError(f"checkpoints names one twice: {list(self.checkpoints)}")
         return self
 
     @model_validator(mode="after")
     def _check_channels(self) -> Self:
-        """Refuse a list of channels that stores none, or one twice."""
+        """Reject a list of channels that stores none, or one twice."""
         if isinstance(self.channels, tuple) and len(set(self.channels)) != max(1, len(self.channels)):
             raise ValueError(f"channels must name at least one channel, and none twice, not {list(self.channels)}")
         return self

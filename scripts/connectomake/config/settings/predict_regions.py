@@ -14,7 +14,7 @@ Corner = TypeVar("Corner", CornerVx, CornerNm)
 
 
 def _check_order(box: tuple[Corner, Corner]) -> tuple[Corner, Corner]:
-    """Refuse a box that does not end after it starts."""
+    """Reject a box that does not end after it starts."""
     start, stop = box
     if any(b <= a for a, b in zip(start, stop, strict=True)):
         raise ValueError(f"a box must end after it starts on each of z, y, x; it starts at {start} and stops at {stop}")
@@ -52,7 +52,7 @@ class RegionConfig(Section):
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
-        """Refuse two boxes, and a region that says nothing."""
+        """Reject two boxes, and a region that says nothing."""
         if self.box_zyx_vx is not None and self.box_zyx_nm is not None:
             raise ValueError("give box_zyx_vx or box_zyx_nm, not both")
         if not any(getattr(self, key) for key in type(self).model_fields):

@@ -12,7 +12,7 @@ Voxels = Annotated[int, Field(gt=0)]
 
 
 class SplitConfig(Section):
-    """Give every volume, or part of one, its role."""
+    """Assign every volume, or part of one, its role."""
 
     method: Literal["role", "slab", "blocks", "classes"] = Field(
         "role",

@@ -56,12 +56,12 @@ class SubmitConfig(Section):
     )
 
     def objects_of(self, name: str) -> ObjectsConfig:
-        """Give how the objects of a class are told apart."""
+        """Return how the objects of a class are told apart."""
         return self.class_objects.get(name, self.objects)
 
     @model_validator(mode="after")
     def _check_classes(self) -> Self:
-        """Refuse settings of classes that are not read."""
+        """Reject settings of classes that are not read."""
         for name in self.class_objects:
             if name not in self.instance_classes:
                 raise ValueError(f"class_objects: {name!r} is not in instance_classes")

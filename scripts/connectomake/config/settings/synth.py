@@ -65,7 +65,7 @@ class ExamplesConfig(Section):
 
     @model_validator(mode="after")
     def _check_values(self) -> Self:
-        """Refuse ranges that are empty, and two ways to say them."""
+        """Reject ranges that are empty, and two ways to say them."""
         for key in ("intensity", "percentiles"):
             pair = getattr(self, key)
             if pair is not None and pair[0] >= pair[1]:
@@ -135,7 +135,7 @@ class PerceptualConfig(Section):
 
     @model_validator(mode="after")
     def _check_files(self) -> Self:
-        """Refuse a network without its weights, and weights of a network that is not asked for."""
+        """Reject a network without its weights, and weights of a network that is not asked for."""
         if self.kind != "gradient" and self.weights is None:
             raise ValueError(f"kind {self.kind} needs weights: the path of a file; nothing is downloaded")
         if (self.kind == "lpips") != (self.heads is not None):
@@ -296,7 +296,7 @@ class GenerateConfig(Section):
 
     @model_validator(mode="after")
     def _check_formats(self) -> Self:
-        """Refuse volumes that nothing in the workflow could read, or the same format twice."""
+        """Reject volumes that nothing in the workflow could read, or the same format twice."""
         if "zarr" not in self.formats or len(set(self.formats)) < len(self.formats):
             raise ValueError(f"formats: expected zarr, or zarr and nifti, got {list(self.formats)}")
         return self
@@ -316,7 +316,7 @@ class SynthMetricsConfig(Section):
 
     @model_validator(mode="after")
     def _check_weights(self) -> Self:
-        """Refuse a network without its weights, and weights that nothing reads."""
+        """Reject a network without its weights, and weights that nothing reads."""
         if (self.features == "medicalnet") != (self.weights is not None):
             raise ValueError("weights belongs to features medicalnet, which needs it: the path of a file")
         return self
@@ -361,7 +361,7 @@ class SynthConfig(Section):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        """Refuse settings of different parts that cannot go together."""
+        """Reject settings of different parts that cannot go together."""
         if self.generate.sampler == "ddim" and self.diffusion.timesteps % self.generate.steps:
             raise ValueError(
                 f"generate.steps: expected a divisor of {self.diffusion.timesteps}, got {self.generate.steps}"

@@ -45,7 +45,7 @@ class AutoencoderConfig(Section):
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
-        """Refuse ratios that are no powers of two, patches that they do not divide, and groups that do not fit."""
+        """Reject ratios that are no powers of two, patches that they do not divide, and groups that do not fit."""
         for ratio, side in zip(self.ratio_zyx, self.patch_zyx_vx, strict=True):
             if ratio & (ratio - 1):
                 raise ValueError(f"ratio_zyx: expected powers of two, got {list(self.ratio_zyx)}")
@@ -102,7 +102,7 @@ class DenoiserConfig(Section):
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
-        """Refuse numbers that do not divide one another."""
+        """Reject numbers that do not divide one another."""
         for key, value in (("6 (positions along three axes)", 6), ("heads", self.heads), ("groups", self.groups)):
             if self.dim % value:
                 raise ValueError(f"dim: expected a multiple of {key} = {value}, got {self.dim}")

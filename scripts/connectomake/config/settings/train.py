@@ -166,7 +166,7 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _check_patch(self) -> Self:
-        """Refuse a patch that the network cannot work on, and heads that do not give each target once."""
+        """Reject a patch that the network cannot work on, and heads that do not give each target once."""
         try:
             self.model.check_patch(self.patch_zyx_vx)
         except ValueError as error:
@@ -176,7 +176,7 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _check_losses(self) -> Self:
-        """Refuse losses that do not find their channels, channels that no loss teaches, and weights of nothing."""
+        """Reject losses that do not find their channels, channels that no loss teaches, and weights of nothing."""
         check_losses(self.losses, self.targets.channels)
         if self.scale_weights is not None and not getattr(self.model, "deep_supervision", False):
             raise ValueError("scale_weights changes nothing: the model has no deep_supervision")
@@ -184,7 +184,7 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _check_validations(self) -> Self:
-        """Refuse to wait for validations that never come."""
+        """Reject waiting for validations that never come."""
         validations = self.max_steps // self.validate_every_steps
         plateau = self.schedule.patience if self.schedule.shape == "plateau" else None
         for key, patience in (("patience", self.patience), ("schedule.patience", plateau)):
@@ -198,21 +198,21 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _check_balance(self) -> Self:
-        """Refuse to balance classes that are not learnt by name."""
+        """Reject balancing classes that are not learnt by name."""
         if self.sampling.balance == "classes" and (self.targets.classes is None or not self.targets.classes.named):
             raise ValueError("sampling.balance: classes needs targets.classes.named")
         return self
 
     @model_validator(mode="after")
     def _check_normalisation(self) -> Self:
-        """Refuse numbers for all volumes together with those of each."""
+        """Reject numbers for all volumes together with those of each."""
         if self.normalise == "each_volume" and (self.raw_mean is not None or self.raw_std is not None):
             raise ValueError("normalise: each_volume measures both of each volume: set raw_mean and raw_std to null")
         return self
 
     @model_validator(mode="after")
     def _check_schedule(self) -> Self:
-        """Refuse milestones that the training does not reach, or reaches while it warms up."""
+        """Reject milestones that the training does not reach, or reaches while it warms up."""
         first, last = self.schedule.warmup * self.max_steps, self.max_steps - 1
         outside = [step for step in self.schedule.milestones_steps if not first <= step <= last]
         if outside:
@@ -224,7 +224,7 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _check_averages(self) -> Self:
-        """Refuse two averages of the weights, and one that takes no weights in."""
+        """Reject two averages of the weights, and one that takes no weights in."""
         if self.swa_start is None:
             return self
         if self.ema_decay:
@@ -238,7 +238,7 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _check_segmentation(self) -> Self:
-        """Refuse to measure segmentations of a network that cannot be segmented, or to choose by none."""
+        """Reject measuring segmentations of a network that cannot be segmented, or choosing by none."""
         if self.keep == "best_segmentation" and self.validate_segmentation is None:
             raise ValueError("keep: best_segmentation needs validate_segmentation, {} for its defaults")
         if self.validate_segmentation is not None and find_nearest(name_channels(self.targets.channels)) is None:

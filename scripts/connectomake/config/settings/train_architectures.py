@@ -92,7 +92,7 @@ class UnetrConfig(NetworkConfig):
         return (1, *self.image_zyx_vx[1:]) if self.dimensions == 2 else self.image_zyx_vx
 
     def check_patch(self, patch_zyx: Sequence[int]) -> None:
-        """Refuse a patch or window other than `image_zyx_vx`, by ValueError; in 2-D any number of sections is taken."""
+        """Reject a patch or window other than `image_zyx_vx`, by ValueError; in 2-D any number of sections is taken."""
         if list(patch_zyx)[-self.dimensions :] != list(self.image_zyx_vx)[-self.dimensions :]:
             raise ValueError(
                 f"{list(patch_zyx)} must equal model.image_zyx_vx {list(self.image_zyx_vx)}: monai_unetr learns an "
@@ -272,7 +272,7 @@ def _architecture_of(value: Any) -> Any:
 
 
 def _check_architecture(value: Any) -> Any:
-    """Refuse a name that no class of settings has, with the nearest one."""
+    """Reject a name that no class of settings has, with the nearest one."""
     name = _architecture_of(value)
     if name in FOREIGN:
         raise ValueError(f"{name!r} is a network from elsewhere, which can predict (predict.checkpoints) but not learn")

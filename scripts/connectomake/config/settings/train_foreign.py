@@ -41,7 +41,7 @@ class ForeignConfig(NetworkConfig):
         return z, y, x
 
     def check_patch(self, patch_zyx: Sequence[int]) -> None:
-        """Refuse a window that the network cannot work on.
+        """Reject a window that the network cannot work on.
 
         Parameters
         ----------
@@ -78,13 +78,13 @@ class ForeignChannel(Section):
 
     @model_validator(mode="after")
     def _check_name(self) -> Self:
-        """Refuse a channel that nothing names."""
+        """Reject a channel that nothing names."""
         if self.name is None and self.offset_zyx_vx is None:
             raise ValueError("a channel needs a name, or an offset if it is an affinity")
         return self
 
     def as_channel(self) -> Channel:
-        """Give the channel as the rest of the package has it."""
+        """Return the channel as the rest of the package has it."""
         offset = self.offset_zyx_vx
         return Channel(
             name=self.name or name_offset(offset or (0, 0, 0)),
@@ -115,7 +115,7 @@ class NormalisationConfig(Section):
 
     @model_validator(mode="after")
     def _check_numbers(self) -> Self:
-        """Refuse what tells too little or too much."""
+        """Reject what tells too little or too much."""
         told = (self.mean is not None, self.std is not None)
         if self.each == "together" and not all(told):
             raise ValueError("give mean and std (0 and 255 for uint8 that becomes 0 to 1), or each: each_volume")
@@ -128,7 +128,7 @@ class NormalisationConfig(Section):
         return self
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain data for a checkpoint, as training does."""
+        """Return plain data for a checkpoint, as training does."""
         seen = {} if self.range is None else {"dtype": self.dtype, "range": list(self.range)}
         return {"mean": self.mean, "std": self.std, "each": self.each, **seen}
 
@@ -177,7 +177,7 @@ class NetworkDescription(Section):
 
     @model_validator(mode="after")
     def _check_channels(self) -> Self:
-        """Refuse channels told twice, not at all, or under one name."""
+        """Reject channels told twice, not at all, or under one name."""
         if bool(self.channels) == bool(self.offsets_zyx_vx):
             raise ValueError("give channels, or offsets_zyx_vx if all channels are affinities")
         names = [channel.name for channel in self.all_channels]
@@ -190,7 +190,7 @@ class NetworkDescription(Section):
 
     @model_validator(mode="after")
     def _check_window(self) -> Self:
-        """Refuse a fixed window that nobody tells, and what an architecture of Connectomake tells by itself."""
+        """Reject a fixed window that nobody tells, and what an architecture of Connectomake tells by itself."""
         known = sorted(self.model_fields_set & {"fixed_window", "divisor_zyx_vx", "dimensions", "output"})
         if self.model is not None and known:
             raise ValueError(f"model tells {known[0]} by itself: leave it out")

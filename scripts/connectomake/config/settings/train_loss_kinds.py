@@ -124,7 +124,7 @@ LOSS_ALIASES: dict[str, str] = {
 
 
 def find_loss(name: str) -> str:
-    """Give our name of a loss, of ours or of one that it has elsewhere.
+    """Return our name of a loss, of ours or of one that it has elsewhere.
 
     Raises
     ------

@@ -41,12 +41,12 @@ class LossTerm(Section):
     @field_validator("loss")
     @classmethod
     def _translate(cls, name: str) -> str:
-        """Give our name of the loss."""
+        """Return our name of the loss."""
         return find_loss(name)
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
-        """Refuse options that the loss does not have, values that make no sense, and channels that it cannot choose."""
+        """Reject options that the loss does not have, values that make no sense, and channels that it cannot choose."""
         known = LOSS_OPTIONS[self.loss]
         for key, value in self.options.items():
             if key not in known:
@@ -103,7 +103,7 @@ class LossTerm(Section):
         return outputs, truths
 
     def _find_target(self, channels: Sequence[Channel]) -> tuple[int, ...]:
-        """Give the indices of the channels of the target; of all where there is none."""
+        """Return the indices of the channels of the target; of all where there is none."""
         own = tuple(i for i, channel in enumerate(channels) if self.target in (None, channel.target))
         if not own:
             names = {channel.target for channel in channels}
@@ -165,7 +165,7 @@ def _slice(indices: tuple[int, ...], text: str | None, key: str) -> tuple[int, .
 
 
 def _check_suits(loss: str, indices: tuple[int, ...], channels: Sequence[Channel]) -> None:
-    """Refuse channels that a loss cannot be used on."""
+    """Reject channels that a loss cannot be used on."""
     suits, seen = SUITS[loss], [channels[i] for i in indices]
     kinds = " or ".join(suits.activations)
     for channel in seen:

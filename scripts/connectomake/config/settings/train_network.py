@@ -65,7 +65,7 @@ class NetworkConfig(Section):
         return z, y, 2 * x
 
     def check_patch(self, patch_zyx: Sequence[int]) -> None:
-        """Refuse a patch or window that the network cannot work on.
+        """Reject a patch or window that the network cannot work on.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class NetworkConfig(Section):
             )
 
     def check_heads(self, targets: Iterable[str]) -> None:
-        """Refuse heads that do not give each target exactly once.
+        """Reject heads that do not give each target exactly once.
 
         Parameters
         ----------
@@ -122,6 +122,6 @@ def multiply(factors_zyx: Iterable[Triple]) -> Triple:
 
 
 def check_length(key: str, values: Sequence[Any], length: int) -> None:
-    """Refuse a setting with another number of entries than there are levels, by ValueError."""
+    """Reject a setting with another number of entries than there are levels, by ValueError."""
     if len(values) != length:
         raise ValueError(f"{key} must have {length} entries for as many levels as filters tells, got {len(values)}")

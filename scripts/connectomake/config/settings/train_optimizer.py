@@ -35,7 +35,7 @@ class OptimizerConfig(Section):
 
     @model_validator(mode="after")
     def _check_keys(self) -> Self:
-        """Refuse a setting that this optimizer does not read."""
+        """Reject a setting that this optimizer does not read."""
         _refuse_unread(self, "name", READ_BY_OPTIMIZERS)
         return self
 
@@ -64,14 +64,14 @@ class ScheduleConfig(Section):
     @field_validator("milestones_steps")
     @classmethod
     def _check_milestones(cls, milestones: tuple[int, ...]) -> tuple[int, ...]:
-        """Refuse milestones that are not in order."""
+        """Reject milestones that are not in order."""
         if any(a >= b for a, b in pairwise(milestones)):
             raise ValueError(f"milestones must rise, got {list(milestones)}")
         return milestones
 
     @model_validator(mode="after")
     def _check_keys(self) -> Self:
-        """Refuse a setting that this shape does not read, and steps without milestones."""
+        """Reject a setting that this shape does not read, and steps without milestones."""
         _refuse_unread(self, "shape", READ_BY_SHAPES)
         if self.shape == "step" and not self.milestones_steps:
             raise ValueError("shape: step needs milestones_steps, such as [30000, 35000]")
@@ -92,7 +92,7 @@ class InitialWeights(Section):
 
 
 def _refuse_unread(section: Section, chooser: str, read_by: dict[str, tuple[str, ...]]) -> None:
-    """Refuse a setting that was changed and would have no effect; its default may be written out."""
+    """Reject a setting that was changed and would have no effect; its default may be written out."""
     chosen: Any = getattr(section, chooser)
     for key, readers in read_by.items():
         if chosen not in readers and getattr(section, key) != type(section).model_fields[key].default:

@@ -52,7 +52,7 @@ class AffinityConfig(Section):
     @field_validator("offsets_zyx_vx")
     @classmethod
     def _check_offsets(cls, offsets: tuple[Offset, ...]) -> tuple[Offset, ...]:
-        """Refuse an edge from a voxel to itself, and the same edge twice."""
+        """Reject an edge from a voxel to itself, and the same edge twice."""
         if (0, 0, 0) in offsets:
             raise ValueError("an offset of 0, 0, 0 joins a voxel to itself: remove it")
         if len(set(offsets)) != len(offsets):
@@ -127,7 +127,7 @@ class DistanceConfig(Section):
 
     @model_validator(mode="after")
     def _check_settings_count(self) -> Self:
-        """Refuse settings that the kind does not read."""
+        """Reject settings that the kind does not read."""
         idle = set() if self.kind in ("signed", "semantic") else {"scale_outside_nm"}
         idle |= set() if self.kind == "skeleton" else {"skeleton_falloff"}
         for key in sorted(idle):
@@ -182,7 +182,7 @@ class DescriptorsConfig(Section):
     @field_validator("parts")
     @classmethod
     def _check_parts(cls, parts: tuple[str, ...]) -> tuple[str, ...]:
-        """Refuse the same part twice."""
+        """Reject the same part twice."""
         if len(set(parts)) != len(parts):
             raise ValueError(f"each part is named once, got {list(parts)}")
         return parts
@@ -215,7 +215,7 @@ class ClassesConfig(Section):
 
     @model_validator(mode="after")
     def _check_values(self) -> Self:
-        """Refuse classes without values, values that mean something else, and one value in two exclusive classes."""
+        """Reject classes without values, values that mean something else, and one value in two exclusive classes."""
         if bool(self.labels) == bool(self.named):
             raise ValueError(
                 "give exactly one of labels (values of one label volume) and named (classes of CellMap crops)"
@@ -260,7 +260,7 @@ class TargetsConfig(Section):
 
     @model_validator(mode="after")
     def _check_channels(self) -> Self:
-        """Refuse a network that predicts nothing, and two channels of one name."""
+        """Reject a network that predicts nothing, and two channels of one name."""
         names = [channel.name for channel in self.channels]
         if not names:
             raise ValueError("there is no target: a network has to predict something")

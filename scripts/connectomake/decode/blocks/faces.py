@@ -170,18 +170,18 @@ class Faces:
         return self._file[name]
 
     def crossing(self, axis: int) -> NDArray[np.bool_]:
-        """Give where edges cross the face that the block stores the edges of."""
+        """Return where edges cross the face that the block stores the edges of."""
         plane = self[f"low_{axis}"]
         return np.unpackbits(self[f"crossing_{axis}"], count=plane.size).astype(bool).reshape(plane.shape)
 
 
 def _faces(labels: NDArray) -> tuple[tuple[NDArray, ...], tuple[NDArray, ...]]:
-    """Give the first and the last plane along z, y and x."""
+    """Return the first and the last plane along z, y and x."""
     return tuple(np.take(labels, 0, a) for a in range(3)), tuple(np.take(labels, -1, a) for a in range(3))
 
 
 def _plane(labels: NDArray, core: Box, axis: int, index: int) -> NDArray:
-    """Give a plane of labels as large as a face of the core; zeros where there is none."""
+    """Return a plane of labels as large as a face of the core; zeros where there is none."""
     inside = 0 <= index < labels.shape[axis]
     plane = labels[tuple(index * inside if a == axis else side for a, side in enumerate(core.slices))]
     return plane if inside else np.zeros_like(plane)
@@ -192,13 +192,13 @@ def _contacts(labels: NDArray, sizes_vx: NDArray[np.int64], small_vx: int) -> ND
 
 
 def _cross(channel: NDArray, axis: int, low: bool, threshold: float, is_open: bool) -> NDArray[np.bool_]:
-    """Tell which edges of the first or last plane lead out of the block, into another one."""
+    """Return which edges of the first or last plane lead out of the block, into another one."""
     plane = np.take(channel, 0 if low else -1, axis)
     return strong(plane, threshold) if is_open else np.zeros(plane.shape, bool)
 
 
 def _pack_faces(shape_zyx: tuple[int, ...], low: tuple[NDArray, ...], high: tuple[NDArray, ...]) -> NDArray[np.uint64]:
-    """Give the bit plane (rows, words) of the voxels that are set on the faces."""
+    """Return the bit plane (rows, words) of the voxels that are set on the faces."""
     depth, height, width = shape_zyx
     plane = np.zeros((depth, height, -(-width // 64)), np.uint64)
     plane[0] |= _pack_rows(low[0])

@@ -94,5 +94,5 @@ def _label(plan: Plan, block: int, values: np.ndarray, threads: int) -> BlockLab
 
 
 def _without_treatment(cfg: DecodeConfig) -> DecodeConfig:
-    """Give settings that leave small objects and gaps as they are: these are treated when objects are whole."""
+    """Return settings that leave small objects and gaps as they are: these are treated when objects are whole."""
     return cfg.model_copy(update={"min_size_vx": 0, "remove_small": "none", "fill": "none"})

@@ -67,7 +67,7 @@ class Plan:
         return self.channels.nearest()[1]
 
     def around(self, block: int, halo_vx: int) -> Box:
-        """Give a block with so many voxels around it, as far as the volume goes."""
+        """Return a block with so many voxels around it, as far as the volume goes."""
         return self.blocks[block].grow((halo_vx,) * 3).intersect(Box.of_shape(self.blocks.shape_zyx))
 
     @property
@@ -86,7 +86,7 @@ class Plan:
         return self.parts / "ids.npy"
 
     def faces(self, block: int) -> Path:
-        """Give the file of a block's faces."""
+        """Return the file of a block's faces."""
         return self.parts / "faces" / f"{block}.npz"
 
     @property

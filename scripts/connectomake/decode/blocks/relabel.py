@@ -152,7 +152,7 @@ class IdTable:
         self._ids = np.load(path, mmap_mode="r")
 
     def of_block(self, block: int) -> NDArray:
-        """Give the new id of each of a block's ids 0..n."""
+        """Return the new id of each of a block's ids 0..n."""
         ids = np.zeros(self.base[block + 1] - self.base[block] + 1, self.dtype)
         ids[1:] = self._ids[self.base[block] + 1 : self.base[block + 1] + 1]
         return ids

@@ -70,7 +70,7 @@ def stitch_blocks(affinities: Path, labels: Path, cfg: DecodeConfig, done: Path,
 
 
 def _gather(plan: Plan) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Give the id before each block's first one (and the last of all), and size and first voxel of every component.
+    """Return the id before each block's first one (and the last of all), and size and first voxel of every component.
 
     The first voxel is its index in the volume in scan order.
     """
@@ -87,7 +87,7 @@ def _gather(plan: Plan) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[n
 
 
 def match_planes(here: NDArray, there: NDArray) -> NDArray[np.int64]:
-    """Say which objects of two labellings are one: those that have more than half of the smaller in common.
+    """Return which objects of two labellings are one: those that have more than half of the smaller in common.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def _pairs_by_agreement(here: Faces, there: Faces, axis: int) -> NDArray[np.int6
 def _number(
     plan: Plan, base: NDArray[np.int64], parent: NDArray[np.int64], sizes: NDArray[np.int64], first: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], int]:
-    """Give the new id of every component, and the number of objects."""
+    """Return the new id of every component, and the number of objects."""
     _flatten(parent)
     whole = np.zeros(len(parent), np.int64)
     np.add.at(whole, parent, sizes)
@@ -157,7 +157,7 @@ def _number(
 
 
 def _contacts(plan: Plan, base: NDArray[np.int64], scan_id: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give the voxel faces (M, 3) that objects share: two ids in scan order, and how many."""
+    """Return the voxel faces (M, 3) that objects share: two ids in scan order, and how many."""
     found = [np.empty((0, 3), np.int64)]
     for block in range(len(plan.blocks)):
         with Faces(plan.faces(block)) as faces:

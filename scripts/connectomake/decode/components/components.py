@@ -103,7 +103,7 @@ class Components:
         return sizes
 
     def first_voxels(self) -> NDArray[np.int64]:
-        """Give the flat index of the first voxel of every component in scan order: (count + 1,) int64, entry 0 is 0."""
+        """Return flat index of the first voxel of every component in scan order: (count + 1,) int64, entry 0 is 0."""
         first = np.zeros(self.count + 1, np.int64)
         runs.locate_components(self.starts, self.ids, self.shape_zyx[2], first)
         return first
@@ -157,7 +157,7 @@ def find_components(
 def threshold_edges(
     affinities: NDArray, threshold: float, edge_offset: int = 0, threads: int = 1
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
-    """Give the edges above a threshold along x, y and z as bit planes, always in the source convention.
+    """Return the edges above a threshold along x, y and z as bit planes, always in the source convention.
 
     Parameters and errors are those of `affinity_cc3d`.
     """

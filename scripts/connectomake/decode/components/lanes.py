@@ -65,7 +65,7 @@ def trailing_zeros(typingctx: Any, word: Any) -> Any:
 
 @intrinsic
 def between(typingctx: Any, line: Any, at: Any, low: Any, high: Any) -> Any:
-    """Give low < line[at + i] <= high as bit i of a word: one vector comparison where the machine has it."""
+    """Return low < line[at + i] <= high as bit i of a word: one vector comparison where the machine has it."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         values, compare = _load(context, builder, line, *args[:2]), _comparison(builder, line)
@@ -79,7 +79,7 @@ def between(typingctx: Any, line: Any, at: Any, low: Any, high: Any) -> Any:
 
 @intrinsic
 def load(typingctx: Any, line: Any, at: Any) -> Any:
-    """Give line[at : at + 64]."""
+    """Return line[at : at + 64]."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return _load(context, builder, line, *args)
@@ -100,7 +100,7 @@ def store(typingctx: Any, line: Any, at: Any, lanes: Any) -> Any:
 
 @intrinsic
 def lower(typingctx: Any, a: Any, b: Any) -> Any:
-    """Give the smaller of a and b, lane by lane."""
+    """Return the smaller of a and b, lane by lane."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.icmp_unsigned("<", *args), *args)
@@ -110,7 +110,7 @@ def lower(typingctx: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def higher(typingctx: Any, a: Any, b: Any) -> Any:
-    """Give the larger of a and b, lane by lane."""
+    """Return the larger of a and b, lane by lane."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.icmp_unsigned(">", *args), *args)
@@ -120,7 +120,7 @@ def higher(typingctx: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def below(typingctx: Any, a: Any, b: Any) -> Any:
-    """Give a < b, lane by lane, as the bits of a word."""
+    """Return a < b, lane by lane, as the bits of a word."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(builder.icmp_unsigned("<", *args), ir.IntType(_COUNT))
@@ -130,7 +130,7 @@ def below(typingctx: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def above(typingctx: Any, a: Any, low: Any) -> Any:
-    """Give a > low, low a number, lane by lane, as the bits of a word."""
+    """Return a > low, low a number, lane by lane, as the bits of a word."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(builder.icmp_unsigned(">", args[0], _spread(builder, args[1])), ir.IntType(_COUNT))

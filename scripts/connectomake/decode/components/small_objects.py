@@ -12,7 +12,7 @@ RemoveSmall = Literal["background", "neighbor", "none"]
 
 
 def merge_into_neighbors(labels: NDArray[np.unsignedinteger], kept: NDArray[np.bool_]) -> NDArray[np.unsignedinteger]:
-    """Say which object every small object joins: the kept one it shares most voxel faces with.
+    """Return which object every small object joins: the kept one it shares most voxel faces with.
 
     Of several with the same contact the smallest id wins; a small object that touches no kept one becomes 0. Small
     objects do not join one another, so the answer does not depend on an order.
@@ -60,7 +60,7 @@ def count_contacts(
 
 
 def join_small(contacts: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Say which object every small object joins, from the contacts between objects.
+    """Return which object every small object joins, from the contacts between objects.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def join_small(contacts: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[
 
 
 def _renumber(target: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give groups of ids the numbers 1..m by the smallest id in each: that is where the group begins."""
+    """Return groups of ids the numbers 1..m by the smallest id in each: that is where the group begins."""
     first_id = np.full(len(target), len(target), np.int64)
     np.minimum.at(first_id, target, np.arange(len(target)))
     is_group = first_id < len(target)

@@ -189,7 +189,7 @@ def _join_sinks(
 
 
 def join_labels(labels: NDArray[np.uint32], pairs: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """Give one label to all that pairs connect.
+    """Return one label to all that pairs connect.
 
     Parameters
     ----------

@@ -53,7 +53,7 @@ def decode_mutex_watershed(maps: NDArray, cfg: DecodeConfig, *, channels: Channe
 
 
 def is_nearest(offset_zyx: Triple) -> bool:
-    """Tell whether an edge leads to the next voxel along one axis."""
+    """Return whether an edge leads to the next voxel along one axis."""
     return sum(map(abs, offset_zyx)) == 1
 
 
@@ -114,7 +114,7 @@ def find_foreground(
 
 
 def _read_edges(maps: NDArray, channels: Channels) -> tuple[NDArray[np.float32], list[Triple]]:
-    """Give affinities in the source convention, without channels whose edges are as long as the volume.
+    """Return affinities in the source convention, without channels whose edges are as long as the volume.
 
     Those have no edge inside it, and mwatershed stops there.
     """

@@ -86,7 +86,7 @@ def find_seeds(maps: Maps, cfg: SeededWatershedConfig) -> NDArray[np.uint32]:
 
 
 def _make_landscape(maps: Maps, foreground: NDArray[np.bool_], cfg: SeededWatershedConfig, threads: int) -> NDArray:
-    """Give the map to flood, low where objects are sure and high where they meet."""
+    """Return the map to flood, low where objects are sure and high where they meet."""
     if cfg.method == "binary_contour":
         return maps["contour"]
     if cfg.method == "binary_contour_distance":

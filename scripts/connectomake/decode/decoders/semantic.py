@@ -48,7 +48,7 @@ def decode_semantic(maps: NDArray, cfg: DecodeConfig, *, channels: Channels, thr
 
 
 def choose_classes(maps: NDArray, names: tuple[str, ...], cfg: SemanticConfig) -> NDArray[np.uint32]:
-    """Give each voxel a class among those whose probability is above their threshold.
+    """Assign each voxel a class among those whose probability is above their threshold.
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ def decode_waterz(maps: NDArray, cfg: DecodeConfig, *, channels: Channels, threa
 
 
 def name_score(merge_function: str) -> str:
-    """Give what waterz calls a score.
+    """Return what waterz calls a score.
 
     Examples
     --------

@@ -13,7 +13,7 @@ _MOST_STEPS = 65535
 
 
 def to_levels(affinities: NDArray) -> NDArray[np.uint8]:
-    """Give round(255 p) of (C, Z, Y, X) affinities, clipped to 0..255, NaN as 0; uint8 is handed back as it is."""
+    """Return round(255 p) of (C, Z, Y, X) affinities, clipped to 0..255, NaN as 0; uint8 is handed back as it is."""
     if affinities.dtype == np.uint8:
         return affinities
     levels = np.empty(affinities.shape, np.uint8)
@@ -23,12 +23,12 @@ def to_levels(affinities: NDArray) -> NDArray[np.uint8]:
 
 
 def flat_levels(affinities: NDArray) -> NDArray[np.uint8]:
-    """Give the first three channels of affinities (C, Z, Y, X) as levels (3, voxels)."""
+    """Return the first three channels of affinities (C, Z, Y, X) as levels (3, voxels)."""
     return np.ascontiguousarray(to_levels(affinities[:3])).reshape(3, -1)
 
 
 def lowest_level(floor: float) -> int:
-    """Give the lowest level that an affinity of `floor`, 0 to 1, or more has."""
+    """Return the lowest level that an affinity of `floor`, 0 to 1, or more has."""
     return int(np.count_nonzero(np.arange(LEVELS) / (LEVELS - 1) < floor))
 
 
@@ -58,7 +58,7 @@ def check_filling(labels: NDArray, affinities: NDArray, edge_offset: int, floor:
 
 
 def waiting_bit(labels: NDArray) -> int:
-    """Give the bit that marks voxels that wait to be filled: the second highest, so that int64 holds it."""
+    """Return the bit that marks voxels that wait to be filled: the second highest, so that int64 holds it."""
     return 1 << (8 * labels.itemsize - 2)
 
 
@@ -81,7 +81,7 @@ def look_around(voxel, position_zyx, shape, levels, edge_offset, to, reach):  # 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def position(voxel, shape):  # type: ignore[no-untyped-def]
-    """Give z, y, x of a flat index."""
+    """Return z, y, x of a flat index."""
     row = voxel // shape[2]
     z = row // shape[1]
     return z, row - z * shape[1], voxel - row * shape[2]

@@ -30,7 +30,7 @@ def grow_objects(
     edge_offset: int = 0,
     floor: float = 0.0,
 ) -> NDArray[np.unsignedinteger]:
-    """Give voxels of label 0 to the objects beside them, round after round, in place.
+    """Assign voxels of label 0 to the objects beside them, round after round, in place.
 
     In each round every voxel of label 0 looks at its neighbours as they were before the round, and takes the label of
     the one that its strongest edge leads to; ties go to the first of -z, +z, -y, +y, -x, +x. An edge of level
@@ -75,7 +75,7 @@ def grow_objects(
 
 
 def _opening_rounds(rounds: int, lowest: int) -> NDArray[np.int64]:
-    """Give the first round in which an edge of each level carries; one after the last where it never does."""
+    """Return the first round in which an edge of each level carries; one after the last where it never does."""
     behind = LEVELS - 1 - np.arange(LEVELS)
     opening = np.maximum(1, -(-behind * rounds // max(1, LEVELS - 1 - lowest)))
     return np.where(np.arange(LEVELS) >= lowest, opening, rounds + 1)

@@ -31,7 +31,7 @@ def fill_by_watershed(
     floor: float = 0.0,
     distance_vx: int = 0,
 ) -> NDArray[np.unsignedinteger]:
-    """Give each voxel of label 0 to the object at the end of its strongest affinity path, in place.
+    """Assign each voxel of label 0 to the object at the end of its strongest affinity path, in place.
 
     Affinities are taken in 256 levels, round(255 p). Edges wait in one queue per level, first in, first out; the next
     one is always the oldest of the highest level that is not empty. At first the edges of every voxel of label 0 to

@@ -200,7 +200,7 @@ def _add_lines(axes: Axes, edges: np.ndarray, view: View, layers: Layers, skelet
 
 
 def _on_picture(position_zyx_nm: np.ndarray, view: View, layers: Layers) -> np.ndarray:
-    """Give the place (..., 2) across and down, in nm from the picture's corner, of positions (..., 3)."""
+    """Return the place (..., 2) across and down, in nm from the picture's corner, of positions (..., 3)."""
     corner = np.array(view.plane.box.start_zyx) - 0.5  # of its first voxel, not the centre
     place = position_zyx_nm - np.array(layers.raw.offset_zyx_nm) - corner * layers.raw.voxel_size_zyx_nm
     down, across = view.plane.kept_axes

@@ -60,7 +60,7 @@ def write_error_page(
 
 
 def _sum_up(rows: Sequence[Row]) -> str:
-    """Say how bad the worst error of each kind is."""
+    """Return how bad the worst error of each kind is."""
     found = []
     for kind, (one, _) in NAMES.items():
         of_kind = [row for row in rows if row["kind"] == kind]

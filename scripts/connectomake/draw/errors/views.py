@@ -164,7 +164,7 @@ def _read_view(
 
 
 def _planes_at(voxel: np.ndarray, box: Box, field_vx: np.ndarray) -> list[Plane]:
-    """Give the xy, xz and yz plane through a voxel, so many voxels wide, shifted where they would leave the box."""
+    """Return the xy, xz and yz plane through a voxel, so many voxels wide, shifted where they would leave the box."""
     size = np.minimum(np.maximum(field_vx.astype(int), 1), box.shape_zyx)
     start = np.clip(voxel - size // 2, box.start_zyx, np.array(box.stop_zyx) - size)
     planes = []
@@ -186,7 +186,7 @@ def _seen(image: np.ndarray, ids: tuple[int, int], plane: Plane, voxel: np.ndarr
 
 
 def _truth_ids(error: FoundError, truth: Layer | None, skeletons: Skeletons | None) -> tuple[int, int]:
-    """Give the truth labels of the two that an error names: those ids or, of skeletons, the labels they run through."""
+    """Return truth labels of the two that an error names: those ids or, of skeletons, the labels they run through."""
     if truth is None or skeletons is None or error.lost_nm is None:
         return error.truth
     under = [label_under(truth.volume, skeletons, i, error.position_zyx_nm) for i in error.truth]
@@ -195,7 +195,7 @@ def _truth_ids(error: FoundError, truth: Layer | None, skeletons: Skeletons | No
 
 
 def edges_near(skeletons: Skeletons, skeleton: int | None, plane: Plane, layers: Layers) -> np.ndarray:
-    """Give the edges (E,) of one skeleton, or of all, of which an end lies in the picture and near to its plane."""
+    """Return the edges (E,) of one skeleton, or of all, of which an end lies in the picture and near to its plane."""
     size = np.array(layers.raw.voxel_size_zyx_nm)
     low = (np.array(plane.box.start_zyx) - 0.5) * size + layers.raw.offset_zyx_nm
     high = low + np.array(plane.box.shape_zyx) * size

@@ -138,37 +138,37 @@ class Comparison:
         return cls(table, settings, rows, swept)
 
     def values(self, number: str) -> np.ndarray:
-        """Give a number of every segmentation, NaN where it has none."""
+        """Return a number of every segmentation, NaN where it has none."""
         found = self.table.get(number)
         return found if found is not None and found.dtype.kind == "f" else np.full(len(self.table["volume"]), np.nan)
 
     def middles(self, number: str) -> np.ndarray:
-        """Give a number of every row: its value, or the mean of its setting."""
+        """Return a number of every row: its value, or the mean of its setting."""
         means = self.settings.means.get(number, np.full(len(self.settings.names), np.nan))
         values = self.values(number)
         return np.array([values[row.runs[0]] if row.setting is None else means[row.setting] for row in self.rows])
 
     def spreads(self, number: str) -> np.ndarray:
-        """Give the spread of a number for every row, NaN where there is none."""
+        """Return the spread of a number for every row, NaN where there is none."""
         found = self.settings.spreads.get(number, np.full(len(self.settings.names), np.nan))
         return np.array([np.nan if row.setting is None else found[row.setting] for row in self.rows])
 
     def points(self, number: str) -> tuple[np.ndarray, np.ndarray]:
-        """Give the single values behind the means: the row of each, and the value; of segmentations none."""
+        """Return the single values behind the means: the row of each, and the value; of segmentations none."""
         values = self.values(number)
         runs = [(k, v) for k, row in enumerate(self.rows) if row.setting is not None for v in values[row.runs]]
         rows, found = np.array(runs, float).reshape(-1, 2).T
         return rows[np.isfinite(found)], found[np.isfinite(found)]
 
     def best(self, number: str, *, highest: bool) -> set[int]:
-        """Give the rows that are best in their group: of validation volumes, and settings measured on all of them."""
+        """Return the rows that are best in their group: of validation volumes, and settings measured on all of them."""
         ranked = self.settings.is_ranked.get(number, np.zeros(len(self.settings.names), bool))
         can_be = [row.role == CHOOSING if row.setting is None else ranked[row.setting] for row in self.rows]
         groups = np.array([row.group for row in self.rows])
         return best_rows(np.where(can_be, self.middles(number), np.nan), groups, highest=highest)
 
     def costs(self, number: str, *, highest: bool) -> np.ndarray:
-        """Give what sorts rows from the best to the worst; NaN without a number, and where others alone choose."""
+        """Return what sorts rows from the best to the worst; NaN without a number, and where others alone choose."""
         middles = -self.middles(number) if highest else self.middles(number)
         chooses = np.array([row.role == CHOOSING for row in self.rows])
         return np.where(chooses | ~chooses.any(), middles, np.nan)
@@ -181,7 +181,7 @@ class Comparison:
         ]
 
     def only(self, rows: Sequence[int]) -> Comparison:
-        """Give a comparison of some of the rows."""
+        """Return a comparison of some of the rows."""
         return replace(self, rows=[self.rows[k] for k in rows])
 
 

@@ -95,7 +95,7 @@ def draw_curves(metrics: Path, title: str) -> Figure:
 
 
 def sort_columns(table: Table) -> tuple[list[str], list[str], list[str]]:
-    """Tell losses, validation scores and learning rates by the names of columns.
+    """Sort columns into losses, validation scores and learning rates by their names.
 
     Lightning logs one quantity twice, as ``x_step`` and ``x_epoch``; the per-step one is kept.
     """
@@ -112,7 +112,7 @@ def sort_columns(table: Table) -> tuple[list[str], list[str], list[str]]:
 
 
 def best_step(table: Table, step: np.ndarray, losses: Sequence[str]) -> tuple[float, float] | None:
-    """Give the step of the lowest validation loss, and that loss; None without validation."""
+    """Return the step of the lowest validation loss, and that loss; None without validation."""
     name = next((name for name in losses if _is_validation(name)), None)
     if name is None or not np.isfinite(table[name]).any():
         return None

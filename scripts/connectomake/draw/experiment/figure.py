@@ -140,7 +140,7 @@ def _has(comparison: Comparison, number: str) -> bool:
 
 
 def _describe(shown: Comparison, n_rows: int) -> list[str]:
-    """Say what the marks mean, and what was left out."""
+    """Return what the marks mean, and what was left out."""
     settings, said = shown.settings, []
     if settings.are_pooled:
         roles = " or ".join(dict.fromkeys(settings.roles))

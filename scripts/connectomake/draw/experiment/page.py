@@ -112,7 +112,7 @@ def _of_segmentations(table: Table) -> HtmlTable:
 
 
 def _numbers_in(names: Iterable[str]) -> list[tuple[str, Number]]:
-    """Give what is shown of these columns, scores of classes last."""
+    """Return what is shown of these columns, scores of classes last."""
     there = list(names)
     found = [(name, number) for name, number in NUMBERS.items() if name in there]
     classes = sorted(name for name in there if name.startswith(CLASS_SCORE))

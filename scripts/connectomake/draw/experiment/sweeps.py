@@ -34,7 +34,7 @@ class Quantity:
     parts: tuple[str, ...] = ()
 
     def costs(self, comparison: Comparison) -> np.ndarray:
-        """Give what sorts rows from the best to the worst, by validation volumes; NaN where there is no number."""
+        """Return what sorts rows from the best to the worst, by validation volumes; NaN where there is no number."""
         return comparison.costs(self.number, highest=self.high_is_good)
 
 
@@ -48,12 +48,12 @@ class Curve:
 
 
 def leading_of(quantities: Sequence[Quantity]) -> Quantity:
-    """Give the quantity that decides what is best where not all can be shown: the first score, else VOI."""
+    """Return the quantity that decides what is best where not all can be shown: the first score, else VOI."""
     return next((quantity for quantity in quantities if not quantity.parts), quantities[0])
 
 
 def sweep_height_in(comparison: Comparison, quantities: Sequence[Quantity], width_in: float) -> float:
-    """Give the height of the curves and their legend, in inches; 0 where nothing was swept."""
+    """Return the height of the curves and their legend, in inches; 0 where nothing was swept."""
     if not comparison.swept:
         return 0.0
     names = [curve.name for curve in _named(_curves(comparison, quantities))] or ["split", "merge", "sum"]
@@ -89,7 +89,7 @@ def draw_sweep(figure: Figure, comparison: Comparison, quantities: Sequence[Quan
 
 
 def _curves(comparison: Comparison, quantities: Sequence[Quantity]) -> list[Curve]:
-    """Give a curve for each choice of the other settings, in one colour in all panels; others come first, below.
+    """Return a curve for each choice of the other settings, in one colour in all panels; others come first, below.
 
     Of more curves than there are colours, those have one that reach the best values.
     """
@@ -107,7 +107,7 @@ def _curves(comparison: Comparison, quantities: Sequence[Quantity]) -> list[Curv
 
 
 def _named(curves: Sequence[Curve]) -> list[Curve]:
-    """Give one curve for each name, `OTHERS` last."""
+    """Return one curve for each name, `OTHERS` last."""
     found = {curve.name: curve for curve in curves}
     return sorted(found.values(), key=lambda curve: curve.name == OTHERS) if len(curves) > 1 else []
 
@@ -149,5 +149,5 @@ def _write_legend(figure: Figure, curves: Sequence[Curve], top_in: float) -> Non
 
 
 def _columns(names: Sequence[str], width_in: float) -> int:
-    """Give how many names fit beside one another."""
+    """Return how many names fit beside one another."""
     return max(1, min(len(names), int((width_in - LEFT_IN) / (0.5 + LETTER_IN * max(map(len, names))))))

@@ -90,7 +90,7 @@ def draw_tuning(table: Mapping[str, Sequence[Any]], chosen: int, criterion: str,
 
 
 def _with_criterion(criterion: str) -> list[tuple[str, tuple[_Line, ...]]]:
-    """Give the panels, with the criterion in the first where it is a NERL that is not drawn otherwise."""
+    """Return the panels, with the criterion in the first where it is a NERL that is not drawn otherwise."""
     panels = list(PANELS)
     if criterion.startswith("nerl_"):
         panels[0] = ("NERL", ((criterion, criterion, SCORE), ("nerl", "nerl", FAINT)))

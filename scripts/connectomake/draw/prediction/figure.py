@@ -125,7 +125,7 @@ def read_views(raw: Readable, prediction: Readable, shown: Shown, at: Sequence[i
 
 
 def _around(box: Box, at: Sequence[int], reach: Sequence[int]) -> Box:
-    """Give the part of a box within some voxels of a place."""
+    """Return the part of a box within some voxels of a place."""
     start, stop = ([a + sign * r for a, r in zip(at, reach, strict=True)] for sign in (-1, 1))
     return Box(to_triple(start), to_triple(stop)).intersect(box)
 
@@ -145,7 +145,7 @@ def _say(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _row_in(view: View, raw: Readable) -> float:
-    """Give the height in inches of a row of pictures, with the gap below."""
+    """Return the height in inches of a row of pictures, with the gap below."""
     sizes = (plane.size_nm(raw.voxel_size_zyx_nm) for plane in (view.plane, view.zoomed))
     return max(NAME_IN, *(fit_picture(size, COLUMN_IN, TALLEST)[0] for size in sizes)) + GAP_IN
 

@@ -40,7 +40,7 @@ def group_channels(channels: Sequence[Mapping[str, Any]]) -> dict[str, list[int]
 
 
 def legend_in(numbers: Mapping[str, Any], columns: int) -> float:
-    """Give the height in inches of a legend above a plot, with so many names side by side."""
+    """Return the height in inches of a legend above a plot, with so many names side by side."""
     return 0.12 + 0.155 * ceil(len(group_channels(numbers["channels"])) / columns)
 
 

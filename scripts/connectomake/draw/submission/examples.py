@@ -69,7 +69,7 @@ def draw_examples(views: Sequence[View], title: str = "") -> Figure:
 
 
 def compare(truth: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Tell where labels are right, and in which way they are wrong.
+    """Return where labels are right, and in which way they are wrong.
 
     Parameters
     ----------

@@ -118,7 +118,7 @@ def open_crops(volumes: Sequence[Path], crops: Sequence[Path], truth: Path | Non
 
 
 def submitted_classes(crops: Sequence[Path]) -> dict[str, bool]:
-    """Give the classes of a submission, and whether each is told object by object, from its files crop.json."""
+    """Return the classes of a submission, and whether each is told object by object, from its files crop.json."""
     found = {}
     for path in crops:
         for label, made in DecodedCrop.read(path).classes.items():

@@ -168,7 +168,7 @@ def _read_plane(pair: PairScore, crop: SubmittedCrop, plane: Plane) -> tuple[np.
 
 
 def find_middle(there: np.ndarray, grid: CropGrid, step: Sequence[int]) -> tuple[int, ...]:
-    """Give the marked voxel around which most is marked; the middle where nothing is.
+    """Return the marked voxel around which most is marked; the middle where nothing is.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def find_middle(there: np.ndarray, grid: CropGrid, step: Sequence[int]) -> tuple
 
 
 def _around(voxel: Sequence[int], grid: CropGrid) -> Box:
-    """Give the part of a crop around a voxel, moved where it would leave the crop."""
+    """Return the part of a crop around a voxel, moved where it would leave the crop."""
     size, shape = np.array(grid.voxel_size_zyx_nm), np.array(grid.shape_zyx)
     sides = np.minimum(np.maximum(np.rint(FIELD_VX * size.min() / size).astype(int), 1), shape)
     start = np.clip(np.array(voxel) - sides // 2, 0, shape - sides)

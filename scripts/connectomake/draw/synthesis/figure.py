@@ -238,7 +238,7 @@ def _colour(shares: np.ndarray) -> np.ndarray:
 def _fit(
     voxel_size: Sequence[float], image: np.ndarray, axis: str, column_in: float
 ) -> tuple[Any, tuple[float, float]]:
-    """Give the size of a slice in nm, and in inches."""
+    """Return the size of a slice in nm, and in inches."""
     down, across = PLANES[axis][1]
     size_nm = (image.shape[0] * voxel_size[down], image.shape[1] * voxel_size[across])
     return size_nm, fit_picture(size_nm, column_in, TALLEST)

@@ -63,7 +63,7 @@ def draw_trainings(trainings: Mapping[str, Path], title: str = "trainings of the
 
 
 def _sort(table: Table) -> dict[str, list[str]]:
-    """Give the columns of each quantity, that of the training first."""
+    """Return the columns of each quantity, that of the training first."""
     found: dict[str, list[str]] = {}
     for role in ("train_", "validate_"):
         for name in table:
@@ -73,7 +73,7 @@ def _sort(table: Table) -> dict[str, list[str]]:
 
 
 def _is_positive(table: Table, names: Sequence[str]) -> bool:
-    """Tell whether a logarithmic axis can show columns; zeros, of terms that have not begun, are left out there."""
+    """Return whether a logarithmic axis can show columns; zeros, of terms that have not begun, are left out there."""
     return min(float(np.nanmin(table[name])) for name in names) >= 0
 
 

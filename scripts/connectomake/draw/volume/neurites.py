@@ -230,7 +230,7 @@ def _longest(labels: np.ndarray, size: np.ndarray, objects: int) -> list[int]:
 
 
 def _camera(azimuth: float, elevation: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give the directions right, up and towards the viewer, z, y, x."""
+    """Return the directions right, up and towards the viewer, z, y, x."""
     right = np.array([0.0, np.sin(azimuth), np.cos(azimuth)])
     towards = np.array([np.sin(elevation), np.cos(elevation) * np.cos(azimuth), -np.cos(elevation) * np.sin(azimuth)])
     up = np.array([np.cos(elevation), -np.sin(elevation) * np.cos(azimuth), np.sin(elevation) * np.sin(azimuth)])
@@ -260,7 +260,7 @@ def _shade(ids: np.ndarray, depth: np.ndarray, facing: np.ndarray, side_nm: floa
 
 
 def _box_edges(corners: np.ndarray, right: np.ndarray, up: np.ndarray, towards: np.ndarray) -> np.ndarray:
-    """Give the 12 edges of a box as seen, those at its farthest corner first."""
+    """Return the 12 edges of a box as seen, those at its farthest corner first."""
     pairs = [(a, a | bit) for a in range(8) for bit in (1, 2, 4) if not a & bit]
     farthest = int(np.argmin(corners @ towards))
     pairs.sort(key=lambda pair: farthest not in pair)

@@ -47,7 +47,7 @@ def check_chunks(volume: Volume, box: Box) -> tuple[int, int]:
 
 
 def _chunks_of(volume: Volume, box: Box, separator: str) -> Iterator[str]:
-    """Give the paths of the chunks that hold a box; their numbers are in the file's order of axes."""
+    """Return the paths of the chunks that hold a box; their numbers are in the file's order of axes."""
     spans = dict(zip(SPATIAL, zip(box.start_zyx, box.stop_zyx, strict=True), strict=True))
     chunks = volume.array.chunks or volume.array.shape
     parts = [spans.get(axis, (0, 1)) for axis in volume.axes]

@@ -147,7 +147,7 @@ def count_voxels(codes: Codes, counts: np.ndarray) -> dict[str, dict[str, int]]:
 def _combine(
     arrays: Sequence[ClassLabels], reach: dict[str, Box], grid: Lattice, box: Box
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give the number from 0 of each voxel's combination of states, (Z, Y, X) uint32, and these, (K, arrays)."""
+    """Return the number from 0 of each voxel's combination of states, (Z, Y, X) uint32, and these, (K, arrays)."""
     codes = np.zeros(box.shape_zyx, np.uint32)
     states = np.zeros((1, len(arrays)), np.uint8)
     for column, labels in enumerate(arrays):
@@ -163,7 +163,7 @@ def _combine(
 
 
 def _prepare(values: np.ndarray, labels: ClassLabels) -> tuple[np.ndarray, Any, Any, bool]:
-    """Give what the kernel takes: values, absent and unknown in their own type, and whether any value is unknown."""
+    """Return what the kernel takes: values, absent and unknown in their own type, and whether any value is unknown."""
     if values.dtype.kind == "b":
         values = values.view(np.uint8)
     limits = np.iinfo(values.dtype)

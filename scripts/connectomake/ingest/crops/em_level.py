@@ -93,13 +93,13 @@ def _rank(levels: Sequence[Level], grid: Lattice, wanted_zyx_nm: Sequence[float]
 
 
 def _places(level: Level, grid: Lattice) -> list[float]:
-    """Give the crop's outer corner in voxels of a level, 0 = the level's own."""
+    """Return the crop's outer corner in voxels of a level, 0 = the level's own."""
     axes = zip(corner_nm(grid), level.corner_zyx_nm, level.voxel_size_zyx_nm, strict=True)
     return [(corner - first) / size for corner, first, size in axes]
 
 
 def _is_aligned(level: Level, grid: Lattice) -> bool:
-    """Tell whether the crop begins between voxels of a level."""
+    """Return whether the crop begins between voxels of a level."""
     return all(abs(place - round(place)) <= ALIGNED_VX for place in _places(level, grid))
 
 
@@ -115,7 +115,7 @@ def _lay(level: Level, volume: Volume, grid: Lattice, wanted_zyx_nm: Sequence[fl
 
 
 def _check_images(volume: Volume, grid: Lattice, crop: str) -> None:
-    """Refuse images of another type, and a crop that reaches out of them by more than a voxel.
+    """Reject images of another type, and a crop that reaches out of them by more than a voxel.
 
     A coarse level may end a part of a voxel before the finest does.
     """
@@ -135,6 +135,6 @@ def _check_images(volume: Volume, grid: Lattice, crop: str) -> None:
 
 
 def _ends(lattice: Lattice) -> tuple[list[float], list[float]]:
-    """Give the two outer corners, rounded for reading."""
+    """Return the two outer corners, rounded for reading."""
     corner, extent = to_triple_nm(corner_nm(lattice)), extent_nm(lattice)
     return [round(c, 3) for c in corner], [round(c + e, 3) for c, e in zip(corner, extent, strict=True)]

@@ -154,7 +154,7 @@ def warn_of_unknown(names: Sequence[str], table: Mapping[str, frozenset[int]], c
 
 
 def _list_levels(group: Path) -> list[Level]:
-    """Give the levels of a class that are there, the finest first."""
+    """Return the levels of a class that are there, the finest first."""
     listed = read_levels(group)
     there = [level for level in listed if level.exists]
     if not there:
@@ -167,7 +167,7 @@ def _list_levels(group: Path) -> list[Level]:
 
 
 def _find_grid(found: Mapping[str, Sequence[Level]]) -> CropGrid:
-    """Give the voxels of the finest labels; of several, of the class that is first by name."""
+    """Return the voxels of the finest labels; of several, of the class that is first by name."""
     finest = min((levels[0] for levels in found.values()), key=lambda level: prod(level.voxel_size_zyx_nm))
     volume = finest.open()
     return CropGrid(volume.shape_zyx, volume.voxel_size_zyx_nm, volume.offset_zyx_nm)

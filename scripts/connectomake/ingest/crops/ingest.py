@@ -116,7 +116,7 @@ def ingest_crop(
 
 
 def _find_in_manifest(manifest: Path | None, dataset: str, crop: str) -> tuple[CropGrid, tuple[str, ...]]:
-    """Give the voxels and the classes of a crop to submit."""
+    """Return the voxels and the classes of a crop to submit."""
     if manifest is None:
         hint = "give test_crop_manifest.csv of the challenge's toolbox"
         raise DataError(f"no manifest says which voxels and classes {dataset}/{crop} has", hint=hint)
@@ -171,5 +171,5 @@ def _bring_in_labels(
 
 
 def _link(path: str, volume_json: Path, folder: str) -> str:
-    """Give the path to what is not copied: absolute, except in a generated tree, which may move with the results."""
+    """Return the path to what is not copied: absolute, except in a generated tree, which may move with the results."""
     return os.path.relpath(path, volume_json.parent) if folder else os.path.abspath(path)

@@ -70,19 +70,19 @@ class Level:
         return volume
 
     def fits(self, wanted_zyx_nm: Sequence[float]) -> bool:
-        """Tell whether its voxels are of a size, within 5 % along each axis."""
+        """Return whether its voxels are of a size, within 5 % along each axis."""
         return all(abs(s - w) <= SAME_SIZE * w for s, w in zip(self.voxel_size_zyx_nm, wanted_zyx_nm, strict=True))
 
     def is_coarser(self, wanted_zyx_nm: Sequence[float], tolerance: float = SAME_SIZE) -> bool:
-        """Tell whether its voxels are larger than a size along any axis."""
+        """Return whether its voxels are larger than a size along any axis."""
         return any(s > w * (1 + tolerance) for s, w in zip(self.voxel_size_zyx_nm, wanted_zyx_nm, strict=True))
 
     def distance(self, wanted_zyx_nm: Sequence[float]) -> float:
-        """Tell how far its voxel size is from another, as the sum of the logarithms of the ratios."""
+        """Return how far its voxel size is from another, as the sum of the logarithms of the ratios."""
         return sum(abs(log(s / w)) for s, w in zip(self.voxel_size_zyx_nm, wanted_zyx_nm, strict=True))
 
     def describe(self) -> str:
-        """Say which level it is, and its voxel size."""
+        """Return which level it is, and its voxel size."""
         return f"{self.name} ({' x '.join(f'{s:g}' for s in self.voxel_size_zyx_nm)} nm)"
 
 

@@ -92,7 +92,7 @@ def trace_block(labels: Volume, grid: TraceGrid, block: int, cfg: SkeletonConfig
 def _trace(
     parts: np.ndarray, size_zyx_nm: np.ndarray, cfg: SkeletonConfig
 ) -> tuple[dict[int, Tree], dict[int, np.ndarray]]:
-    """Give the tree of each part, and the (K, 3) voxels at which its crossings of the block's faces are deepest."""
+    """Return the tree of each part, and the (K, 3) voxels at which its crossings of the block's faces are deepest."""
     kimimaro = import_kimimaro()
     found = kimimaro.skeletonize(
         parts,
@@ -112,7 +112,7 @@ def _trace(
 
 
 def _split(labels: Volume, box: Box, dust: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the numbered 26-connected parts of the labels that count, and the label of each part (else 0)."""
+    """Return the numbered 26-connected parts of the labels that count, and the label of each part (else 0)."""
     array = labels.read(box)
     parts, n = cc3d.connected_components(array, connectivity=26, return_N=True)
     label_of = np.zeros(n + 1, array.dtype)
@@ -167,6 +167,6 @@ def _reach(tree: Tree | None, crossings: np.ndarray, parts: np.ndarray, size_zyx
 
 
 def _is_single(voxel: np.ndarray, parts: np.ndarray) -> bool:
-    """Tell whether a voxel is a part by itself."""
+    """Return whether a voxel is a part by itself."""
     around = tuple(slice(max(0, v - 1), v + 2) for v in voxel)
     return np.count_nonzero(parts[around] == parts[tuple(voxel)]) == 1

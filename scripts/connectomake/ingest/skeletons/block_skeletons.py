@@ -71,7 +71,7 @@ class Tree:
 
     @classmethod
     def empty(cls) -> Tree:
-        """Give a tree without nodes."""
+        """Return a tree without nodes."""
         return cls(np.zeros((0, 3), np.int64), np.zeros(0, np.float32), np.zeros((0, 2), np.int64))
 
     def extend(self, voxel: np.ndarray, to: int | None) -> Tree:

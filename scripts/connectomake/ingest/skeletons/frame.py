@@ -60,7 +60,7 @@ def check_frame(
     source: str = "the skeletons",
     volume: str = "the volume",
 ) -> None:
-    """Refuse skeletons that are in another unit, axis order or place than a volume; warn where that is only likely.
+    """Reject skeletons that are in another unit, axis order or place than a volume; warn where that is only likely.
 
     Parameters
     ----------
@@ -145,12 +145,12 @@ class _Frame:
         return np.all((position >= self.low) & (position < self.high), axis=1)
 
     def corner(self, position: np.ndarray) -> float:
-        """Give the share of the volume that the box from its origin to the last node has."""
+        """Return the share of the volume that the box from its origin to the last node has."""
         reach = np.clip((position.max(axis=0) - self.low) / (self.high - self.low), 0, 1)
         return float(reach.prod())
 
     def span(self, position: np.ndarray) -> float:
-        """Give the share of an axis that nodes span, on the axis where it is most."""
+        """Return the share of an axis that nodes span, on the axis where it is most."""
         return float((np.ptp(position, axis=0) / (self.high - self.low)).max())
 
     def mistakes(self) -> list[Mistake]:
@@ -183,7 +183,7 @@ class _Frame:
 
 
 def _best(frame: _Frame, position: np.ndarray, mistakes: Sequence[Mistake]) -> tuple[Mistake, float]:
-    """Give the mistake that, undone, brings most nodes inside; of several that bring nearly all, the widest spread."""
+    """Return mistake that, undone, brings most nodes inside; of several that bring nearly all, the widest spread."""
 
     def score(mistake: Mistake) -> tuple[float, float]:
         moved = mistake.undo(position)
@@ -197,7 +197,7 @@ def _best(frame: _Frame, position: np.ndarray, mistakes: Sequence[Mistake]) -> t
 def _ask_labels(
     skeletons: Skeletons, complaint: _Complaint, mistakes: Sequence[Mistake], labels: Volume, *, doubtful: bool
 ) -> bool:
-    """Tell whether labels confirm the positions; raise DataError where they confirm a mistake instead.
+    """Return whether labels confirm the positions; raise DataError where they confirm a mistake instead.
 
     Where the positions are doubtful, they must also speak against every mistake.
     """
@@ -225,7 +225,7 @@ def _sample(skeletons: Skeletons) -> np.ndarray:
 
 
 def _agreement(skeleton: np.ndarray, position: np.ndarray, frame: _Frame, labels: Volume) -> float | None:
-    """Give the share of nodes in the label that is their skeleton's own; None where too few can tell.
+    """Return the share of nodes in the label that is their skeleton's own; None where too few can tell.
 
     That is the label that most of its nodes lie in, unless another skeleton has more nodes there: shrunk into a corner,
     all skeletons lie in the labels of a few.

@@ -40,7 +40,7 @@ class TraceGrid:
         return with_last.intersect(Box.of_shape(self.shape_zyx))
 
     def is_shared(self, voxel: np.ndarray) -> np.ndarray:
-        """Tell which voxels (N, 3) of the volume lie on a plane in which blocks meet; (N,) bool."""
+        """Return which voxels (N, 3) of the volume lie on a plane in which blocks meet; (N,) bool."""
         last = np.array(self.shape_zyx) - 1
         return np.any((voxel % self.steps.block_zyx == 0) & (voxel > 0) & (voxel < last), axis=1)
 
@@ -64,7 +64,7 @@ def plan_trace(labels: Volume, cfg: SkeletonConfig) -> TraceGrid:
 
 
 def _divide(steps: int, most: int, chunk: int) -> int:
-    """Give the side of blocks along one axis."""
+    """Return the side of blocks along one axis."""
     count = ceil(steps / most)
     side = ceil(steps / count)
     aligned = ceil(side / chunk) * chunk

@@ -102,7 +102,7 @@ class _Neighbourhood:
         self.farthest_nm = float(reach_nm.max(initial=0.0))
 
     def covers(self, branch: list[int]) -> bool:
-        """Tell whether each node of a branch lies within reach of a living node outside it."""
+        """Return whether each node of a branch lies within reach of a living node outside it."""
         self.alive[branch] = False
         try:
             batches = (branch[i : i + _BATCH] for i in range(0, len(branch), _BATCH))

@@ -55,7 +55,7 @@ def skeletons_of_volume(
     code: str = "",
     threads: int = 1,
 ) -> Skeletons:
-    """Give an ingested volume's skeletons: those of a file, within the volume, or else traced in its truth labels.
+    """Return an ingested volume's skeletons: those of a file, within the volume, or else traced in its truth labels.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def skeletonize_labels(
 
 @contextmanager
 def _folder(cache: Path | None) -> Iterator[Path]:
-    """Give the cache, or a folder that goes away."""
+    """Return the cache, or a folder that goes away."""
     if cache is not None:
         yield cache
         return
@@ -209,7 +209,7 @@ def _trace_into(labels: Volume, grid: TraceGrid, cfg: SkeletonConfig, dust: Path
 
 
 def _spread(trace: partial[int], blocks: Sequence[int], processes: int) -> Iterator[int]:
-    """Give the blocks as they get finished, in this process or in others.
+    """Return the blocks as they get finished, in this process or in others.
 
     Others are started anew, not forked: a fork would copy the locks of the threads that read and compute here.
     """

@@ -55,7 +55,7 @@ def write_images(
 
 
 def _keep_chunks(image: np.ndarray, level: int, boxes: Iterable[Box]) -> np.ndarray:
-    """Give a level with 0 wherever no chunk that touches a crop lies."""
+    """Return a level with 0 wherever no chunk that touches a crop lies."""
     kept, side = np.zeros_like(image), CHUNK_VX * 2**level
     for box in boxes:
         part = tuple(

@@ -68,7 +68,7 @@ def write_hidden(container: zarr.Group, crop: str, truth: Truth, grid: CropGrid)
 
 
 def _describe_type(name: str) -> dict[str, Any]:
-    """Say what the numbers of a class mean; those of objects are their ids."""
+    """Return what the numbers of a class mean; those of objects are their ids."""
     encoding = {"absent": 0, "unknown": UNKNOWN}
     if name in PARTS:
         return {"type": "instance_segmentation", "encoding": encoding}

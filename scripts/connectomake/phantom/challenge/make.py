@@ -151,7 +151,7 @@ def _write_tables(folder: Path, crops: Iterable[_Crop]) -> None:
 
 
 def _describe(cfg: CellmapConfig, phantoms: Mapping[str, PhantomConfig], crops: Iterable[_Crop]) -> dict[str, Any]:
-    """Say what was made."""
+    """Return what was made."""
     datasets = {
         name: {
             "phantom": made.phantom,

@@ -51,7 +51,7 @@ class Truth:
         return values
 
     def halve(self) -> Truth:
-        """Give the next coarser level: of each 2 x 2 x 2 voxels what most of them are; a last odd plane is left out."""
+        """Return next coarser level: of each 2 x 2 x 2 voxels what most of them are; a last odd plane is left out."""
         arrays = (self.part, *self.objects.values())
         sides = tuple(int(array.max()) + 1 for array in arrays)
         codes = np.unravel_index(take_commonest(np.ravel_multi_index(arrays, sides), 2), sides)
@@ -151,7 +151,7 @@ def _lies_at_border(ids: np.ndarray, voxel_size_zyx_nm: Sequence[float]) -> np.n
 
 
 def _number_pieces(owners: np.ndarray, known: int) -> np.ndarray:
-    """Give each 6-connected piece of equal owners a number, in the planes before `known`."""
+    """Assign each 6-connected piece of equal owners a number, in the planes before `known`."""
     import cc3d
 
     owners = np.ascontiguousarray(owners)

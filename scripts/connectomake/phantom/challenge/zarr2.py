@@ -22,14 +22,14 @@ _DECIMALS = 6  # of a place in nm: 3 x 13.92 shall not be 41.760000000000005
 
 
 def lay_grid(shape_zyx: Sequence[int], voxel_size_zyx_nm: Sequence[float], corner_zyx_nm: Sequence[float]) -> CropGrid:
-    """Give voxels whose first has its outer corner at a place."""
+    """Return voxels whose first has its outer corner at a place."""
     size = round_nm(voxel_size_zyx_nm)
     centre = [corner + side / 2 for corner, side in zip(corner_zyx_nm, size, strict=True)]
     return CropGrid(to_triple(shape_zyx), size, round_nm(centre))
 
 
 def coarsen(grid: CropGrid, level: int, shape_zyx: Sequence[int]) -> CropGrid:
-    """Give the voxels of a coarser level of a pyramid: of 2^level times the size, with the same outer corner."""
+    """Return the voxels of a coarser level of a pyramid: of 2^level times the size, with the same outer corner."""
     corner = [o - s / 2 for o, s in zip(grid.offset_zyx_nm, grid.voxel_size_zyx_nm, strict=True)]
     return lay_grid(shape_zyx, [size * 2**level for size in grid.voxel_size_zyx_nm], corner)
 
@@ -40,7 +40,7 @@ def round_nm(values: Sequence[float]) -> TripleNm:
 
 
 def describe_levels(grids: Sequence[CropGrid]) -> dict[str, Any]:
-    """Give the OME-NGFF attributes of a group of levels, the finest first."""
+    """Return the OME-NGFF attributes of a group of levels, the finest first."""
     datasets = [
         {
             "path": f"s{level}",

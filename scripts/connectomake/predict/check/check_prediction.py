@@ -94,7 +94,7 @@ def log_findings(numbers: dict[str, Any]) -> None:
 
 
 def to_plain(value: Any) -> Any:
-    """Give plain data for JSON: five digits of each number, None for those that are not finite."""
+    """Return plain data for JSON: five digits of each number, None for those that are not finite."""
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -107,7 +107,7 @@ def to_plain(value: Any) -> Any:
 
 
 def _describe_channel(prediction: Finished, counts: np.ndarray, channel: int) -> dict[str, Any]:
-    """Say what values a channel has, from how often each pattern of bits occurs."""
+    """Return what values a channel has, from how often each pattern of bits occurs."""
     total = max(1, int(counts.sum()))
     patterns = np.arange(len(counts), dtype=np.uint8 if prediction.is_bytes else np.uint16)
     values = prediction.to_values(channel, patterns if prediction.is_bytes else patterns.view(np.float16))

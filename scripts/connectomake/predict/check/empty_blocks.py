@@ -39,7 +39,7 @@ def _holds_something(piece: Box, prediction: Finished) -> bool:
 
 
 def _raw_differs(block: Box, prediction: Finished) -> bool:
-    """Tell whether raw has two different values among those voxels of a block that were wanted."""
+    """Return whether raw has two different values among those voxels of a block that were wanted."""
     low, high = np.inf, -np.inf
     for piece in cut(block, prediction.chunk_zyx):
         raw, wanted = prediction.read_raw(piece), prediction.wanted(piece)

@@ -81,7 +81,7 @@ class Finished:
         return self.volume.file_chunks_zyx or self.volume.shape_zyx
 
     def value_range(self, channel: int) -> tuple[float, float] | None:
-        """Give the smallest and the largest value that a channel can have; None where there is no bound."""
+        """Return the smallest and the largest value that a channel can have; None where there is no bound."""
         activation = self.activations[channel]
         if activation == "identity" and not self.is_bytes:
             return None
@@ -95,15 +95,15 @@ class Finished:
         return low + stored / 255 * (high - low)
 
     def wanted(self, box: Box) -> np.ndarray | None:
-        """Say which voxels of a box were to be predicted, (Z, Y, X) bool; None where all were."""
+        """Return which voxels of a box were to be predicted, (Z, Y, X) bool; None where all were."""
         return self.region.mask(box.shift(self.origin_zyx))
 
     def is_wanted(self, box: Box) -> bool:
-        """Tell whether any voxel of a box was to be predicted."""
+        """Return whether any voxel of a box was to be predicted."""
         return self.region.touches(box.shift(self.origin_zyx))
 
     def find_crossing(self) -> Triple:
-        """Give the voxel at which faces of blocks cross that is nearest to the middle of what was predicted.
+        """Return the voxel at which faces of blocks cross that is nearest to the middle of what was predicted.
 
         Of crops, the largest is looked at; under a mask, the block nearest to the middle that it leaves. Along an axis
         without a face there, it is the middle.
@@ -164,13 +164,13 @@ def _open_raw(volume: IngestedVolume, described: Prediction) -> Readable:
 
 
 def _middle_face(start: int, stop: int, side: int) -> int:
-    """Give the multiple of a block's side between start and stop that is nearest to the middle, else the middle."""
+    """Return the multiple of a block's side between start and stop that is nearest to the middle, else the middle."""
     faces = range((start // side + 1) * side, stop, side)
     return min(faces, key=lambda face: abs(2 * face - start - stop), default=(start + stop) // 2)
 
 
 def _distance(box: Box, other: Box) -> int:
-    """Tell how far the middles of two boxes are apart, as a sum over axes of twice the voxels."""
+    """Return how far the middles of two boxes are apart, as a sum over axes of twice the voxels."""
     corners = zip(box.start_zyx, box.stop_zyx, other.start_zyx, other.stop_zyx, strict=True)
     return sum(abs(a + b - c - d) for a, b, c, d in corners)
 

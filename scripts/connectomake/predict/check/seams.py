@@ -99,7 +99,7 @@ def _measure_axis(
 
 
 def _differences(prediction: Finished, axis: int, pair: tuple[int, int]) -> np.ndarray | None:
-    """Give the mean difference of neighbouring planes around a face, (C, 5), in steps of 255, none above `CAP`.
+    """Return the mean difference of neighbouring planes around a face, (C, 5), in steps of 255, none above `CAP`.
 
     The middle one is across the face.
 
@@ -128,13 +128,13 @@ def _differences(prediction: Finished, axis: int, pair: tuple[int, int]) -> np.n
 
 
 def _stand_out(differences: np.ndarray) -> np.ndarray:
-    """Give the difference across the face over the largest beside it; what is below half a step of 255 is none."""
+    """Return the difference across the face over the largest beside it; what is below half a step of 255 is none."""
     beside = np.delete(differences, BESIDE_VX - 1, axis=-1).max(-1)
     return (differences[..., BESIDE_VX - 1] + 0.5) / (beside + 0.5)
 
 
 def _steps_of_255(prediction: Finished) -> np.ndarray:
-    """Give what one step of 255 over each channel's range is in stored values, (C,)."""
+    """Return what one step of 255 over each channel's range is in stored values, (C,)."""
     if prediction.is_bytes:
         return np.ones(len(prediction.names), np.float32)
     ranges = [prediction.value_range(c) or (0.0, 1.0) for c in range(len(prediction.names))]

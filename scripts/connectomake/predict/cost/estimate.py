@@ -224,7 +224,7 @@ def log_needs(needs: PredictionNeeds, box: Box, blocks: int) -> None:
 
 
 def warn_of_length(needs: PredictionNeeds, blocks: int, job: int, jobs: int) -> None:
-    """Say which `predict.jobs` to set where a job lasts too short to be worth its start, or so long that it is at risk.
+    """Log which `predict.jobs` to set where a job is too short to be worth its start, or long enough to be at risk.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ _ADVICE = {
 
 
 def _largest(task: Task, block_zyx: Sequence[int]) -> tuple[Triple, Triple, int]:
-    """Give the largest core of a block, what is read for one, and the rows beyond a core that windows reach."""
+    """Return the largest core of a block, what is read for one, and the rows beyond a core that windows reach."""
     blocks = BlockGrid(task.box.shape_zyx, to_triple(block_zyx))
     cores, reads, rows = blocks[0].shape_zyx, [0, 0, 0], 0
     for axis in range(3):
@@ -273,13 +273,13 @@ def _largest(task: Task, block_zyx: Sequence[int]) -> tuple[Triple, Triple, int]
 
 
 def _along(blocks: BlockGrid, axis: int, box: Box) -> Iterator[Box]:
-    """Give the first row of blocks along an axis, in voxels of the working volume."""
+    """Return the first row of blocks along an axis, in voxels of the working volume."""
     step = prod(blocks.counts_zyx[axis + 1 :])
     return (blocks[number * step].shift(box.start_zyx) for number in range(blocks.counts_zyx[axis]))
 
 
 def seconds_of_window(task: Task, threads: int) -> float:
-    """Give the time of one window in all networks, once through, on a GPU or on so many threads of a CPU."""
+    """Return the time of one window in all networks, once through, on a GPU or on so many threads of a CPU."""
     flops, moved = (sum(getattr(cost, key) for cost in task.networks) for key in ("flops", "moved_bytes"))
     if task.device == "cuda":
         return flops / GPU_FLOPS_PER_S + moved / GPU_BYTES_PER_S

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 def describe_task(
     members: Sequence[Member], working: Readable, windows: WindowGrid, region: Region, channels: int, cfg: PredictConfig
 ) -> Task:
-    """Say what decides memory and time, apart from the blocks.
+    """Return what decides memory and time, apart from the blocks.
 
     With ``device: auto`` and ``precision: auto``, that of this machine is taken, where no GPU may be, though a job has
     one: then its memory suffices all the same.
@@ -64,7 +64,7 @@ def describe_task(
 
 
 def find_begun_block(settings: PredictionSettings, store: Path | None) -> Triple | None:
-    """Give the block of a store that was begun with these settings; None where none was.
+    """Return the block of a store that was begun with these settings; None where none was.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def find_begun_block(settings: PredictionSettings, store: Path | None) -> Triple
 
 
 def find_needs(task: Task, region: Region, blocks: BlockGrid, cfg: PredictConfig, threads: int) -> PredictionNeeds:
-    """Give what a prediction takes (see `estimate_needs`), and write it to the log."""
+    """Return what a prediction takes (see `estimate_needs`), and write it to the log."""
     jobs = 1 if cfg.jobs == AUTO else cfg.jobs  # Snakemake's plan is that of one: the number must not change it
     load = count_windows(task.windows, region, blocks, jobs)
     needs = estimate_needs(task, blocks.block_zyx, windows=load.windows, computed=load.computed, threads=threads)

@@ -141,7 +141,7 @@ def find_cost(costs: Sequence[dict[str, Any]], window_zyx: Sequence[int], dtype:
 
 
 def _guess(weight_bytes: int, voxels: int) -> NetworkCost:
-    """Say something of a network that cannot be followed."""
+    """Guess the cost of a network that cannot be followed."""
     held = 4 * GUESSED_VALUES * voxels
     return NetworkCost(held, weight_bytes, int(GUESSED_FLOPS * voxels), 10 * held)
 
@@ -185,7 +185,7 @@ class _Memory(TorchDispatchMode):
 
 
 def _scratch(func: Any, args: Any, result: Any) -> int:
-    """Give the bytes of what a convolution allocates besides its output."""
+    """Return the bytes of what a convolution allocates besides its output."""
     if func is not torch.ops.aten.convolution.default:
         return 0
     source, weight = args[0], args[1]

@@ -81,7 +81,7 @@ def _count_crossing(windows: WindowGrid, block: Box, z: int) -> int:
 
 
 def _sample_share(windows: WindowGrid, region: Region, part: Box, count: int) -> float:
-    """Give the share of the windows over a part that the mask touches: of all if they are few, else of some."""
+    """Return the share of the windows over a part that the mask touches: of all if they are few, else of some."""
     if count <= MOST_SAMPLED:
         boxes = [windows[number] for number in windows.touching(part)]
     else:

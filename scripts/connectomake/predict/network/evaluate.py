@@ -101,7 +101,7 @@ class Predictor:
             ) from error
 
     def _check(self, logits: Any, windows: torch.Tensor) -> torch.Tensor:
-        """Refuse an output that is no tensor of the windows' shape with all channels asked for."""
+        """Reject an output that is no tensor of the windows' shape with all channels asked for."""
         given, channels = tuple(windows.shape), max(self.recipe.needed) + 1
         shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         if isinstance(shape, str) or shape[2:] != given[2:] or shape[0] != given[0] or shape[1] < channels:
@@ -147,7 +147,7 @@ class Ensemble:
         return total if len(self.members) == 1 else total.div_(len(self.members))
 
     def explain_nan(self) -> str:
-        """Say what may have gone wrong where there is NaN."""
+        """Return what may have gone wrong where there is NaN."""
         if torch.float16 in self.dtypes:
             return "float16 overflows easily: use precision: bfloat16 or float32"
         return "the training may have diverged (see its loss), or the raw volume holds NaN"
@@ -193,7 +193,7 @@ class Stopwatch:
 
 
 def compile_network(network: nn.Module, mode: str) -> Any:
-    """Give a network that is compiled when it is first run; all windows have one shape, so once."""
+    """Return a network that is compiled when it is first run; all windows have one shape, so once."""
     return torch.compile(network, mode=mode, dynamic=False)
 
 

@@ -82,13 +82,13 @@ def read_channel(channel: Mapping[str, Any]) -> Channel:
 
 
 def hash_members(members: Sequence[Member]) -> str:
-    """Give the hash of the checkpoint; of several, that of their sorted hashes."""
+    """Return the hash of the checkpoint; of several, that of their sorted hashes."""
     hashes = sorted(member.meta.hash for member in members)
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def choose_window(members: Sequence[Member], cfg: PredictConfig) -> Triple:
-    """Give the window: that of the settings, or else that of the training, of the first network.
+    """Return the window: that of the settings, or else that of the training, of the first network.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def choose_window(members: Sequence[Member], cfg: PredictConfig) -> Triple:
 
 
 def choose_channels(member: Member, cfg: PredictConfig) -> tuple[int, ...]:
-    """Give the output channels that are stored.
+    """Return the output channels that are stored.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def choose_channels(member: Member, cfg: PredictConfig) -> tuple[int, ...]:
 
 
 def check_input(volume: Readable, member: Member, tolerance: float) -> None:
-    """Refuse a volume that the network cannot take, and warn where its voxels are not those trained on.
+    """Reject a volume that the network cannot take, and warn where its voxels are not those trained on.
 
     Parameters
     ----------

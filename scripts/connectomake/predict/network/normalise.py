@@ -82,7 +82,7 @@ def check_range(volume: Readable, seen: GreyValues, member: Member) -> None:
 
 
 def _compare_ranges(volume: Readable, seen: GreyValues, member: Member) -> None:
-    """Refuse values far beyond the trained range; warn where they span next to nothing of it."""
+    """Reject values far beyond the trained range; warn where they span next to nothing of it."""
     trained = member.meta.normalisation
     low, high = trained["range"]
     span = high - low

@@ -85,7 +85,7 @@ def check_symmetries(
     voxel_size_zyx_nm: Sequence[float],
     channels: Sequence[Channel] = (),
 ) -> None:
-    """Refuse orientations in which a window would look like nothing that the network knows; warn of doubtful ones.
+    """Reject orientations in which a window would look like nothing that the network knows; warn of doubtful ones.
 
     Parameters
     ----------
@@ -249,13 +249,13 @@ def _merge_in(merged: torch.Tensor, found: torch.Tensor, merge: str) -> None:
 
 
 def _list_exchanges(cfg: TtaConfig) -> Iterator[tuple[str, str]]:
-    """Give the settings that exchange two axes: the key, and the plane."""
+    """Return the settings that exchange two axes: the key, and the plane."""
     yield from (("rotate", plane) for plane in cfg.rotate)
     yield from (("permute", plane) for plane in cfg.permute)
 
 
 def _list_generators(cfg: TtaConfig) -> list[Symmetry]:
-    """Give the symmetries that the settings name: mirrors, quarter turns, and exchanges of two axes."""
+    """Return the symmetries that the settings name: mirrors, quarter turns, and exchanges of two axes."""
     found = [_mirror(axis) for axis in cfg.flip]
     for key, plane in _list_exchanges(cfg):
         a, b = sorted(AXES.index(axis) for axis in plane)

@@ -41,7 +41,7 @@ class Symmetry(Turn):
         return self._inverse.apply(tensor)
 
     def turn(self, offset_zyx: Sequence[int]) -> Offset:
-        """Give what an offset between two voxels becomes."""
+        """Return what an offset between two voxels becomes."""
         return to_triple(
             [-offset_zyx[a] if m else offset_zyx[a] for a, m in zip(self.order, self.mirrored, strict=True)]
         )
@@ -52,7 +52,7 @@ class Symmetry(Turn):
         return "".join(AXES[a] for a in turned), sum(self.mirrored[a] for a in turned) % 2 == 1
 
     def after(self, other: Symmetry) -> Symmetry:
-        """Give the symmetry that does another one first, and then this one."""
+        """Return the symmetry that does another one first, and then this one."""
         mirrored = [m != other.mirrored[a] for a, m in zip(self.order, self.mirrored, strict=True)]
         return Symmetry(to_triple([other.order[a] for a in self.order]), (mirrored[0], mirrored[1], mirrored[2]))
 
@@ -149,7 +149,7 @@ def stand_at_source(channel: Channel, edge_convention: str) -> Channel:
 
 
 def has_sign(channel: Channel) -> bool:
-    """Tell whether a channel is a component that may change its sign: zz never does, z and zy do."""
+    """Return whether a channel is a component that may change its sign: zz never does, z and zy do."""
     return any(channel.axes.count(axis) % 2 for axis in channel.axes)
 
 

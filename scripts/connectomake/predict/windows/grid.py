@@ -74,7 +74,7 @@ class WindowGrid:
         return Box(start, to_triple([a + w for a, w in zip(start, self.window_zyx, strict=True)]))
 
     def touching(self, box: Box) -> list[int]:
-        """Give the numbers, ascending, of the windows that share a voxel with a box."""
+        """Return the numbers, ascending, of the windows that share a voxel with a box."""
         _, ny, nx = (len(starts) for starts in self.starts_zyx)
         z, y, x = self._ranges(box)
         return [(i * ny + j) * nx + k for i in z for j in y for k in x]
@@ -84,19 +84,19 @@ class WindowGrid:
         return prod(len(r) for r in self._ranges(box))
 
     def hull(self, box: Box) -> Box:
-        """Give the box around all windows that share a voxel with a box: what must be read to compute it.
+        """Return the box around all windows that share a voxel with a box: what must be read to compute it.
 
         It sticks out of the volume where there is a margin, or the volume is smaller than the window.
         """
         return self._enclose([(r[0], r[-1]) for r in self._ranges(box)])
 
     def hull_of(self, numbers: np.ndarray) -> Box:
-        """Give the box around some windows, at least one."""
+        """Return the box around some windows, at least one."""
         places = np.unravel_index(numbers, [len(starts) for starts in self.starts_zyx])
         return self._enclose([(int(place.min()), int(place.max())) for place in places])
 
     def _enclose(self, ends: Sequence[tuple[int, int]]) -> Box:
-        """Give the box from the first to the last of some positions of windows along each axis."""
+        """Return the box from the first to the last of some positions of windows along each axis."""
         axes = list(zip(self.starts_zyx, ends, self.window_zyx, strict=True))
         start = [starts[first] for starts, (first, _), _ in axes]
         return Box(to_triple(start), to_triple([starts[last] + window for starts, (_, last), window in axes]))
@@ -108,7 +108,7 @@ class WindowGrid:
 
 
 def _starts(length: int, window: int, overlap: float) -> list[int]:
-    """Give the starts of the windows along one axis."""
+    """Return the starts of the windows along one axis."""
     if length <= window:
         return [-((window - length) // 2)]
     stride = max(1, round(window * (1 - overlap)))
@@ -116,7 +116,7 @@ def _starts(length: int, window: int, overlap: float) -> list[int]:
 
 
 def blending_weights(window_zyx: Sequence[int], blending: str) -> np.ndarray:
-    """Say how much each voxel of a window counts where windows overlap.
+    """Return how much each voxel of a window counts where windows overlap.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def read_mirrored(read: Callable[[Box], np.ndarray], shape_zyx: Sequence[int], w
 
 
 def mirror_source(shape_zyx: Sequence[int], wanted: Box) -> Box:
-    """Give the part of a volume that a box, mirrored where it reaches out of the volume, is made of.
+    """Return the part of a volume that a box, mirrored where it reaches out of the volume, is made of.
 
     Examples
     --------

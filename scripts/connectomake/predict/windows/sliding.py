@@ -197,7 +197,7 @@ class SlidingWindow:
 
 
 def as_torch_can(array: np.ndarray) -> np.ndarray:
-    """Give an array in a type that torch computes with: small integers and floats stay, others become float32."""
+    """Return an array in a type that torch computes with: small integers and floats stay, others become float32."""
     kept = (np.uint8, np.int8, np.int16, np.float16, np.float32)
     if not array.dtype.isnative or array.dtype.type not in kept:
         return array.astype(np.float32)

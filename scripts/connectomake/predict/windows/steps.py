@@ -20,7 +20,7 @@ from connectomake.volumes.region import Region
 
 
 def blocks_of_job(grid: BlockGrid, job: int, jobs: int) -> list[int]:
-    """Give the numbers of the blocks of job `job` of `jobs`, in the order in which they are best computed.
+    """Return the numbers of the blocks of job `job` of `jobs`, in the order in which they are best computed.
 
     The blocks in column order (z fastest) are cut into `jobs` runs of nearly equal length.
 
@@ -44,7 +44,7 @@ def blocks_of_job(grid: BlockGrid, job: int, jobs: int) -> list[int]:
 
 
 def job_of_block(grid: BlockGrid, jobs: int) -> Callable[[int], int]:
-    """Give the function from a block's number to its job: the inverse of `blocks_of_job`."""
+    """Return the function from a block's number to its job: the inverse of `blocks_of_job`."""
     nz, ny, nx = grid.counts_zyx
 
     def find(block: int) -> int:
@@ -120,7 +120,7 @@ def find_chains(region: Region, blocks: BlockGrid, todo: Sequence[int]) -> list[
 
 
 def locate(blocks: BlockGrid, region: Region, block: int) -> Box:
-    """Give the box of a block in voxels of the working volume."""
+    """Return the box of a block in voxels of the working volume."""
     return blocks[block].shift(region.box.start_zyx)
 
 
@@ -143,7 +143,7 @@ def _plan_chain(grid: WindowGrid, region: Region, blocks: BlockGrid, chain: Sequ
 
 
 def _find_wanted(grid: WindowGrid, region: Region, column: Box) -> np.ndarray:
-    """Give the numbers, ascending, of the windows that touch a wanted voxel of a box."""
+    """Return the numbers, ascending, of the windows that touch a wanted voxel of a box."""
     parts = [crop.intersect(column) for crop in region.crops or (region.box,)]
     near = [grid.touching(part) for part in parts if part.size]
     found = np.unique(np.concatenate([np.array(numbers, np.int64) for numbers in near]))

@@ -79,11 +79,11 @@ class Sums:
         self.weight[there] += weights.to(self.device)
 
     def cut(self, box: Box) -> Sums:
-        """Give a copy of the sums of what is left in a box."""
+        """Return a copy of the sums of what is left in a box."""
         return Sums(self.box.intersect(box), len(self.values), self.device, self)
 
     def blend(self, box: Box) -> torch.Tensor:
-        """Give the means, (channels, Z, Y, X), of a box in this one; its sums are used up. 0 where no window lies."""
+        """Return the means, (channels, Z, Y, X), of a box in this one; its sums are used up. 0 where no window lies."""
         here = box.within(self.box).slices
         weight = self.weight[here]
         weight += weight == 0

@@ -131,7 +131,7 @@ def _is_foreign(entry: zipfile.ZipInfo) -> bool:
 
 
 def _lies_inside(name: str) -> bool:
-    """Tell whether an entry would be unpacked below the folder, and is not the folder itself."""
+    """Return whether an entry would be unpacked below the folder, and is not the folder itself."""
     return posixpath.normpath(posixpath.join("/top", name)).startswith("/top/")
 
 

@@ -46,12 +46,12 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def is_good(findings: Iterable[Finding]) -> bool:
-    """Tell whether nothing fails or scores zero."""
+    """Return whether nothing fails or scores zero."""
     return not any(finding.severity in BAD for finding in findings)
 
 
 def summarise(findings: Sequence[Finding]) -> str:
-    """Give the last line: how many findings of each severity, and the verdict."""
+    """Return the last line: how many findings of each severity, and the verdict."""
     counts = ", ".join(f"{number} {severity}" for severity, number in count_findings(findings).items())
     return f"{counts}: {'good to submit' if is_good(findings) else 'do not submit'}"
 
@@ -63,7 +63,7 @@ def count_findings(findings: Iterable[Finding]) -> dict[str, int]:
 
 
 def describe_findings(submission: Path, manifest: Path | None, findings: Sequence[Finding]) -> dict[str, Any]:
-    """Give findings as plain data: ``verdict`` (good or bad), ``counts`` by severity, and ``findings``, in order."""
+    """Return findings as plain data: ``verdict`` (good or bad), ``counts`` by severity, and ``findings``, in order."""
     return {
         "submission": str(submission),
         "manifest": None if manifest is None else str(manifest),

@@ -188,7 +188,7 @@ def _read_json(files: Files, name: str) -> dict[str, object]:
 
 
 def _suggest(name: str, known: Collection[str]) -> str:
-    """Give the nearest of the names that are known, if one is near."""
+    """Return the nearest of the names that are known, if one is near."""
     told = nearest(name, known)
     return told if told.startswith("did") else ""
 

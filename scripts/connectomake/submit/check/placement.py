@@ -51,7 +51,7 @@ def judge_placement(array: StoredArray, grid: CropGrid | None, where: str) -> It
 
 
 def is_resampled(array: StoredArray, grid: CropGrid | None) -> bool:
-    """Tell whether the scorer resamples an array, since its voxels are of another size than the crop's."""
+    """Return whether the scorer resamples an array, since its voxels are of another size than the crop's."""
     size = _read_vector(array.attributes, VOXEL_SIZE)
     return grid is not None and size is not None and not np.allclose(size, grid.voxel_size_zyx_nm)
 
@@ -91,14 +91,14 @@ def _judge_offset(offset: Vector, grid: CropGrid, where: str) -> Iterator[Findin
 
 
 def _moved_vx(offset: np.ndarray, grid: CropGrid) -> list[int]:
-    """Give by how many voxels the scorer moves an array; it rounds down twice, towards its own lattice."""
+    """Return by how many voxels the scorer moves an array; it rounds down twice, towards its own lattice."""
     voxel = np.asarray(grid.voxel_size_zyx_nm)
     off = offset // voxel * voxel - np.asarray(grid.offset_zyx_nm)
     return [int(n) for n in np.abs(off) // voxel * np.sign(off)]
 
 
 def _covers_crop(array: StoredArray, size: Vector, grid: CropGrid) -> bool:
-    """Tell whether an array is as large as its crop, to the larger of both voxels."""
+    """Return whether an array is as large as its crop, to the larger of both voxels."""
     voxel = np.asarray(grid.voxel_size_zyx_nm)
     differs = np.abs(np.multiply(array.shape_zyx, size) - np.multiply(grid.shape_zyx, voxel))
     return bool(np.all(differs <= np.maximum(size, voxel)))

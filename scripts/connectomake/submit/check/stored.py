@@ -91,7 +91,7 @@ class StoredArray:
         return sum(self.files.sizes[f"{self.node.path}/{name}"] for name in self.chunks.values())
 
     def box_of(self, place: Triple) -> Box:
-        """Give the voxels of a chunk that lie in the array."""
+        """Return the voxels of a chunk that lie in the array."""
         return self.grid[int(np.ravel_multi_index(place, self.grid.counts_zyx))]
 
     def read(self, place: Triple) -> np.ndarray:

@@ -97,7 +97,7 @@ def _list_arrays(layout: Layout, rows: list[ManifestRow] | None) -> Iterator[tup
 def _check_array(
     files: Files, crop: str, label: str, node: Node, grid: CropGrid | None
 ) -> tuple[list[Finding], bool | None]:
-    """Give what is wrong with one array, and whether it holds something; None where that cannot be known."""
+    """Return what is wrong with one array, and whether it holds something; None where that cannot be known."""
     where, is_instance = f"{crop}/{label}", label in INSTANCE_CLASSES
     found = find_foreign(files, where, node)
     if found:

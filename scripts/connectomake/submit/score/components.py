@@ -57,12 +57,12 @@ class SlabComponents:
         self.offsets.append(offset + count)
 
     def finish(self) -> tuple[np.ndarray, int]:
-        """Give the component of each running number, (N + 1,) int64 from 1 to n, 0 for 0; and n."""
+        """Return the component of each running number, (N + 1,) int64 from 1 to n, 0 for 0; and n."""
         return self._parent, number_sets(self._parent, 0)
 
 
 def _as_plain(labels: np.ndarray) -> np.ndarray:
-    """Give labels as compiled code takes them: in the machine's byte order, in a row."""
+    """Return labels as compiled code takes them: in the machine's byte order, in a row."""
     kind = np.float32 if labels.dtype == np.float16 else labels.dtype.newbyteorder("=")
     return np.ascontiguousarray(labels, kind)
 

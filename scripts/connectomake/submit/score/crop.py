@@ -139,7 +139,7 @@ def _measure(
 
 
 def _find_owners(found: Overlaps, chosen: np.ndarray) -> np.ndarray:
-    """Give the truth id that each component stands for: its partner, else its own number where that is such an id."""
+    """Return the truth id that each component stands for: its partner, else its own number where that is such an id."""
     owner = np.arange(len(found.submitted.size_vx))
     owner[owner >= len(found.truth.size_vx)] = 0
     owner[found.truth.size_vx[owner] == 0] = 0

@@ -67,7 +67,7 @@ def hausdorff_nm(
 
 
 def _least_distances(found: Overlaps, owner: np.ndarray, truth_ids: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Give how far the boxes of a truth object and of its components reach beyond each other; infinity without any.
+    """Return how far the boxes of a truth object and of its components reach beyond each other; infinity without any.
 
     The outermost voxel of the one is at least so far from all of the other.
     """
@@ -98,7 +98,7 @@ class _Surface:
         self._tree: tuple[int, Any] = (-1, None)  # the last one used
 
     def distance_nm(self, places: np.ndarray) -> np.ndarray:
-        """Give the distances of (M, 3) places, nm."""
+        """Return the distances of (M, 3) places, nm."""
         away = np.full(len(places), np.inf)
         z = places[:, 0]
         beyond = [np.maximum(first - z, z - last) for first, last in self._ends_nm]
@@ -119,7 +119,7 @@ class _Surface:
 
 
 def _measure(points: Points, i: int, least_nm: float, farthest_nm: float, threads: int) -> float:
-    """Give the Hausdorff distance of object i; `least_nm` is known to be a lower bound."""
+    """Return the Hausdorff distance of object i; `least_nm` is known to be a lower bound."""
     for side in (0, 1):
         surface = None
         for start, length in points.rows(side, i):
@@ -133,7 +133,7 @@ def _measure(points: Points, i: int, least_nm: float, farthest_nm: float, thread
 def _farthest(
     points: Points, start: np.ndarray, length: np.ndarray, surface: _Surface, least_nm: float, farthest_nm: float
 ) -> float:
-    """Give the largest distance of the voxels of some rows from a surface, at least `least_nm`.
+    """Return the largest distance of the voxels of some rows from a surface, at least `least_nm`.
 
     It stops at `farthest_nm`.
     """

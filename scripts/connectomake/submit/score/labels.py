@@ -57,7 +57,7 @@ class LabelPair:
     slab_voxels: int = SLAB_VOXELS
 
     def slabs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Give both, (Z, Y, X), slab after slab along z; voxels that do not count are 0 in both."""
+        """Return both, (Z, Y, X), slab after slab along z; voxels that do not count are 0 in both."""
         depth = self.grid.shape_zyx[0]
         step = planes_of_slab(self.grid.shape_zyx, self.slab_voxels)
         for low in range(0, depth, step):
@@ -77,7 +77,7 @@ class LabelPair:
 
 
 def planes_of_slab(shape_zyx: Sequence[int], slab_voxels: int = SLAB_VOXELS) -> int:
-    """Give how many planes of a crop are held at a time; at least one."""
+    """Return how many planes of a crop are held at a time; at least one."""
     return max(1, slab_voxels // (shape_zyx[1] * shape_zyx[2]))
 
 
@@ -160,7 +160,7 @@ def open_submitted(store: LabelStore, row: ManifestRow) -> Labels | str | None:
 
 
 def find_mismatch(shape: Sequence[int], attributes: Mapping[str, Any], grid: CropGrid) -> str:
-    """Say how an array differs from the manifest's voxels; nothing where it does not.
+    """Return how an array differs from the manifest's voxels; nothing where it does not.
 
     Attributes that are not there are not held against it, as the challenge has it. It would resample or move an array
     of other voxels; here none is, because that loses borders or moves labels by a voxel.
@@ -177,7 +177,7 @@ def find_mismatch(shape: Sequence[int], attributes: Mapping[str, Any], grid: Cro
 
 
 def _is_near(values: Any, wanted: Any, within: np.ndarray) -> bool:
-    """Tell whether three numbers are what they should be; what are no three numbers, is not."""
+    """Return whether three numbers are what they should be; what are no three numbers, is not."""
     try:
         away = np.abs(np.asarray(values, np.float64).reshape(3) - wanted)
     except (TypeError, ValueError):
@@ -195,7 +195,7 @@ def _open_in_tree(tree: Path, row: ManifestRow) -> Labels | None:
 
 
 def _read_level(group: Path, grid: CropGrid) -> Reader:
-    """Give the reader of the level whose voxels are those of the manifest."""
+    """Return the reader of the level whose voxels are those of the manifest."""
     import zarr
 
     attributes, there = read_json(group / ATTRIBUTES), []
@@ -223,7 +223,7 @@ def _reader(array: Any, where: str) -> Reader:
 
 
 def _unknown(attributes: Mapping[str, Any]) -> int | None:
-    """Give the label of unknown voxels, which the annotation's encoding tells."""
+    """Return the label of unknown voxels, which the annotation's encoding tells."""
     found: Any = attributes
     for key in ("cellmap", "annotation", "annotation_type", "encoding", "unknown"):
         found = found.get(key) if isinstance(found, Mapping) else None

@@ -80,7 +80,7 @@ def _batches(row: np.ndarray, column: np.ndarray) -> list[np.ndarray]:
 
 
 def _solve(row: np.ndarray, column: np.ndarray, cost: np.ndarray, alone: float) -> np.ndarray:
-    """Give the indices of the cheapest pairs, where each row may also stay alone, at a cost.
+    """Return the indices of the cheapest pairs, where each row may also stay alone, at a cost.
 
     All costs are whole numbers, so no sum is rounded and the solver always ends; one is added to each, which changes
     no choice, because the solver takes 0 for "no pair".

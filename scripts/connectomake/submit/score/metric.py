@@ -49,7 +49,7 @@ class Metric:
 
 
 def find_metric(version: str) -> Metric:
-    """Give a version of the metric.
+    """Return a version of the metric.
 
     Raises
     ------

@@ -83,7 +83,7 @@ def score_by_toolbox(truth: Path, submission: Path, manifest: Path, ours: Path) 
 
 
 def write_plain_truth(truth: Path, rows: Sequence[ManifestRow], folder: Path) -> Path:
-    """Give truth as the toolbox reads it: a store of plain arrays CROP/CLASS, and masks CLASS_mask of what is unknown.
+    """Return truth as the toolbox reads it: a store of arrays CROP/CLASS, and masks CLASS_mask of what is unknown.
 
     Parameters
     ----------

@@ -94,7 +94,7 @@ class Overlaps:
         self.truth_id, self.submitted_id, self.shared_vx = (column[both] for column in self._table)
 
     def slabs(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Give truth ids (Z, Y, X), running numbers of pieces there (Z, Y, X), and the component of each number."""
+        """Return truth ids (Z, Y, X), running numbers of pieces there (Z, Y, X), and the component of each number."""
         again = self._kept or ((_as_ids(t, self.pair.truth.where), label_slab(s)[0]) for t, s in self.pair.slabs())
         for (ids, numbers), (low, high) in zip(again, pairwise(self._offsets), strict=True):
             yield ids, numbers, np.concatenate([[0], self.component[low + 1 : high + 1]])
@@ -134,7 +134,7 @@ class _Gathered:
 
 
 def _as_ids(labels: np.ndarray, where: str) -> np.ndarray:
-    """Give truth as uint32."""
+    """Return truth as uint32."""
     if labels.dtype.kind not in "bui":
         raise DataError(f"{where}: truth of a class that is told object by object", expected="ids", got=labels.dtype)
     if labels.dtype.itemsize > 2 and (labels.max(initial=0) > MOST_TRUTH_ID or labels.min(initial=0) < 0):

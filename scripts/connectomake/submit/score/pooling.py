@@ -47,12 +47,12 @@ def _pool(counts: Iterable[Counts], is_instances: bool) -> dict[str, float]:
 
 
 def score_of_class(numbers: Mapping[str, Any]) -> float:
-    """Give the one number that says how good a class is: the combined score, or the IoU."""
+    """Return the one number that says how good a class is: the combined score, or the IoU."""
     return float(numbers["combined_score"] if "combined_score" in numbers else numbers["iou"])
 
 
 def overall(scores: Mapping[str, float], metric: Metric) -> dict[str, float]:
-    """Give the overall scores.
+    """Return the overall scores.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def overall(scores: Mapping[str, float], metric: Metric) -> dict[str, float]:
 
 
 def gains(scores: Mapping[str, float], metric: Metric) -> dict[str, float]:
-    """Give by how much the overall score would rise if a class were perfect, for each class, the largest first."""
+    """Return by how much the overall score would rise if a class were perfect, for each class, the largest first."""
     now = overall(scores, metric)["overall_score"]
     rise = {name: overall({**scores, name: 1.0}, metric)["overall_score"] - now for name in scores}
     return dict(sorted(rise.items(), key=lambda item: -item[1]))

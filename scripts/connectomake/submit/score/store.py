@@ -64,7 +64,7 @@ class LabelStore:
         return {PurePosixPath(f).name for f in self._folders if f != "." and str(PurePosixPath(f).parent) == top}
 
     def has(self, name: str) -> bool:
-        """Tell whether there is a file, given by its name below the top."""
+        """Return whether there is a file, given by its name below the top."""
         inside = str(PurePosixPath(self._top) / name)
         return (self.path / inside).is_file() if self._zip is None else inside in self._names
 

@@ -47,7 +47,7 @@ class Score:
     skipped: Sequence[Mapping[str, str]] = field(default_factory=tuple)
 
     def to_json(self) -> dict[str, Any]:
-        """Give everything in the form of the challenge's `result.json`, with more beside it.
+        """Return everything in the form of the challenge's `result.json`, with more beside it.
 
         Returns
         -------
@@ -79,7 +79,7 @@ class Score:
         }
 
     def to_table(self) -> dict[str, list[Any]]:
-        """Give a row for each class, the worst first: its score and parts, how many crops, and how many of them not."""
+        """Return a row for each class, the worst first: score and parts, how many crops, and how many of them not."""
         classes = pool_classes(self.counts, self.metric)
         names = sorted(classes, key=lambda name: score_of_class(classes[name]))
         statuses = {name: [c[name].status for c in self.counts.values() if name in c] for name in names}
@@ -202,7 +202,7 @@ def _count_all(
 
 
 def _describe(counts: Counts, row: ManifestRow) -> dict[str, Any]:
-    """Give a class of a crop in the form of the challenge's `result_extended.json`."""
+    """Return a class of a crop in the form of the challenge's `result_extended.json`."""
     numbers: dict[str, Any] = {"tp": counts.tp, "fp": counts.fp, "fn": counts.fn}
     if counts.n_hausdorff is not None:
         numbers |= {"hausdorff_norm_sum": counts.hausdorff_norm_sum, "n_hausdorff": counts.n_hausdorff}

@@ -49,20 +49,20 @@ class Points:
     slabs: Sequence[tuple[Side, Side]]
 
     def surfaces(self, side: int, i: int) -> list[np.ndarray]:
-        """Give the surface of an object in each slab that has some of it: flat indices, ascending."""
+        """Return the surface of an object in each slab that has some of it: flat indices, ascending."""
         sides = (slab[side] for slab in self.slabs)
         parts = [s.surface[s.first_surface[i] : s.first_surface[i + 1]] for s in sides]
         return [part for part in parts if len(part)]
 
     def rows(self, side: int, i: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Give the rows of an object that are not of the other one, slab by slab: first voxels, and lengths."""
+        """Return the rows of an object that are not of the other one, slab by slab: first voxels, and lengths."""
         for slab in self.slabs:
             part = slice(*slab[side].first_row[i : i + 2])
             if part.start < part.stop:
                 yield slab[side].row[part].astype(np.int64), slab[side].length[part].astype(np.int64)
 
     def place_nm(self, index: np.ndarray) -> np.ndarray:
-        """Give the places of voxels, (M, 3) float64."""
+        """Return the places of voxels, (M, 3) float64."""
         return np.stack(np.unravel_index(index, self.shape_zyx), axis=1) * self.size_zyx_nm
 
 
@@ -89,7 +89,7 @@ def gather_points(found: Overlaps, owner: np.ndarray, truth_ids: np.ndarray) -> 
 
 
 def _windows(found: Overlaps, number: np.ndarray, owner: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Give slabs of both sides as numbers of objects, with the planes before and after, each plane inside once.
+    """Return slabs of both sides as numbers of objects, with the planes before and after, each plane inside once.
 
     At the ends of the crop the outermost plane comes twice, so that nothing there is a surface by that.
     """
@@ -119,7 +119,7 @@ def _take_side(labels: np.ndarray, others: np.ndarray, low: int, n: int) -> Side
 
 @numba.njit(cache=True, nogil=True)
 def _is_surface(labels: np.ndarray, z: int, y: int, x: int) -> bool:  # pragma: no cover
-    """Tell whether a face neighbour inside the crop is of another object; planes z - 1 and z + 1 are there."""
+    """Return whether a face neighbour inside the crop is of another object; planes z - 1 and z + 1 are there."""
     label = labels[z, y, x]
     return (
         labels[z - 1, y, x] != label
@@ -133,7 +133,7 @@ def _is_surface(labels: np.ndarray, z: int, y: int, x: int) -> bool:  # pragma: 
 
 @numba.njit(cache=True, nogil=True)
 def _begins(labels: np.ndarray, others: np.ndarray, z: int, y: int, x: int) -> bool:  # pragma: no cover
-    """Tell whether a voxel, which is not of the other side, is the first of its row."""
+    """Return whether a voxel, which is not of the other side, is the first of its row."""
     label = labels[z, y, x]
     return x == 0 or labels[z, y, x - 1] != label or others[z, y, x - 1] == label
 

@@ -66,7 +66,7 @@ class Compared:
 
 
 def compare(group: Group, seen: Compared, network: str, cfg: SynthMetricsConfig) -> list[Row]:
-    """Give the numbers of a class and shape.
+    """Return the numbers of a class and shape.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def compare(group: Group, seen: Compared, network: str, cfg: SynthMetricsConfig)
 
 
 def list_reconstructions(scores: Sequence[tuple[Group, dict[str, Scores]]]) -> list[Row]:
-    """Give the mean scores of held-out volumes' reconstructions: of all, then of each class and shape.
+    """Return the mean scores of held-out volumes' reconstructions: of all, then of each class and shape.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def list_reconstructions(scores: Sequence[tuple[Group, dict[str, Scores]]]) -> l
 
 
 def _compare_pairs(group: Group, made: Sequence[Seen], held: Sequence[Seen], cfg: SynthMetricsConfig) -> Row:
-    """Give MS-SSIM between made volumes, and between held-out ones."""
+    """Return MS-SSIM between made volumes, and between held-out ones."""
     (value, n), (reference, n_reference) = (
         mean_likeness([one.piece.read_image for one in s], cfg.pairs, np.random.default_rng([cfg.seed, k]))
         for k, s in enumerate((made, held))

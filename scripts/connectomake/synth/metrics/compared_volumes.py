@@ -29,7 +29,7 @@ class Group(NamedTuple):
     shape_zyx_vx: Triple
 
     def as_text(self) -> tuple[str, str]:
-        """Give both as they stand in tables."""
+        """Return both as they stand in tables."""
         return self.class_name, "x".join(map(str, self.shape_zyx_vx))
 
 
@@ -62,7 +62,7 @@ class Piece:
 
 
 def list_real(examples: Sequence[Example], cfg: SynthConfig) -> list[Piece]:
-    """Give examples as pieces; labels are read where the generator makes volumes with labels."""
+    """Return examples as pieces; labels are read where the generator makes volumes with labels."""
     image_alone = cfg.model_copy(update={"labels": SynthLabelsConfig()})
     return [
         Piece(
@@ -78,7 +78,7 @@ def list_real(examples: Sequence[Example], cfg: SynthConfig) -> list[Piece]:
 
 
 def list_made(markers: Sequence[Path], folder: Path, cfg: SynthConfig) -> list[Piece]:
-    """Give the volumes that were made as pieces.
+    """Return the volumes that were made as pieces.
 
     Parameters
     ----------

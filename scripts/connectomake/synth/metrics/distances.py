@@ -11,7 +11,7 @@ BLOCK = 1024  # vectors whose distances to all others are held at a time
 
 
 def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
-    """Give the distance of Frechet between two sets, each taken for a normal distribution (Heusel et al. 2017).
+    """Return the distance of Frechet between two sets, each taken for a normal distribution (Heusel et al. 2017).
 
     With centred vectors A and B, over the roots of their counts less one, the trace of the root of the product of both
     covariances is the sum of the singular values of A B^T. So it is exact with fewer vectors than features too, where
@@ -37,7 +37,7 @@ def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def rbf_mmd(x: np.ndarray, y: np.ndarray, bandwidth: float) -> float:
-    """Give the squared maximum mean discrepancy of two sets under a Gaussian kernel (Gretton et al. 2012), unbiased.
+    """Return the squared maximum mean discrepancy of two sets under a Gaussian kernel (Gretton et al. 2012), unbiased.
 
     The biased estimate adds about 1/N + 1/M, which with the few volumes there are would hide all else. The unbiased one
     leaves out each vector's likeness to itself: it is 0 on average where both sets are of one distribution, whatever
@@ -64,7 +64,7 @@ def rbf_mmd(x: np.ndarray, y: np.ndarray, bandwidth: float) -> float:
 
 
 def median_distance(x: np.ndarray) -> float:
-    """Give the median of the Euclidean distances between all pairs of vectors (N, F): a kernel's bandwidth.
+    """Return the median of the Euclidean distances between all pairs of vectors (N, F): a kernel's bandwidth.
 
     Take it of real volumes alone, so that what was made and its reference are judged by one kernel. NaN of fewer than
     two vectors.

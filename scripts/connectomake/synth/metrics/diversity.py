@@ -33,7 +33,7 @@ def choose_scales(shape_zyx: Sequence[int]) -> tuple[int, int]:
 
 
 def measure_likeness(x: np.ndarray, y: np.ndarray) -> float:
-    """Give the MS-SSIM of two volumes (Z, Y, X) in [-1, 1]: 1 where they are equal; NaN where they are too small."""
+    """Return the MS-SSIM of two volumes (Z, Y, X) in [-1, 1]: 1 where they are equal; NaN where they are too small."""
     kernel, scales = choose_scales(x.shape)
     if not scales:
         return nan
@@ -57,7 +57,7 @@ def draw_pairs(count: int, most: int, generator: np.random.Generator) -> list[tu
 def mean_likeness(
     read: Sequence[Callable[[], np.ndarray]], most: int, generator: np.random.Generator
 ) -> tuple[float, int]:
-    """Give the mean MS-SSIM of random pairs of volumes, and how many pairs these were; two volumes are held at a time.
+    """Return mean MS-SSIM of random pairs of volumes, and how many pairs these were; two volumes are held at a time.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ def look_at(image: np.ndarray) -> Look:
 
 
 def histogram_distance(x: Sequence[Look], y: Sequence[Look]) -> float:
-    """Give Wasserstein's distance between the mean histograms of two sets of volumes, in [0, 2].
+    """Return Wasserstein's distance between the mean histograms of two sets of volumes, in [0, 2].
 
     It is how far, on average, grey values would have to move for the one to become the other. NaN of an empty set.
     """

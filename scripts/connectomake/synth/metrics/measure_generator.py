@@ -164,7 +164,7 @@ class Viewer:
         return seen
 
     def count_codes(self) -> list[Row]:
-        """Give how much of the codebook the reconstructed volumes need."""
+        """Return how much of the codebook the reconstructed volumes need."""
         n = len(self.scores)
         said = f"{len(self.codes.counts)} codes"
         used = Row(ALL, ALL, "used_codes", self.codes.used, n, features=said, better="higher")
@@ -211,7 +211,7 @@ def draw_learnt(learnt: Sequence[Example], made: Sequence[Piece], seed: int) -> 
 
 
 def group_up(made: Sequence[Seen], held: Sequence[Seen], learnt: Sequence[Seen]) -> Iterator[tuple[Group, Compared]]:
-    """Give the volumes of each class and shape that was made; warns where these cannot be compared."""
+    """Return the volumes of each class and shape that was made; warns where these cannot be compared."""
     for group in sorted({seen.piece.group for seen in made}):
         own, real, known = ([seen for seen in some if seen.piece.group == group] for some in (made, held, learnt))
         if min(len(own), len(real)) < 2:

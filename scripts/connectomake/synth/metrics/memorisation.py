@@ -51,7 +51,7 @@ class NearestLatents:
             self._compare()
 
     def finish(self) -> list[float]:
-        """Give the distance of each of those added to the nearest of those learnt, in the order of adding.
+        """Return the distance of each of those added to the nearest of those learnt, in the order of adding.
 
         Returns
         -------

@@ -49,7 +49,7 @@ class Row:
     better: Literal["higher", "lower", "none"] = "none"
 
     def as_plain(self) -> dict[str, Any]:
-        """Give it as plain data; None for NaN."""
+        """Return it as plain data; None for NaN."""
         plain = {"class" if key == "class_name" else key: value for key, value in asdict(self).items()}
         return plain | {key: plain[key] if isfinite(plain[key]) else None for key in ("value", "reference")}
 

@@ -18,7 +18,7 @@ X, Y, Z, WAY_X, WAY_Y = range(5)
 
 
 def make_planes(count: int, height: int, width: int, levels: int) -> tuple[NDArray, NDArray, NDArray]:
-    """Give planes without edges for this many levels, with the `starts` and `before` that `start_runs` writes."""
+    """Return planes without edges for this many levels, with the `starts` and `before` that `start_runs` writes."""
     words = -(-width // 64)
     return (
         np.zeros((count, 5, (height + 2) * 64 * (words + 1)), np.min_scalar_type(levels)),

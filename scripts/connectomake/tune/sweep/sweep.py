@@ -36,7 +36,7 @@ def sweep_thresholds(
     edge_offset: int = 0,
     threads: int = 1,
 ) -> NDArray[np.uint32]:
-    """Give the object under each node at each threshold.
+    """Return the object under each node at each threshold.
 
     Two nodes share an object, or a node lies in none, exactly where that is so in
     `affinity_cc3d(affinities, threshold, min_size_vx, edge_offset=edge_offset)`.
@@ -185,7 +185,7 @@ class _Forest:
     def label_nodes(
         self, run: NDArray[np.int64], level: NDArray[np.int64], min_size_vx: int, threads: int
     ) -> NDArray[np.uint32]:
-        """Give the (levels, N) labels of nodes from their runs and the levels of their strongest edges."""
+        """Return the (levels, N) labels of nodes from their runs and the levels of their strongest edges."""
         labels = np.zeros((len(self.levels), len(run)), np.uint32)
         alive = np.flatnonzero(level)
         standing, names = run[alive], np.arange(len(alive))
@@ -253,7 +253,7 @@ class _Forest:
         return _Slab(begin, end, ends[0], ends[1], (first_run, next_run))
 
     def _bounds(self, block: NDArray) -> tuple[NDArray, np.generic]:
-        """Give the value above which an edge is one, for each level, and the one up to which, as ordered integers."""
+        """Return the value above which an edge is one, for each level, and the one up to which, as ordered integers."""
         nothing = np.empty(0, block.dtype)
         bounds = [as_ordered_integers(nothing, float(level))[1:] for level in self.levels]
         return np.array([low for low, _ in bounds]), bounds[0][1]
@@ -266,14 +266,14 @@ def _choose_entry(voxels: int, levels: int) -> tuple[type[np.integer], int]:
 
 
 def _cut(planes: int, depth: int | None, threads: int) -> list[int]:
-    """Give the planes between which the volume is cut, both ends included."""
+    """Return the planes between which the volume is cut, both ends included."""
     if depth is None:
         depth = max(1, -(-planes // (1 if threads == 1 else _SLABS_PER_THREAD * threads)))
     return [*range(0, planes, depth), planes]
 
 
 def _check_thresholds(thresholds: Sequence[float]) -> NDArray[np.float64]:
-    """Give the thresholds ascending, each once."""
+    """Return the thresholds ascending, each once."""
     levels = np.unique(np.asarray(thresholds, np.float64))
     if not levels.size or not (levels[0] >= 0 and levels[-1] <= 1):
         raise DataError("the thresholds are no affinities", expected="at least one, each 0 to 1", got=list(thresholds))

@@ -21,7 +21,7 @@ from connectomake.decode.components.runs import ONE
 
 @njit(cache=True, nogil=True)
 def climb(tree, run, level, shift):  # type: ignore[no-untyped-def]
-    """Give the run that stands for the component of a run at a level; shortens the way for those who come after."""
+    """Return the run that stands for the component of a run at a level; shortens the way for those who come after."""
     mask = (1 << shift) - 1
     entry = np.int64(tree[run])
     while entry >> shift >= level:

@@ -76,7 +76,7 @@ def _open_remote(url: str, key: str | None) -> FileArray:
 
 
 def nearest_folder(path: Path) -> str:
-    """Say how far a path leads, and what lies there with a like name."""
+    """Return how far a path leads, and what lies there with a like name."""
     from difflib import get_close_matches
 
     there = next((p for p in path.absolute().parents if p.is_dir()), Path("/"))

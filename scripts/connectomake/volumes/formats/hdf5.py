@@ -80,7 +80,7 @@ def _list_datasets(file: h5py.File) -> list[str]:
 
 
 def _only_dataset(file: h5py.File, path: Path) -> str:
-    """Give the dataset of a file that holds only one."""
+    """Return the dataset of a file that holds only one."""
     found = _list_datasets(file)
     if len(found) == 1:
         return found[0]

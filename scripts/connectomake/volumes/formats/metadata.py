@@ -114,7 +114,7 @@ def list_datasets(attributes: Mapping[str, Any], dataset: str) -> tuple[list[str
 
 
 def to_nm(unit: Any) -> float | None:
-    """Give the nm in one unit of length; None where the unit is absent or unknown."""
+    """Return the nm in one unit of length; None where the unit is absent or unknown."""
     text = str(unit or "").strip()
     known = NM_PER_UNIT.get(text) or NM_PER_UNIT.get(text.lower())
     return known or NM_PER_UNIT.get(text.lower().replace("metre", "meter").rstrip("s"))
@@ -151,7 +151,7 @@ def _read_in_file_order(attributes: Mapping[str, Any], keys: Sequence[str], wher
 
 
 def _factors(units: Any, count: int) -> list[float]:
-    """Give nm per unit for each axis; units that are not told are nm, as is the custom of these attributes."""
+    """Return nm per unit for each axis; units that are not told are nm, as is the custom of these attributes."""
     if units is None:
         return [1.0] * count
     texts = [units] * count if isinstance(units, str | bytes) else list(units)

@@ -70,7 +70,7 @@ def _read_voxel_size(image: Any) -> tuple[float, ...] | None:
 
 
 def _read_offset(image: Any) -> tuple[float, ...] | None:
-    """Give the affine's translation in nm, x, y, z, where the axes run along the world's."""
+    """Return the affine's translation in nm, x, y, z, where the axes run along the world's."""
     affine = np.asarray(image.affine)
     turned = affine[:3, :3] - np.diag(np.diag(affine[:3, :3]))
     stated = image.header["sform_code"] > 0 or image.header["qform_code"] > 0

@@ -38,7 +38,7 @@ class GraphUnpickler(pickle.Unpickler):
     """An unpickler for networkx graphs with numbers and numpy arrays as attributes, and for nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Give an allowed class.
+        """Return an allowed class.
 
         Raises
         ------
@@ -52,7 +52,7 @@ class GraphUnpickler(pickle.Unpickler):
 
 
 def guess_nisb_axes(array: Place, rank: int) -> str | None:
-    """Give the axis order of `img` and `seg` in a NISB store; None for every other array.
+    """Return the axis order of `img` and `seg` in a NISB store; None for every other array.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ _DEEPEST = 5
 
 
 def is_zarr(path: Path) -> bool:
-    """Tell whether a folder is a Zarr array or group, or is meant to be one."""
+    """Return whether a folder is a Zarr array or group, or is meant to be one."""
     return path.is_dir() and (path.suffix == ".zarr" or any((path / n).is_file() for n in HEADERS))
 
 
@@ -129,14 +129,14 @@ def _is_array(node: Place) -> bool:
 
 
 def _attributes(node: Place) -> dict[str, Any]:
-    """Give the attributes of a group, {} where there is none."""
+    """Return the attributes of a group, {} where there is none."""
     if (node / "zarr.json").is_file():
         return dict(_read_json(node / "zarr.json").get("attributes", {}))
     return dict(_read_json(node / ".zattrs")) if (node / ".zattrs").is_file() else {}
 
 
 def _choose_array(path: Place, key: str | None, group: Place) -> Place:
-    """Give the finest level of an image, or the only array of a group."""
+    """Return the finest level of an image, or the only array of a group."""
     level = read_multiscales(_attributes(group), None)
     if level is not None:
         if not _is_array(group / level[0]):
@@ -162,7 +162,7 @@ def _refuse_missing(path: Place, key: str | None, node: Place) -> None:
 
 
 def _refuse_missing_remote(path: RemotePath, key: str | None) -> None:
-    """Say how far the way to an array leads, and what is there."""
+    """Describe how far the way to an array leads, and what is there."""
     path.refuse_absent()
     if key is None:
         return

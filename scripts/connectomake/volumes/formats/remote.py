@@ -64,15 +64,15 @@ class RemotePath:
         return self if above.endswith(":/") else RemotePath(above)
 
     def relative_to(self, folder: RemotePath) -> PurePosixPath:
-        """Give the way from a folder that it is in."""
+        """Return the way from a folder that it is in."""
         return PurePosixPath(self.url.removeprefix(folder.url).strip("/"))
 
     def is_file(self) -> bool:
-        """Tell whether there is a file that may be read."""
+        """Return whether there is a file that may be read."""
         return isinstance(_read(self.url), bytes)
 
     def is_dir(self) -> bool:
-        """Tell whether there is a Zarr array or group."""
+        """Return whether there is a Zarr array or group."""
         return any((self / name).is_file() for name in HEADERS)
 
     def read_json(self) -> Any:
@@ -100,7 +100,7 @@ class RemotePath:
         return [self / name for name in sorted(names)]
 
     def refuse_absent(self) -> None:
-        """Say why nothing can be read here, where nothing can.
+        """Describe why nothing can be read here, where nothing can.
 
         Raises
         ------
@@ -126,7 +126,7 @@ Place = Path | RemotePath
 
 
 def place_of(source: str) -> Place:
-    """Give a path of this machine, or a place in remote storage."""
+    """Return a path of this machine, or a place in remote storage."""
     return RemotePath(source.rstrip("/")) if is_remote(source) else Path(source)
 
 
@@ -185,7 +185,7 @@ def _open(url: str, process: int) -> Any:
 
 @lru_cache(maxsize=1024)
 def _read(url: str) -> bytes | OSError:
-    """Give what a small file holds, or that it is absent or denied; kept, since headers are asked for repeatedly."""
+    """Return what a small file holds, or that it is absent or denied; kept, since headers are asked for repeatedly."""
     file_system = _file_system(url)
     try:
         return bytes(file_system.cat_file(url))
@@ -198,7 +198,7 @@ def _read(url: str) -> bytes | OSError:
 
 
 def _file_system(url: str) -> Any:
-    """Give the file system of a URL, and say which package is missing for it."""
+    """Return the file system of a URL, and say which package is missing for it."""
     try:
         from fsspec import url_to_fs
 
@@ -216,7 +216,7 @@ def _file_system(url: str) -> Any:
 
 
 def _options(url: str) -> dict[str, Any]:
-    """Give the options of a URL's file system: S3 is signed for only where the environment names credentials."""
+    """Return the options of a URL's file system: S3 is signed for only where the environment names credentials."""
     if not url.startswith(("s3://", "s3a://")):
         return {}
     return {"anon": not any(os.environ.get(name) for name in CREDENTIALS)}
@@ -229,14 +229,14 @@ def _is_denial(error: Exception) -> bool:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Tell a failure of the moment from a refusal."""
+    """Return whether a failure may pass, as a refusal does not."""
     status = getattr(error, "status", None)
     is_refusal = _is_denial(error) or isinstance(error, FileNotFoundError)
     return not is_refusal and (status is None or status == 429 or status >= 500)
 
 
 def _text(error: Exception) -> str:
-    """Give what an error says, on one line."""
+    """Return what an error says, on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

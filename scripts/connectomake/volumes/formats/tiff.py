@@ -63,7 +63,7 @@ def read_tiff_slice(path: Path) -> np.ndarray:
 
 
 def read_tiff_slice_header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
-    """Give shape and dtype of a file's first page."""
+    """Return shape and dtype of a file's first page."""
     with _open_file(path) as tif:
         return tuple(tif.pages[0].shape), np.dtype(tif.pages[0].dtype)
 
@@ -81,7 +81,7 @@ def _open_file(path: Path) -> tifffile.TiffFile:
 
 @contextmanager
 def _explain_decoding(path: Path) -> Iterator[None]:
-    """Say what to do about a compression that tifffile leaves to another package, and about damaged pages."""
+    """Return what to do about a compression that tifffile leaves to another package, and about damaged pages."""
     try:
         yield
     except (ValueError, RuntimeError, OSError, IndexError) as error:
