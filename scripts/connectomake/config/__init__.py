@@ -1,4 +1,4 @@
-"""Settings: one pydantic model per stage, composed from preset files, overrides and sweeps.
+"""Settings: one pydantic model for each stage, composed from preset files, overrides and sweeps.
 
 ``STAGES`` (stage name -> model) is loaded on first use, so that a stage script that needs one model imports one.
 """

@@ -1,7 +1,7 @@
 """The decoders that settings can name.
 
-A new decoder is a module of its name in this package with a function under `register_decoder`, and its line in
-`config.decoders.READS`, which says what it reads. It is loaded when it is asked for: what a volume's decoder does not
+A new decoder is a module of its name in `decode.decoders` with a function under `register_decoder`, and its line in
+`config.settings.decode_decoders.READS`, which says what it reads. It is loaded when it is asked for: what a volume's decoder does not
 use does not count as code that its labels depend on (`provenance.code_of`).
 """
 

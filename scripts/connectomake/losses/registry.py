@@ -1,6 +1,6 @@
 """The losses that settings can name.
 
-A new loss is a function of `Seen` in this package, its options in `config/losses.py`, and a line in `LOSSES`.
+A new loss is a function of `Seen` in this package, its options in `config/settings/train_losses.py`, and a line in `LOSSES`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The architectures that settings can name.
 
 A new architecture is a module in this package that calls `register_architecture`, a class of settings in
-`config/architectures.py`, and a line in `_MODULES`. Modules are imported when first asked for: MONAI takes seconds.
+`config/settings/train_architectures.py`, and a line in `_MODULES`. Modules are imported when first asked for: MONAI takes seconds.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def register_architecture(
     name
         What settings call it.
     settings
-        The class of its settings, where `config/architectures.py` does not have it.
+        The class of its settings, where `config/settings/train_architectures.py` does not have it.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Which part of a volume is meant: boxes, masks, crops."""
+"""Which part of a volume is predicted and measured: chosen by settings, crops and masks."""
