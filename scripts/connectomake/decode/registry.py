@@ -1,8 +1,8 @@
 """The decoders that settings can name.
 
 A new decoder is a module of its name in `decode.decoders` with a function under `register_decoder`, and its line in
-`config.settings.decode_decoders.READS`, which says what it reads. It is loaded when it is asked for: what a volume's decoder does not
-use does not count as code that its labels depend on (`provenance.code_of`).
+`config.settings.decode_decoders.READS`, which says what it reads. It is loaded when it is asked for: what a volume's
+decoder does not use does not count as code that its labels depend on (`provenance.code_of`).
 """
 
 from __future__ import annotations

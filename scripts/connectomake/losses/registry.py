@@ -1,6 +1,7 @@
 """The losses that settings can name.
 
-A new loss is a function of `Seen` in this package, its options in `config/settings/train_losses.py`, and a line in `LOSSES`.
+A new loss is a function of `Seen` in this package, its options in `config/settings/train_loss_kinds.py`, and a line in
+`LOSSES`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def create_loss(
         ``cross_entropy``, binary and distance and contour in the order of its name for a consistency, as they are for
         errors (``mse``, ``mae``, ``smooth_l1``), else sigmoid.
     **options
-        Settings of the loss (`config.losses.LOSS_OPTIONS`).
+        Settings of the loss (`config.settings.train_loss_kinds.LOSS_OPTIONS`).
 
     Returns
     -------

@@ -1,7 +1,8 @@
 """The architectures that settings can name.
 
 A new architecture is a module in this package that calls `register_architecture`, a class of settings in
-`config/settings/train_architectures.py`, and a line in `_MODULES`. Modules are imported when first asked for: MONAI takes seconds.
+`config/settings/train_architectures.py`, and a line in `_MODULES`. Modules are imported when first asked for: MONAI
+takes seconds.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Volumes of every format, read lazily as (Z, Y, X) or (C, Z, Y, X) and written as OME-Zarr; skeletons; the contracts between stages."""
+"""Volumes of every format, read lazily as (Z, Y, X) or (C, Z, Y, X), written as OME-Zarr; contracts between stages."""
