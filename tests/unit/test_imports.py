@@ -8,7 +8,8 @@ from pathlib import Path
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PACKAGE = SCRIPTS / "connectomake"
 
-BASE = {"errors", "log", "sources", "files", "tables", "union_find", "geometry", "channels", "config", "cellmap"}
+BASE = {"errors", "log", "sources", "files", "tables", "union_find", "geometry", "channels", "registry", "config"}
+BASE |= {"cellmap"}
 DATA = BASE | {"volumes", "ledger"}
 MAY_IMPORT = {
     "errors": set(),
@@ -17,9 +18,10 @@ MAY_IMPORT = {
     "files": {"errors"},
     "tables": {"errors", "files"},
     "channels": set(),
+    "registry": {"errors"},
     "union_find": set(),
     "cellmap": {"errors", "tables"},
-    "config": {"errors", "sources", "cellmap", "channels"},
+    "config": {"errors", "sources", "cellmap", "channels", "registry"},
     "geometry": {"errors", "log"},
     "volumes": BASE | {"ledger"},
     "ledger": BASE | {"volumes"},

@@ -187,6 +187,7 @@ TABLE = {
     "fitting/states.py": "",
     # the floor that they stand on
     "files.py": "*",
+    "registry.py": "",
     "channels.py": f"decode_crop draw_augmentations link_* measure_segmentation {DRAWN} {EVERYTHING_DECODED}",
     "ledger.py": f"ingest_crop link_* make_skeletons measure_segmentation {DRAWN} {EVERYTHING_DECODED} decode_crop",
     "geometry.py": "* -draw_class_voxels -draw_curves -draw_metrics -draw_synthesis -compare_variants",
