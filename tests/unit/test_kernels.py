@@ -51,8 +51,8 @@ def replace(old, new):
 @pytest.mark.parametrize(
     ("file", "edit", "changes"),
     [
-        ("draw/page.py", lambda text: text, False),
-        ("draw/page.py", lambda text: text + APPENDED, False),
+        ("draw/planes.py", lambda text: text, False),
+        ("draw/planes.py", lambda text: text + APPENDED, False),
         ("decode/registry.py", lambda text: text + APPENDED, False),
         ("decode/components/runs.py", lambda text: text, False),
         ("decode/components/runs.py", lambda text: text + "# words\n", False),

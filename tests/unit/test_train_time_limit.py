@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import time
 from math import inf
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from small_training import assert_same_result, settings, stop_at_step, train
 from connectomake.errors import ConnectomakeError
 from connectomake.fitting.states import NOTHING, SAVE, TIME_UP, KeepState, Signals, list_states
 from connectomake.fitting.time_limit import MARGIN_S, TimeLimit, find_limit
+from connectomake.fitting.workers import shield_new_processes
 
 SQUEUE = """#!/bin/sh
 [ "$*" = "--noheader --jobs 7 --format %e %k" ] && [ "$SLURM_TIME_FORMAT" = %s ] && echo "{}"
@@ -177,3 +179,18 @@ def test_requeue_says_whether_slurm_does_it(slurm, status):
     slurm("scontrol", SCONTROL.format(status))
     assert TimeLimit(0, 0, "7").requeue() == (status == 0)
     assert not TimeLimit(0, 0, None).requeue()
+
+
+def test_a_signal_that_comes_while_workers_start_is_kept_from_them():
+    """What is started meanwhile does not hear it, and this process hears it all the same."""
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda *_: received.append(1))
+    asks = [sys.executable, "-c", "import signal; print(signal.pthread_sigmask(0, ()))"]
+    try:
+        with shield_new_processes():
+            assert "SIGTERM" in subprocess.run(asks, capture_output=True, text=True, check=True).stdout
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert "SIGTERM" not in subprocess.run(asks, capture_output=True, text=True, check=True).stdout
+        assert received == [1]
+    finally:
+        signal.signal(signal.SIGTERM, before)

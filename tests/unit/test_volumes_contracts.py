@@ -439,7 +439,7 @@ def test_contracts_load_nothing_heavy():
 READERS = {f"volumes/{name}.py" for name in CONTRACTS} | {
     "volumes/mask.py",
     "predict/plan_file.py",
-    "decode/stitched.py",
+    "decode/blocks/stitched.py",
 }
 ATTRIBUTES = READERS | {"volumes/store.py", "synth/stores.py"}  # the latter compares them as a whole
 KEYS = {"offsets_zyx_vx", "edge_convention", "crops_zyx_vx", "raw_group", "labels_group", "swc_unit_nm"}

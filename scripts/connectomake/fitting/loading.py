@@ -20,7 +20,14 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, default_collate
 
-from connectomake.fitting.workers import Carried, Caught, explain_dead_workers, prepare_worker, share_cores
+from connectomake.fitting.workers import (
+    Carried,
+    Caught,
+    explain_dead_workers,
+    prepare_worker,
+    share_cores,
+    shield_new_processes,
+)
 
 Sample = dict[str, Any]
 """Arrays by name: one patch."""
@@ -164,7 +171,10 @@ class Batches:
             generator=torch.Generator(),  # else each start draws from the generator that dropout draws from
         )
         with explain_dead_workers():
-            with warnings.catch_warnings():  # Python 3.12 warns of threads; those that there are hold no locks here
+            with (
+                shield_new_processes(),
+                warnings.catch_warnings(),
+            ):  # Python 3.12 warns of threads; those that there are hold no locks here
                 warnings.filterwarnings("ignore", ".*multi-threaded, use of fork.*", DeprecationWarning)
                 batches = iter(loader)
             yield first

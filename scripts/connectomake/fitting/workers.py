@@ -62,6 +62,22 @@ def share_cores(workers: int, local_rank: int = 0, local_world: int = 1) -> list
     return cores[first : first + workers]
 
 
+@contextmanager
+def shield_new_processes() -> Iterator[None]:
+    """Keep SIGTERM away from processes that are started here until `prepare_worker` has set them up.
+
+    They inherit that it is blocked; else one that it reaches before would die of it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def prepare_worker(cores: Sequence[int], worker: int) -> None:
     """Set up a worker: one thread, one core where there are enough (`share_cores`), and no ear for strangers."""
     if hasattr(signal, "sigwaitinfo"):

@@ -2,7 +2,7 @@
 
 Speeds are those of earlier jobs, by the provenance that they left beside their results (`measure_rates`). Where there
 was none, defaults. Of decoders: README's table, 256^3 voxels on one core of a Xeon; `affinity_cc` with its reading and
-writing in blocks, which takes most of its time. Prediction and training: `predict.estimate`.
+writing in blocks, which takes most of its time. Prediction and training: `predict.cost`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How alike two volumes look, beyond their voxels: a term of the autoencoder's loss.
 
 `gradient` needs no weights; `lpips` and `medicalnet` judge by networks that others trained. A new kind is a class here,
-its options in `config/synth.py`, and a line in `KINDS`.
+its options in `config/settings/synth.py`, and a line in `KINDS`.
 """
 
 from __future__ import annotations

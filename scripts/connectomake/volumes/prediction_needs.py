@@ -15,7 +15,7 @@ AGAIN = "delete it and run plan_prediction again"
 
 @dataclass(frozen=True)
 class PredictionNeeds:
-    """What the jobs of a prediction take; made by `predict.estimate.estimate_needs`.
+    """What the jobs of a prediction take; made by `predict.cost.estimate.estimate_needs`.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from connectomake.config.section import Section
 Width = Annotated[int, Field(gt=0)]
 Triple = tuple[int, int, int]
 
-# What the checkpoints of networks from elsewhere have in place of an architecture; see `config/foreign.py`.
+# What checkpoints of networks from elsewhere have in place of an architecture; see `train_foreign.py`.
 FOREIGN = ("torchscript", "exported_program", "monai_bundle")
 
 

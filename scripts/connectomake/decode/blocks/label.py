@@ -35,7 +35,7 @@ def label_blocks(
     affinities
         A finished store of affinities.
     labels
-        The store that relabel_blocks will write; what lies between is put beside it (see `decode.plan`).
+        The store that relabel_blocks will write; what lies between is put beside it (see `decode.blocks.layout`).
     cfg
         The settings of the stage.
     job, jobs

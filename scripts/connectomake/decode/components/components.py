@@ -86,7 +86,7 @@ def affinity_cc3d(
 
 @dataclass(frozen=True)
 class Components:
-    """Components as runs of voxels along x; the planes are laid out as in `decode.runs`."""
+    """Components as runs of voxels along x; the planes are laid out as in `runs`."""
 
     shape_zyx: Triple
     link_x: NDArray[np.uint64]

@@ -1,7 +1,7 @@
 """Objects at many thresholds in one pass: the compiled part of the sweep.
 
 Thresholds are levels 1..T, ascending. A run is a stretch of voxels linked along x at level T, or a single voxel with
-any edge; one tree over runs holds the components of every level (`decode.sweep_tree`).
+any edge; one tree over runs holds the components of every level (`tune.sweep.tree`).
 
 Linking two runs costs more than all else, so few edges are linked: those that no other way around is found for. A
 stronger edge has the higher level; at the same level edges along x are stronger than those along y, and those than
@@ -9,7 +9,7 @@ edges along z; along the same axis the one at the voxel that comes first in scan
 by a path of stronger edges is in no maximum spanning forest (the cycle property), so all of them may be left out at
 once. Such paths are looked for among the neighbours, by comparing the levels of 64 voxels at a time.
 
-Levels are laid out as in `decode.sweep_planes`. All kernels release the GIL.
+Levels are laid out as in `tune.sweep.planes`. All kernels release the GIL.
 """
 
 from __future__ import annotations

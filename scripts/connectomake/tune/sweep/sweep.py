@@ -1,7 +1,7 @@
 """Every threshold for the price of a few: the objects at chosen voxels, for many thresholds, from one pass.
 
 What decides over a threshold is read at the nodes of skeletons, some 10,000 voxels of a volume of 10^9: labels are
-never painted. See `decode.sweep_kernels` for how one tree holds the objects of all thresholds.
+never painted. See `tune.sweep.kernels` for how one tree holds the objects of all thresholds.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class _Slab:
 
 
 class _Forest:
-    """The objects of all thresholds; see `decode.sweep_tree`.
+    """The objects of all thresholds; see `tune.sweep.tree`.
 
     A slab's runs are numbered from the number of voxels before it on, so that slabs can be done at the same time. Pages
     of memory that no run falls into are never touched, and cost nothing.
