@@ -47,6 +47,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Show warnings on a GPU's node, whose versions are its own; elsewhere they are errors."""
     if asks_for_gpu(config):
         config.addinivalue_line("filterwarnings", "default")
+        return
+    from hypothesis import settings  # which a GPU's node may lack
+
+    settings.register_profile("untimed", deadline=None)  # a busy machine is no fault
+    settings.load_profile("untimed")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

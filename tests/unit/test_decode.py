@@ -173,7 +173,7 @@ def test_the_decoder_drops_crumbs_and_fills_the_gaps():
 def test_every_decoder_of_the_settings_is_registered_and_no_other():
     assert list_decoders() == sorted(DecodeConfig.model_fields["decoder"].annotation.__args__)
     for name in list_decoders():
-        assert get_decoder(name).__module__ == f"connectomake.decode.{name}"
+        assert get_decoder(name).__module__ == f"connectomake.decode.decoders.{name}"
 
 
 def test_a_decoder_has_one_name_and_a_name_one_decoder():

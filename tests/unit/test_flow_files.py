@@ -149,8 +149,15 @@ def test_prediction_asks_for_what_its_plan_says(demo, tmp_path):
     assert resources.predict_mb(place, given, attempt=2) == 2 * (1000 + SNAKEMAKE_MB)
     assert resources.predict_min(place, given, attempt=1) == 4
     assert resources.predict_threads(place) == demo.variants[0].predict.threads
-    with pytest.raises(FileNotFoundError):
-        resources.predict_mb(place, Named(plan=str(tmp_path / "none.json")), attempt=1)
+
+
+def test_what_is_not_made_yet_is_an_error_that_snakemake_knows(demo, tmp_path):
+    """It plans with a mark in place of a number where the system's own error names an input."""
+    resources, missing = JobResources(demo), str(tmp_path / "none.json")
+    for ask, given in ((resources.predict_mb, Named(plan=missing)), (resources.decode_crop_mb, Named(volume=missing))):
+        with pytest.raises(FileNotFoundError) as caught:
+            ask(at(demo, jobs="1"), given, attempt=1)
+        assert caught.value.filename == missing
 
 
 def test_memory_grows_with_the_block_the_crop_and_the_attempt(demo, tmp_path):

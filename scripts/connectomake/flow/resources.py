@@ -54,6 +54,7 @@ class JobResources:
 
     def decode_crop_mb(self, wildcards: Wildcards, input: CropInput, attempt: int) -> int:
         """Return the memory of decoding a crop: the objects of one class at a time, on the crop's own voxels."""
+        os.stat(input.volume)  # of a crop that is not there yet Snakemake knows what the system's own error means
         from connectomake.submit.objects import estimate_mb  # slow, and needed where a challenge is submitted alone
         from connectomake.volumes.ingested import IngestedVolume
 
