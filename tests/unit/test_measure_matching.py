@@ -49,7 +49,7 @@ def test_an_overlap_of_just_the_threshold_is_a_match() -> None:
         truth = np.ones(size, int)
         found = matching(
             contingency_of_arrays(truth, (np.arange(size) < overlap).astype(int)),
-            MeasureConfig(iou_thresholds=(threshold,)),
+            iou_thresholds=(threshold,),
         )
         assert next(value for key, value in found.items() if key.startswith("n_true")) == 1
 
@@ -132,6 +132,6 @@ def test_a_million_objects() -> None:
     truth = np.r_[np.arange(1, n + 1), np.arange(1, n + 1)]
     segment = np.r_[np.arange(1, n + 1), np.arange(2, n + 2)]
     table = Contingency(truth, segment, np.r_[np.full(n, 800), np.full(n, 30)])
-    found = matching(table, MeasureConfig())
+    found = matching(table, iou_thresholds=(0.5, 0.75))
     assert (found["n_true_positives_75"], found["n_false_positives_75"]) == (n, 1)
     assert found["segmentation_quality_75"] == pytest.approx(800 / 860, rel=1e-4)

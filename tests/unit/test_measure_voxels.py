@@ -10,13 +10,15 @@ from array_volume import ArrayVolume
 from skimage.metrics import adapted_rand_error as skimage_rand_error
 from skimage.metrics import variation_of_information as skimage_voi
 
+from connectomake.config.registries import TABLE_METRICS
 from connectomake.config.settings.measure import MeasureConfig, VoxelMetric
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, position_of, voxel_at
 from connectomake.measure.adapted_rand import adapted_rand_error, adapted_rand_error_snemi
 from connectomake.measure.contingency import Contingency, contingency, contingency_of_arrays
-from connectomake.measure.dense_metrics import TABLE_METRICS, dense_metrics
+from connectomake.measure.dense_metrics import dense_metrics
 from connectomake.measure.pair_counts import MAX_CELLS, count_pairs
+from connectomake.measure.table_metric import TableMetric
 from connectomake.measure.variation_of_information import variation_of_information
 from connectomake.volumes.label_volumes import reading_grid
 from connectomake.volumes.nodes import segment_at_nodes
@@ -122,7 +124,8 @@ def test_the_cremi_score_is_the_geometric_mean_of_voi_and_rand_error_whatever_th
 
 
 def test_every_metric_of_the_table_has_its_name_in_the_settings() -> None:
-    assert {*TABLE_METRICS, "clefts"} == set(VoxelMetric.__args__)
+    assert [*TABLE_METRICS, "clefts"] == list(VoxelMetric.__args__)
+    assert all(isinstance(metric, TableMetric) for metric in TABLE_METRICS.values())
 
 
 def test_only_what_is_asked_for_is_computed(pair: tuple) -> None:

@@ -14,7 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from connectomake import provenance
+from connectomake.config.engine.expand import Variant
 from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.measure import MeasureConfig
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = {"block_zyx_vx": (64, 64, 64), "block_halo_vx": 8}
@@ -27,8 +29,15 @@ DECODINGS = {
     "cc_blocks": DecodeConfig(block_zyx_vx=(64, 64, 64)),
     "flow_blocks": DecodeConfig(decoder="flow", **BLOCKS),
 }
+MEASURED_BY = MeasureConfig(voxel_metrics=("voi", "foreground"))
 AT_ONCE = ("tune_decoding", "decode_affinities")
 IN_BLOCKS = ("label_blocks", "stitch_blocks", "relabel_blocks", "finish_labels")
+
+
+def variant_of(stage, wildcards):
+    """Return what rules ask of a variant."""
+    decode = DECODINGS[wildcards.get("decode", "cc")]
+    return Variant("", "", {}, {}, {"decode": decode, "measure": MEASURED_BY}, {}, {})
 
 
 def expression_at(lines):
@@ -44,7 +53,7 @@ def expression_at(lines):
 
 def read_rules():
     """Return what each rule has as `code`, a function of wildcards, and its script."""
-    study = SimpleNamespace(at=lambda stage, wildcards: SimpleNamespace(decode=DECODINGS[wildcards["decode"]]))
+    study = SimpleNamespace(at=variant_of)
     names = {"code": lambda *modules: lambda wildcards: modules, "STUDY": study}
     codes, scripts, rule = {}, {}, ""
     for file in sorted((ROOT / "workflow/rules").glob("*.smk")):
@@ -168,6 +177,10 @@ TABLE = {
     "split/datasplit.py": "make_datasplit",
     "cellmap/datasplit.py": "split_crops make_datasplit score_submission pack_submission check_submission",
     "ingest/skeletons/prune.py": "make_skeletons",
+    "measure/dense_metrics.py": "measure_segmentation tune_*",
+    "measure/variation_of_information.py": "measure_segmentation tune_*",
+    "measure/overlap.py": "measure_segmentation tune_*",
+    "measure/matching.py": "",
     "measure/worst_errors.py": "measure_segmentation",
     "measure/compare.py": "compare_variants",
     "predict/check/seams.py": "check_prediction",
@@ -230,8 +243,9 @@ def test_the_code_of_a_rule_is_what_its_script_uses(rule):
     tree = ast.parse((ROOT / f"scripts/{RULE_SCRIPTS[rule]}.py").read_text())
     used = {name for node in ast.walk(tree) for name in provenance._imported(node)}
     needed = provenance._reached(sorted({provenance._facts().find(name) for name in used} - {""}))
-    # Decoders are loaded by name; the settings of crops are made with the package cellmap.
+    # Decoders and metrics are loaded by name; the settings of crops are made with the package cellmap.
     named_only = {"decode", "pipeline", "union_find"} if rule in (*IN_BLOCKS, *AT_ONCE) else {"cellmap"}
+    named_only |= {"measure"} if rule in ("measure_segmentation", "tune_decoding") else set()
     for job in (job for job in JOBS if job.split()[0] == rule):
         counted = provenance._reached(JOBS[job])
         assert needed - counted == set(), job

@@ -32,7 +32,7 @@ rule tune_decoding:
         cfg=STUDY.settings("decode"),
         measure=STUDY.settings("decode", "measure"),
         study=f"{folder('decode', volume=False)}/run/study.journal",
-        code=lambda wildcards: code("tune", *STUDY.at("decode", wildcards).decode.decoder_modules)(wildcards),
+        code=lambda wildcards: code("tune", *STUDY.at("decode", wildcards).tuning_modules)(wildcards),
     message:
         "tuning {wildcards.decode} on the validation volumes of {wildcards.data}"
     script:

@@ -32,7 +32,7 @@ rule measure_segmentation:
         runtime=per_attempt(60),
     params:
         cfg=STUDY.settings("measure"),
-        code=code("measure.segmentation", "tables"),
+        code=lambda wildcards: code(*STUDY.at("measure", wildcards).measure.modules)(wildcards),
     message:
         "measuring {wildcards.volume} with {wildcards.decode}"
     script:

@@ -11,25 +11,25 @@ import math
 
 import numpy as np
 
-from connectomake.config.settings.measure import MeasureConfig
 from connectomake.measure.contingency import Contingency, ratio
+from connectomake.measure.table_metric import TableMetric
 from connectomake.measure.variation_of_information import variation_of_information
 
 
-def adapted_rand(table: Contingency, cfg: MeasureConfig) -> dict[str, float]:
+def adapted_rand(table: Contingency, *, ignore_background: bool) -> dict[str, float]:
     """Return the adapted Rand error in both conventions, and the CREMI score.
 
     Returns
     -------
     dict
         `adapted_rand_error`, `adapted_rand_precision`, `adapted_rand_recall` (0 to 1): see `adapted_rand_error`; truth
-        0 left out where `cfg.ignore_background` says so.
+        0 left out where `ignore_background` says so.
         `adapted_rand_error_snemi` (0 to 1): see `adapted_rand_error_snemi`; always without truth 0.
         `cremi_score`: the geometric mean of voi_sum (bits) and adapted_rand_error_snemi, both without truth 0, by
         which CREMI ranks (Funke et al. 2016, cremi.org), but without its border tolerance.
         All are NaN where the truth holds nothing to compare.
     """
-    error, precision, recall = adapted_rand_error(table.foreground if cfg.ignore_background else table)
+    error, precision, recall = adapted_rand_error(table.foreground if ignore_background else table)
     snemi = adapted_rand_error_snemi(table)
     return {
         "adapted_rand_error": error,
@@ -102,3 +102,16 @@ def _squares(size: np.ndarray) -> int:
     square = size[~large].astype(np.uint64) ** 2
     low, high = int((square & np.uint64(0xFFFFFFFF)).sum()), int((square >> np.uint64(32)).sum())
     return (high << 32) + low + sum(n * n for n in size[large].tolist())
+
+
+ADAPTED_RAND = TableMetric(
+    adapted_rand,
+    columns=(
+        "adapted_rand_error",
+        "adapted_rand_precision",
+        "adapted_rand_recall",
+        "adapted_rand_error_snemi",
+        "cremi_score",
+    ),
+    settings=("ignore_background",),
+)

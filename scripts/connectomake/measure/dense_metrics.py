@@ -1,29 +1,18 @@
 """All voxel metrics of one volume, each a function of one table of truth and segmentation.
 
-Unknown truth (-1, which only signed types can hold) and `ignore_labels` never count. A further metric is a function of
-the table and the settings in a file of its own, and one line here.
+Unknown truth (-1, which only signed types can hold) and `ignore_labels` never count. A further one is a `TableMetric`
+in a file of its own, and one line in `config.registries.TABLE_METRICS`; it is loaded when it is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from connectomake.config.registries import TABLE_METRICS
 from connectomake.config.settings.data import UNKNOWN
 from connectomake.config.settings.measure import MeasureConfig
-from connectomake.measure.adapted_rand import adapted_rand
 from connectomake.measure.contingency import Contingency
-from connectomake.measure.matching import matching
-from connectomake.measure.overlap import classes, foreground
-from connectomake.measure.variation_of_information import voi
-
-TABLE_METRICS: dict[str, Callable[[Contingency, MeasureConfig], dict[str, Any]]] = {
-    "voi": voi,
-    "adapted_rand": adapted_rand,
-    "matching": matching,
-    "foreground": foreground,
-    "classes": classes,
-}
+from connectomake.measure.table_metric import TableMetric
 
 
 def dense_metrics(table: Contingency, cfg: MeasureConfig) -> dict[str, Any]:
@@ -53,7 +42,8 @@ def dense_metrics(table: Contingency, cfg: MeasureConfig) -> dict[str, Any]:
     numbers: dict[str, Any] = {}
     for name in cfg.voxel_metrics:
         if name in TABLE_METRICS:
-            numbers |= TABLE_METRICS[name](table, cfg)
+            metric: TableMetric = TABLE_METRICS[name]
+            numbers |= metric.measure(table, cfg)
     return numbers | {
         "n_truth_voxels": compared.total,
         "n_truth_objects": compared.truth.n_objects,

@@ -9,21 +9,22 @@ there is no choice, for an object has at most one such partner.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 
-from connectomake.config.settings.measure import MeasureConfig
 from connectomake.measure.contingency import Contingency, ratio
+from connectomake.measure.table_metric import TableMetric
 
 BATCH_OBJECTS = 256
 IOU_STEPS = 1 << 26  # IoU in whole steps of 1.5e-8, so that no sum is rounded and the solver always ends
 
 
-def matching(table: Contingency, cfg: MeasureConfig) -> dict[str, float]:
-    """Match truth objects with segments at each of `cfg.iou_thresholds`.
+def matching(table: Contingency, *, iou_thresholds: Sequence[float]) -> dict[str, float]:
+    """Match truth objects with segments at each of some thresholds.
 
     About 0.5 s for a million objects at thresholds of 0.5 and 0.75; memory is proportional to the rows of the table.
     Below 0.2, objects that hardly fit each other form large groups, and time grows with the square of the largest
@@ -47,7 +48,7 @@ def matching(table: Contingency, cfg: MeasureConfig) -> dict[str, float]:
     """
     overlaps = Overlaps.of_table(table)
     numbers = {"mean_coverage": overlaps.mean_coverage()}
-    for threshold in cfg.iou_thresholds:
+    for threshold in iou_thresholds:
         iou = overlaps.matched_iou(threshold)
         found = _quality(len(iou), float(iou.sum()), overlaps.n_truth, overlaps.n_segments)
         numbers |= {f"{name}_{100 * threshold:.10g}": value for name, value in found.items()}
@@ -172,3 +173,21 @@ def _quality(n_pairs: int, sum_of_iou: float, n_truth: int, n_segments: int) -> 
         "segmentation_quality": ratio(sum_of_iou, n_pairs),
         "panoptic_quality": ratio(2 * sum_of_iou, n_truth + n_segments),
     }
+
+
+MATCHING = TableMetric(
+    matching,
+    columns=(
+        "mean_coverage",
+        "n_true_positives_*",
+        "n_false_positives_*",
+        "n_false_negatives_*",
+        "precision_*",
+        "recall_*",
+        "f1_*",
+        "average_precision_*",
+        "segmentation_quality_*",
+        "panoptic_quality_*",
+    ),
+    settings=("iou_thresholds",),
+)

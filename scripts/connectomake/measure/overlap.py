@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from connectomake.config.settings.measure import MeasureConfig
 from connectomake.errors import DataError
 from connectomake.measure.contingency import Contingency, ratio
+from connectomake.measure.table_metric import TableMetric
 
 MAX_CLASSES = 256
+RATIOS = ("dice", "iou", "accuracy", "precision", "recall")
 
 
-def foreground(table: Contingency, cfg: MeasureConfig) -> dict[str, float]:
+def foreground(table: Contingency) -> dict[str, float]:
     """Compare what is not 0 in the truth with what is not 0 in the segmentation.
 
     Returns
@@ -34,7 +35,7 @@ def foreground(table: Contingency, cfg: MeasureConfig) -> dict[str, float]:
     return {f"foreground_{name}": value for name, value in found.items()}
 
 
-def classes(table: Contingency, cfg: MeasureConfig) -> dict[str, Any]:
+def classes(table: Contingency) -> dict[str, Any]:
     """Compare each class; equal labels mean the same class on both sides, 0 is background and no class.
 
     Returns
@@ -91,3 +92,7 @@ def _ratios(in_both: int, in_truth: int, in_segment: int, *, total: int) -> dict
         "precision": ratio(in_both, in_segment),
         "recall": ratio(in_both, in_truth),
     }
+
+
+FOREGROUND = TableMetric(foreground, columns=tuple(f"foreground_{name}" for name in RATIOS))
+CLASSES = TableMetric(classes, columns=(*(f"class_*_{name}" for name in RATIOS), "mean_dice", "mean_iou", "accuracy"))

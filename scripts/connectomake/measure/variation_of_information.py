@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from connectomake.config.settings.measure import MeasureConfig
 from connectomake.measure.contingency import Contingency
+from connectomake.measure.table_metric import TableMetric
 
 
-def voi(table: Contingency, cfg: MeasureConfig) -> dict[str, float]:
+def voi(table: Contingency, *, ignore_background: bool) -> dict[str, float]:
     """Return `voxel_voi_split`, `voxel_voi_merge` and `voxel_voi_sum`, in bits.
 
-    Truth 0 is left out where `cfg.ignore_background` says so, as CREMI does.
+    Truth 0 is left out where `ignore_background` says so, as CREMI does.
     """
-    split, merge = variation_of_information(table.foreground if cfg.ignore_background else table)
+    split, merge = variation_of_information(table.foreground if ignore_background else table)
     return {"voxel_voi_split": split, "voxel_voi_merge": merge, "voxel_voi_sum": split + merge}
 
 
@@ -39,3 +39,6 @@ def variation_of_information(table: Contingency) -> tuple[float, float]:
     split = count @ np.log2(table.truth.size[table.truth.index] / count)
     merge = count @ np.log2(table.segment.size[table.segment.index] / count)
     return float(split / count.sum()), float(merge / count.sum())
+
+
+VOI = TableMetric(voi, columns=("voxel_voi_split", "voxel_voi_merge", "voxel_voi_sum"), settings=("ignore_background",))

@@ -132,6 +132,11 @@ class Variant:
         return cast(MeasureConfig, self.settings["measure"])
 
     @property
+    def tuning_modules(self) -> tuple[str, ...]:
+        """Modules that tuning tries and counts with: decoders and voxel metrics; see `provenance.code_of`."""
+        return self.decode.decoder_modules + self.measure.metric_modules
+
+    @property
     def submit(self) -> SubmitConfig:
         """The settings of submit."""
         return cast(SubmitConfig, self.settings["submit"])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, PositiveInt, model_validator
 
+from connectomake.config.registries import TABLE_METRICS
 from connectomake.config.section import Section
 
 HIGHEST_IS_BEST = {
@@ -23,7 +24,11 @@ HIGHEST_IS_BEST = {
 CHOOSING = "validate"
 """The role of the volumes that settings are chosen by. What is chosen by test volumes says nothing about others."""
 
-VoxelMetric = Literal["voi", "adapted_rand", "matching", "foreground", "classes", "clefts"]
+if TYPE_CHECKING:
+    VoxelMetric: TypeAlias = str
+else:
+    VoxelMetric = Literal[(*TABLE_METRICS, "clefts")]
+"""What follows from the table of truth and segmentation, by name; and clefts, which need the volumes."""
 Backend = Literal["own", "funlib", "both"]
 
 
@@ -74,3 +79,15 @@ class MeasureConfig(Section):
             if len(set(values)) < len(values):
                 raise ValueError(f"{key} names something twice: {', '.join(map(str, values))}")
         return self
+
+    @property
+    def metric_modules(self) -> tuple[str, ...]:
+        """Modules of the voxel metrics that follow from the table; see `provenance.code_of`."""
+        places = (TABLE_METRICS.module_of(name) for name in self.voxel_metrics if name in TABLE_METRICS)
+        own = (place.partition("connectomake.")[2] for place in places)
+        return tuple(dict.fromkeys(module for module in own if module))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Modules that the numbers depend on: what measures, and the `metric_modules`."""
+        return ("measure.segmentation", "tables", *self.metric_modules)

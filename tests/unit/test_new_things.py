@@ -1,0 +1,111 @@
+"""A new thing is one file and one line: toys in a temporary folder work from a preset."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+READ_PRESET = """
+from pathlib import Path
+from connectomake.config.engine.compose import Presets
+from connectomake.errors import ConnectomakeError
+
+def settings(stage, preset="toy"):
+    return Presets(Path.cwd()).get(stage, preset, "a test").settings
+
+def error_of(stage, preset="wrong"):
+    try:
+        settings(stage, preset)
+    except ConnectomakeError as error:
+        return str(error)
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A function that writes the toy's file and presets, and runs a line that adds it and code that uses it."""
+
+    def run(toy: str, presets: dict[str, str], line: str, code: str) -> list[str]:
+        (tmp_path / "toy_thing.py").write_text(dedent(toy))
+        for name, text in presets.items():
+            file = tmp_path / f"config/{name}.yaml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(dedent(text))
+        program = "\n".join((line, READ_PRESET, dedent(code)))
+        path = os.pathsep.join((str(SCRIPTS), str(tmp_path)))
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": path},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return run
+
+
+def test_what_config_loads_is_light():
+    code = (
+        "import connectomake.config.stages, sys; print(*{'numpy', 'numba', 'torch', 'scipy', 'monai'} & {*sys.modules})"
+    )
+    env = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    assert done.stdout.strip() == ""
+
+
+METRIC = """
+    from connectomake.measure.table_metric import TableMetric
+
+    def count_large(table, *, iou_thresholds):
+        return {"largest_object": int(table.truth.size.max()), "n_thresholds": len(iou_thresholds)}
+
+    TOY = TableMetric(count_large, columns=("largest_object", "n_*"), settings=("iou_thresholds",))
+    SECRETIVE = TableMetric(count_large, columns=("largest_object",), settings=("iou_thresholds",))
+    GREEDY = TableMetric(count_large, columns=("*",), settings=("threshold",))
+"""
+
+
+def test_a_metric(run):
+    presets = {
+        "measure/toy": "voxel_metrics: [voi, toy]\niou_thresholds: [0.1, 0.2, 0.3]",
+        "measure/wrong": "voxel_metrics: [voi, toi]",
+        "measure/secretive": "voxel_metrics: [secretive]",
+        "measure/greedy": "voxel_metrics: [greedy]",
+    }
+    names = {"toy": "TOY", "secretive": "SECRETIVE", "greedy": "GREEDY"}
+    lines = [f"TABLE_METRICS.add({name!r}, 'toy_thing:{attribute}')" for name, attribute in names.items()]
+    found, wrong, secretive, greedy, modules = run(
+        METRIC,
+        presets,
+        "\n".join(["from connectomake.config.registries import TABLE_METRICS", *lines]),
+        """
+        import numpy as np
+        from connectomake.measure.contingency import contingency_of_arrays
+        from connectomake.measure.dense_metrics import dense_metrics
+
+        truth = np.array([[[1, 1, 1, 2]]])
+        numbers = dense_metrics(contingency_of_arrays(truth, truth), settings("measure"))
+        print(numbers["largest_object"], numbers["n_thresholds"], numbers["voxel_voi_sum"])
+        print(error_of("measure"))
+        for preset in ("secretive", "greedy"):
+            try:
+                dense_metrics(contingency_of_arrays(truth, truth), settings("measure", preset))
+            except ConnectomakeError as error:
+                print(error)
+        print(*settings("measure").modules)
+        """,
+    )
+    assert found == "3 3 0.0"
+    assert wrong.startswith("config/measure/wrong.yaml:1: measure.voxel_metrics.1: ")
+    assert "'toy'" in wrong
+    assert "gives a number that it does not name; expected largest_object; got n_thresholds" in secretive
+    assert "reads no such setting" in greedy
+    assert greedy.endswith("got threshold")
+    assert modules == "measure.segmentation tables measure.variation_of_information"
