@@ -7,6 +7,7 @@ import getpass
 import hashlib
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -26,9 +27,11 @@ from connectomake.files import read_json, write_json
 PACKAGE = Path(__file__).parent
 FACTS = Path("__pycache__", "modules.json")
 TEMPLATE = ".j2"
+PLACE = re.compile(r"connectomake\.([\w.]+):\w+")  # a line of a registry, which loads that module
 NAMED_VERSIONS = ("snakemake", "torch", "pytorch-lightning", "monai", "zarr", "numba", "numpy", "scipy", "kimimaro")
-# Their code decides what is said or which settings are read, never what is computed; settings are tracked as params.
-NOT_SCIENCE = frozenset({"errors", "log", "config", "flow", "stage", "provenance"})
+# Their code decides what is said, which settings are read or where a thing is found, never what is computed.
+# Settings are tracked as params.
+NOT_SCIENCE = frozenset({"errors", "log", "config", "registry", "flow", "stage", "provenance"})
 
 
 @cache  # of thousands of jobs
@@ -39,7 +42,8 @@ def code_of(*modules: str) -> str:
     ----------
     modules
         Modules or packages of connectomake, such as `"decode"`. What they import from connectomake is included, except
-        for messages, logging and config models; and every template beside them that one names in a string.
+        for messages, logging and config models; so is what their registries name (`module:attribute` in a string), and
+        every template beside them that one names.
 
     Returns
     -------
@@ -208,8 +212,10 @@ class _Facts:
         if self.known.get(name, {}).get("state") != state:
             tree = ast.parse(file.read_text(encoding="utf-8"))
             imports = [inside for node in ast.walk(tree) for inside in _imported(node)]
-            texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-            templates = sorted(text for text in texts if isinstance(text, str) and text.endswith(TEMPLATE))
+            constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+            texts = sorted(text for text in constants if isinstance(text, str))
+            imports += [found[1] for text in texts if (found := PLACE.fullmatch(text))]
+            templates = [text for text in texts if text.endswith(TEMPLATE)]
             self.known[name] = {"state": state, "imports": imports, "code": hash_code(tree), "templates": templates}
             self.is_new = True
         return self.known[name]

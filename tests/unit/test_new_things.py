@@ -109,3 +109,63 @@ def test_a_metric(run):
     assert "reads no such setting" in greedy
     assert greedy.endswith("got threshold")
     assert modules == "measure.segmentation tables measure.variation_of_information"
+
+
+FORMAT = """
+    from pathlib import Path
+    import numpy as np
+    from connectomake.volumes.formats.array import FileArray, Format, Metadata
+
+    def open_toy(path, key):
+        values = np.fromstring(Path(path).read_text(), sep=" ").astype(np.uint8).reshape(2, 3, 4)
+        return FileArray(f"{path}", "toy", values.shape, values.dtype, Metadata(), lambda part: values[part])
+
+    def open_blocks(path, key):
+        return open_toy(path / "all.toy", key)
+
+    TOY = Format("a list of numbers", open_toy, example=".toy", suffixes=(".toy",))
+    BLOCKS = Format("a folder of lists", open_blocks, recognise=lambda path, key: (path / "all.toy").exists())
+"""
+
+
+def test_a_format(run, tmp_path):
+    (tmp_path / "blocks").mkdir()
+    for file in ("a.toy", "blocks/all.toy"):
+        (tmp_path / file).write_text(" ".join(map(str, range(24))))
+    (tmp_path / "a.toi").touch()
+    volume = "volumes: {{one: {{role: predict, voxel_size_zyx_nm: [9, 9, 9], raw: {}}}}}"
+    sources = {"toy": "a.toy", "folder": "blocks", "wrong": "a.toi", "named": "a.toy::raw", "remote": "s3://b/a.toy"}
+    told = run(
+        FORMAT,
+        {f"data/{name}": volume.format(source) for name, source in sources.items()},
+        """
+from connectomake.volumes.formats import FORMATS
+FORMATS.add('toy', 'toy_thing:TOY')
+FORMATS.add('blocks', 'toy_thing:BLOCKS')
+        """,
+        """
+        import sys
+        from connectomake.ingest.checks import check_source
+        from connectomake.volumes.volume import open_volume
+
+        for preset in ("toy", "folder"):
+            source = settings("data", preset).volumes["one"]
+            volume = open_volume(source.raw, voxel_size_zyx_nm=source.voxel_size_zyx_nm)
+            print(check_source(source, "", "here"), volume.read().sum())
+        for preset in ("wrong", "named", "remote"):
+            try:
+                check_source(settings("data", preset).volumes["one"], "", "here")
+            except ConnectomakeError as error:
+                print(error)
+        print({"h5py", "tifffile", "nibabel", "zarr"} & {*sys.modules})
+        """,
+    )
+    assert told[:2] == ["(2, 3, 4) 276"] * 2
+    known = (
+        "HDF5 (.h5::dataset), TIFF (.tif), a folder of TIFF or PNG slices, NIfTI (.nii, .nii.gz), "
+        "Zarr or OME-Zarr (.zarr), a list of numbers (.toy), a folder of lists"
+    )
+    assert told[2] == f"here: the format of a.toi is not known; expected {known}"
+    assert "a.toy holds one array and no others by name; got ::raw" in told[3]
+    assert "a.toy cannot be read in parts; expected Zarr or OME-Zarr" in told[4]
+    assert told[5] == "set()"

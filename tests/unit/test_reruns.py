@@ -208,6 +208,8 @@ TABLE = {
     "decode_crop",
     "tables.py": "* -decode_affinities:* -label_* -stitch_* -relabel_* -finish_labels:* -make_phantom",
     "union_find.py": f"*:cc *:either tune_*:waterz {IN_BLOCKS_ONLY} score_submission decode_crop",
+    "volumes/formats/nifti.py": "* -check_submission -compare_variants -draw_class_voxels -draw_curves -draw_metrics "
+    "-draw_synthesis -gather_errors -pack_submission -score_submission",
     "volumes/skeletons.py": f"make_* link_* tune_* measure_segmentation {DRAWN} -make_datasplit -draw_submission",
 }
 

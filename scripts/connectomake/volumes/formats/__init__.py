@@ -1,20 +1,29 @@
-"""One module per file format, each giving a `FileArray`; the name tells the format, or what a folder holds."""
+"""One module per file format, each giving a `FileArray`; the name tells the format, or what a folder holds.
+
+A new format is a `Format` in a module of its own, and a line in `FORMATS`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from connectomake.errors import DataError, MissingDataError
+from connectomake.registry import Registry
 from connectomake.sources import is_remote
-from connectomake.volumes.formats.array import FileArray
+from connectomake.volumes.formats.array import FileArray, Format
 from connectomake.volumes.formats.remote import place_of
 
-HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
-TIFF_SUFFIXES = (".tif", ".tiff", ".btf")
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
-KNOWN = (
-    "HDF5 (.h5::dataset), TIFF (.tif), a folder of TIFF or PNG slices, NIfTI (.nii, .nii.gz), Zarr or OME-Zarr (.zarr)"
+FORMATS: Registry[Format] = Registry(
+    "format",
+    {
+        "hdf5": "connectomake.volumes.formats.hdf5:HDF5",
+        "tiff": "connectomake.volumes.formats.tiff:TIFF",
+        "stack": "connectomake.volumes.formats.stack:STACK",
+        "nifti": "connectomake.volumes.formats.nifti:NIFTI",
+        "zarr": "connectomake.volumes.formats.ome_zarr:ZARR",
+    },
 )
+"""What can be read. A source is of the last of these that recognises it: a new line may be more exact than others."""
 
 
 def open_array(source: str | Path) -> FileArray:
@@ -40,39 +49,23 @@ def open_array(source: str | Path) -> FileArray:
     path = Path(text)
     if not path.exists():
         raise MissingDataError(f"{path} does not exist", hint=nearest_folder(path))
-    if path.is_dir():
-        return _open_folder(path, key or None)
-    name = path.name.lower()
-    if name.endswith(HDF5_SUFFIXES):
-        from connectomake.volumes.formats.hdf5 import open_hdf5
-
-        return open_hdf5(path, key or None)
-    if key:
+    found = next((kind for kind in reversed(list(FORMATS.values())) if kind.is_at(path, key or None)), None)
+    if key and not (found and found.has_names):
         raise DataError(f"{path} holds one array and no others by name", got=f"::{key}", hint=f"write {path} alone")
-    if name.endswith(TIFF_SUFFIXES):
-        from connectomake.volumes.formats.tiff import open_tiff
-
-        return open_tiff(path)
-    if name.endswith(NIFTI_SUFFIXES):
-        from connectomake.volumes.formats.nifti import open_nifti
-
-        return open_nifti(path)
-    raise DataError(f"the format of {path} is not known", expected=KNOWN)
-
-
-def _open_folder(path: Path, key: str | None) -> FileArray:
-    from connectomake.volumes.formats.ome_zarr import is_zarr, open_zarr
-    from connectomake.volumes.formats.stack import open_stack
-
-    return open_zarr(path, key) if key or is_zarr(path) else open_stack(path)
+    if found is None:
+        known = ", ".join(kind.described for kind in FORMATS.values())
+        raise DataError(f"the format of {path} is not known", expected=known)
+    return found.open(path, key or None)
 
 
 def _open_remote(url: str, key: str | None) -> FileArray:
-    from connectomake.volumes.formats.ome_zarr import open_zarr
-
-    if url.lower().endswith((*HDF5_SUFFIXES, *TIFF_SUFFIXES, *NIFTI_SUFFIXES, ".png")):
-        raise DataError(f"{url} cannot be read in parts", expected="Zarr or OME-Zarr", hint="download the file")
-    return open_zarr(place_of(url), key)
+    """Open what lies behind a URL: the last format that can, but for files that only work on a disk."""
+    on_disk = tuple(suffix for kind in FORMATS.values() for suffix in (*kind.suffixes, *kind.of_files))
+    remote = [kind for kind in FORMATS.values() if kind.is_remote]
+    if url.lower().endswith(on_disk):
+        names = " or ".join(kind.name for kind in remote)
+        raise DataError(f"{url} cannot be read in parts", expected=names, hint="download the file")
+    return remote[-1].open(place_of(url), key)
 
 
 def nearest_folder(path: Path) -> str:

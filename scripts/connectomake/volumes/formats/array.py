@@ -1,9 +1,11 @@
-"""What every format hands over: an array in a file, in the file's own axis order, and what the file says about it."""
+"""What a format says of itself, and what it hands over: an array in the file's own axis order, described."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,3 +65,47 @@ class FileArray:
     fetch: Callable[[tuple[slice, ...]], np.ndarray]
     chunks: tuple[int, ...] | None = None
     usual_axes: str | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file, or of folder: by what it is recognised, and how it is opened.
+
+    Parameters
+    ----------
+    name, example
+        What a person calls it, and how such a source is written, for messages.
+    open
+        Function of its path, and of the name of an array inside or None, that reads headers only. The package that
+        decodes it is imported in there, not with the module.
+    suffixes
+        How the names of such files end, in lower case.
+    recognise
+        Function that says of a folder, and of the name of an array inside or None, whether it is one.
+    of_files
+        How the names of files end that are such a thing only together, in one folder.
+    has_names
+        Whether it holds arrays by name.
+    is_remote
+        Whether it is read behind a URL; `open` gets a `RemotePath` there.
+    """
+
+    name: str
+    open: Callable[[Any, str | None], FileArray]
+    example: str = ""
+    suffixes: tuple[str, ...] = ()
+    recognise: Callable[[Path, str | None], bool] | None = None
+    of_files: tuple[str, ...] = ()
+    has_names: bool = False
+    is_remote: bool = False
+
+    @property
+    def described(self) -> str:
+        """What errors list it as."""
+        return f"{self.name} ({self.example})" if self.example else self.name
+
+    def is_at(self, path: Path, key: str | None) -> bool:
+        """Return whether a file or folder of this machine, with or without the name of an array, is one."""
+        if path.is_dir():
+            return self.recognise is not None and self.recognise(path, key)
+        return path.name.lower().endswith(self.suffixes)

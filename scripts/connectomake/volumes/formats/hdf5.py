@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from connectomake.errors import DataError, MissingDataError
-from connectomake.volumes.formats.array import FileArray
+from connectomake.volumes.formats.array import FileArray, Format
 from connectomake.volumes.formats.finding import explain_missing_array
 from connectomake.volumes.formats.metadata import read_attributes_of_array
 
@@ -94,3 +94,6 @@ def _find_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     if not isinstance(item, h5py.Dataset):
         raise MissingDataError(explain_missing_array(path, name, _list_datasets(file)))
     return item
+
+
+HDF5 = Format("HDF5", open_hdf5, example=".h5::dataset", suffixes=(".h5", ".hdf5", ".hdf", ".he5"), has_names=True)

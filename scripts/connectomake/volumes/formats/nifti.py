@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from connectomake.errors import DataError
-from connectomake.volumes.formats.array import FileArray, Metadata
+from connectomake.volumes.formats.array import FileArray, Format, Metadata
 from connectomake.volumes.formats.metadata import to_nm
 
 
@@ -78,3 +78,6 @@ def _read_offset(image: Any) -> tuple[float, ...] | None:
         return None
     offset = tuple(float(v) * _unit_nm(image) for v in affine[:3, 3])
     return offset if any(offset) else None
+
+
+NIFTI = Format("NIfTI", lambda path, _: open_nifti(path), example=".nii, .nii.gz", suffixes=(".nii", ".nii.gz"))

@@ -14,7 +14,7 @@ import numpy as np
 
 from connectomake.errors import DataError, MissingDataError
 from connectomake.files import read_json
-from connectomake.volumes.formats.array import FileArray
+from connectomake.volumes.formats.array import FileArray, Format
 from connectomake.volumes.formats.finding import explain_missing_array
 from connectomake.volumes.formats.metadata import list_datasets, read_attributes_of_array, read_multiscales
 from connectomake.volumes.formats.nisb import guess_nisb_axes
@@ -196,3 +196,13 @@ def _open_array(node: Place) -> Any:
         Exception
     ) as error:  # zarr raises its own tree, KeyError and TypeError alike for metadata that it does not know
         raise DataError(f"{node} cannot be opened as a Zarr array ({type(error).__name__}: {error})") from error
+
+
+ZARR = Format(
+    "Zarr or OME-Zarr",
+    open_zarr,
+    example=".zarr",
+    recognise=lambda path, key: key is not None or is_zarr(path),
+    has_names=True,
+    is_remote=True,
+)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from connectomake.errors import DataError
-from connectomake.volumes.formats.array import FileArray, Metadata
+from connectomake.volumes.formats.array import FileArray, Format, Metadata
 from connectomake.volumes.formats.tiff import read_tiff_slice, read_tiff_slice_header
 
 log = logging.getLogger(__name__)
@@ -108,3 +108,11 @@ def _warn_of_gaps(slices: list[Path]) -> None:
         slices[at].name,
         slices[at + 1].name,
     )
+
+
+STACK = Format(
+    "a folder of TIFF or PNG slices",
+    lambda path, _: open_stack(path),
+    recognise=lambda path, key: True,  # it says what is missing where a folder is nothing at all
+    of_files=TIFF_SUFFIXES + PNG_SUFFIXES,
+)

@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from connectomake.errors import DataError, MissingPackageError
-from connectomake.volumes.formats.array import FileArray, Metadata
+from connectomake.volumes.formats.array import FileArray, Format, Metadata
 from connectomake.volumes.formats.metadata import join_axes, to_nm
 
 if TYPE_CHECKING:
@@ -183,3 +183,6 @@ def _read_ome(tif: tifffile.TiffFile) -> dict[str, float] | None:
             return None
         size[axis] = float(value) * factor
     return size
+
+
+TIFF = Format("TIFF", lambda path, _: open_tiff(path), example=".tif", suffixes=(".tif", ".tiff", ".btf"))
