@@ -10,7 +10,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from connectomake.config.settings.augment import AugmentConfig, FlipConfig, NoiseConfig
+from connectomake.augment.grey import NoiseConfig
+from connectomake.config.settings.augment import AugmentConfig, FlipConfig
 from connectomake.config.settings.train import TrainConfig
 from connectomake.files import write_json
 from connectomake.fitting.states import KeepState

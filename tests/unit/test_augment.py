@@ -7,10 +7,12 @@ import pytest
 from augment_patches import AFTER, BEFORE, CERTAIN, SHAPE, config, make_patch, run
 from scipy import stats
 
-from connectomake.augment.grey import GreyScale, normal_quantiles
+from connectomake.augment.gaussian import normal_quantiles
+from connectomake.augment.grey import GreyScale
 from connectomake.augment.orientation import Orientation, draw_orientation
 from connectomake.augment.patch import Patch
-from connectomake.augment.registry import AUGMENTATIONS, augment
+from connectomake.augment.registry import augment
+from connectomake.config.registries import AUGMENTATIONS
 from connectomake.config.settings.augment import AugmentConfig, FlipConfig, RotateConfig
 from connectomake.errors import DataError
 

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from connectomake.augment.boxes import lower_resolution
+from connectomake.augment.displaced import ShiftSectionsConfig
 from connectomake.augment.patch import Patch
 from connectomake.augment.registry import augment
-from connectomake.augment.sections import line_kernel
-from connectomake.config.settings.augment import AugmentConfig, MissingSectionsConfig, ShiftSectionsConfig
+from connectomake.augment.sections import MissingSectionsConfig, line_kernel
+from connectomake.config.settings.augment import AugmentConfig
 
 ANY = {"axis": "any"}
 MOVES = [

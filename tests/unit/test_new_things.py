@@ -169,3 +169,62 @@ FORMATS.add('blocks', 'toy_thing:BLOCKS')
     assert "a.toy holds one array and no others by name; got ::raw" in told[3]
     assert "a.toy cannot be read in parts; expected Zarr or OME-Zarr" in told[4]
     assert told[5] == "set()"
+
+
+AUGMENTATION = """
+    from pydantic import Field
+    from connectomake.config.settings.augment_kinds import Augmentation, AugmentationConfig, Share
+
+    class InvertConfig(AugmentationConfig):
+        '''Negate a share of the sections.'''
+
+        probability: Share = Field(0.5, description="for each patch")
+        sections: int = Field(1, ge=1, description="so many, from the first on")
+
+    def invert(patch, cfg, rng, grey):
+        import numpy as np
+
+        patch.raw[:, : cfg.sections] = np.negative(patch.raw[:, : cfg.sections])
+
+    INVERT = Augmentation(InvertConfig, invert, "negated sections")
+"""
+
+
+def test_an_augmentation(run):
+    presets = {
+        "augment/toy": "invert: {probability: 1, sections: 2}\nbrightness: {probability: 0}",
+        "augment/wrong": "invert: {sections: 0}",
+        "augment/unknown": "invert: {section: 1}",
+        "augment/misspelt": "invrt: {}",
+    }
+    names, heavy, changed, *errors, described = run(
+        AUGMENTATION,
+        presets,
+        "from connectomake.config.registries import AUGMENTATIONS\nAUGMENTATIONS.add('invert', 'toy_thing:INVERT')",
+        """
+        import sys
+        cfg = settings("augment")
+        print(cfg.names, cfg.section("invert").probability, cfg.section("noise"))
+        print({"numpy", "numba", "scipy"} & {*sys.modules})
+
+        import numpy as np
+        from connectomake.augment.patch import Patch
+        from connectomake.augment.registry import augment
+        patch = Patch(np.ones((1, 4, 2, 2), np.float32), np.ones((4, 2, 2), int), (0, 0, 0))
+        augment(patch, cfg, np.random.default_rng(0))
+        print(patch.raw[0, :, 0, 0].tolist())
+        for preset in ("wrong", "unknown", "misspelt"):
+            print(error_of("augment", preset))
+
+        from connectomake.config.engine.schemas import key_tables
+        print(*(line for line in key_tables().splitlines() if "`invert.sections`" in line))
+        """,
+    )
+    assert names == "['brightness', 'invert'] 1.0 None"
+    assert heavy == "set()"
+    assert changed == "[-1.0, -1.0, 1.0, 1.0]"
+    places = ("config/augment/wrong.yaml:1: augment.invert.sections: ", "config/augment/unknown.yaml:1: ")
+    assert [error.startswith(place) for error, place in zip(errors, places, strict=False)] == [True, True]
+    assert "did you mean 'sections'?" in errors[1]
+    assert "did you mean 'invert'?" in errors[2]
+    assert "so many, from the first on" in described

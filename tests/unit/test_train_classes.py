@@ -16,10 +16,11 @@ from small_training import (
     weights_of,
 )
 
+from connectomake.augment.mixing import CopyPasteConfig
 from connectomake.autoconfig.trial import make_up
 from connectomake.channels import Channel
 from connectomake.config.engine.layers import read_preset
-from connectomake.config.settings.augment import AugmentConfig, CopyPasteConfig
+from connectomake.config.settings.augment import AugmentConfig
 from connectomake.errors import ConfigError, DataError
 from connectomake.files import read_json, write_json
 from connectomake.fitting.scores import Scores

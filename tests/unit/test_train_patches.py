@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from connectomake.augment.grey import NoiseConfig
 from connectomake.augment.orientation import Orientation
 from connectomake.config.engine.layers import read_preset
-from connectomake.config.settings.augment import AffineConfig, AugmentConfig, FlipConfig, NoiseConfig, RotateConfig
+from connectomake.config.settings.augment import AffineConfig, AugmentConfig, FlipConfig, RotateConfig
 from connectomake.config.settings.train import TrainConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box

@@ -23,7 +23,8 @@ from small_training import (
     weights_of,
 )
 
-from connectomake.config.settings.augment import AugmentConfig, FlipConfig, NoiseConfig
+from connectomake.augment.grey import NoiseConfig
+from connectomake.config.settings.augment import AugmentConfig, FlipConfig
 from connectomake.errors import ConfigError, DataError, ModelError, ResumeMismatchError
 from connectomake.fitting.states import KeepState, list_states
 from connectomake.models.checkpoint import load_checkpoint

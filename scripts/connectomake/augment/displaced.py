@@ -6,14 +6,40 @@ nothing is learnt there.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
 
 from connectomake.augment.grey import GreyScale
-from connectomake.augment.patch import Patch
-from connectomake.augment.resample import resample_labels, resample_raw, turn_in_section
-from connectomake.augment.sections import draw_sections
-from connectomake.config.settings.augment import MisalignmentConfig, ShiftSectionsConfig
+from connectomake.augment.sections import SectionsConfig, draw_sections
+from connectomake.config.settings.augment_kinds import Augmentation, AugmentationConfig, Share
 from connectomake.config.settings.data import UNKNOWN
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from connectomake.augment.patch import Patch
+
+
+class MisalignmentConfig(AugmentationConfig):
+    """Displace one section, or all from one on, inside their plane."""
+
+    probability: Share = Field(0.3, description="for each patch")
+    distance_vx: int = Field(16, ge=1, description="largest displacement along either axis (voxels)")
+    slip: Share = Field(0.5, description="how often it is one section; else all from one on")
+    rotate: Share = Field(
+        0.0, description="how often the sections are turned instead, by what moves their corners that far"
+    )
+    axis: Literal["z", "any"] = Field("z", description="sections lie across z, or across an axis drawn for each patch")
+
+
+class ShiftSectionsConfig(SectionsConfig):
+    """Displace single sections inside their plane, each by its own distance."""
+
+    distance_vx: int = Field(8, ge=1, description="largest displacement along either axis (voxels)")
+    labels: Literal["follow", "stay"] = Field(
+        "follow", description="whether the labels move with the image, or stay where they are (BANIS)"
+    )
 
 
 def shift_sections(patch: Patch, cfg: ShiftSectionsConfig, rng: np.random.Generator, grey: GreyScale) -> None:
@@ -34,6 +60,8 @@ def misalign(patch: Patch, cfg: MisalignmentConfig, rng: np.random.Generator, gr
     After PyTorch Connectomics. What a shift moves out on one side enters on the other; what a turn needs from beyond
     the patch is mirrored; labels are unknown in both.
     """
+    import numpy as np
+
     axis = 0 if cfg.axis == "z" else int(rng.integers(3))
     first = int(rng.integers(patch.raw.shape[axis + 1]))
     sections = slice(first, first + 1 if rng.random() < cfg.slip else None)
@@ -50,6 +78,8 @@ def _sections_of(patch: Patch, axis: int, sections: slice) -> tuple[np.ndarray, 
 
     Sections up to the end include the labels after the patch.
     """
+    import numpy as np
+
     before = [b for a, b in enumerate(patch.before_zyx) if a != axis]
     in_labels = slice(*(None if i is None else i + patch.before_zyx[axis] for i in (sections.start, sections.stop)))
     raw, labels = np.moveaxis(patch.raw, axis + 1, 1)[:, sections], np.moveaxis(patch.labels, axis, 0)[in_labels]
@@ -57,6 +87,8 @@ def _sections_of(patch: Patch, axis: int, sections: slice) -> tuple[np.ndarray, 
 
 
 def _shift(patch: Patch, axis: int, sections: slice, steps: np.ndarray, *, follow: bool) -> None:
+    import numpy as np
+
     raw, labels, before = _sections_of(patch, axis, sections)
     raw[:] = np.roll(raw, steps, (2, 3))
     if follow:
@@ -75,6 +107,10 @@ def _forget(labels: np.ndarray, step: int, before: int, length: int) -> None:
 
 def _turn(patch: Patch, axis: int, sections: slice, angle: float) -> None:
     """Turn sections by an angle (radians) about the middle of the image."""
+    import numpy as np
+
+    from connectomake.augment.resample import resample_labels, resample_raw, turn_in_section
+
     raw, labels, before = _sections_of(patch, axis, sections)
     matrix = turn_in_section(angle)
     middle = np.array([0, *((n - 1) / 2 for n in raw.shape[2:])])
@@ -87,3 +123,7 @@ def _turn(patch: Patch, axis: int, sections: slice, angle: float) -> None:
     labels[:] = resample_labels(np.ascontiguousarray(labels), matrix, in_labels, labels.shape)
     inside = labels[:, before[0] : before[0] + raw.shape[2], before[1] : before[1] + raw.shape[3]]
     inside[:, invented] = UNKNOWN
+
+
+MISALIGNMENT = Augmentation(MisalignmentConfig, misalign, "one displaced section, or all from one on")
+SHIFT_SECTIONS = Augmentation(ShiftSectionsConfig, shift_sections, "displaced sections")

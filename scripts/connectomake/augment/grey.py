@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-from numba import njit
+from pydantic import Field
 
-from connectomake.augment.patch import Patch
-from connectomake.config.settings.augment import BrightnessConfig, ContrastConfig, IntensityConfig, NoiseConfig
+from connectomake.config.settings.augment_kinds import Amount, Augmentation, AugmentationConfig, Share
 
-_STEP, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-_LEVELS = 1 << 16
+if TYPE_CHECKING:
+    import numpy as np
+
+    from connectomake.augment.patch import Patch
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,45 @@ class GreyScale:
 
     def fill(self, kind: str, rng: np.random.Generator) -> np.float32:
         """Return the grey value of what is lost: the mean, black, or one drawn evenly from the type's range."""
+        import numpy as np
+
         drawn = self.black + rng.random() * self.range
         return np.float32({"mean": 0.0, "black": self.black, "random": drawn}[kind])
 
 
+class NoiseConfig(AugmentationConfig):
+    """Gaussian noise."""
+
+    probability: Share = Field(0.3, description="for each patch")
+    strength: Amount = Field(0.3, description="largest sd of the noise, which is drawn evenly from 0 (grey_unit)")
+
+
+class BrightnessConfig(AugmentationConfig):
+    """Add one amount to all grey values."""
+
+    probability: Share = Field(0.5, description="for each patch")
+    shift: Amount = Field(0.1, description="largest amount added or taken away (grey_unit)")
+
+
+class ContrastConfig(AugmentationConfig):
+    """Multiply all grey values by one number."""
+
+    probability: Share = Field(0.5, description="for each patch")
+    scale: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="contrast changes by up to this share")
+
+
+class IntensityConfig(AugmentationConfig):
+    """Other contrast and brightness, both at once."""
+
+    probability: Share = Field(0.5, description="for each patch")
+    scale: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="contrast changes by up to this share")
+    shift: Amount = Field(0.3, description="brightness changes by up to this (grey_unit)")
+
+
 def change_brightness(patch: Patch, cfg: BrightnessConfig, rng: np.random.Generator, grey: GreyScale) -> None:
     """Shift all grey values; `patch.raw` is changed in place, labels stay."""
+    import numpy as np
+
     patch.raw += np.float32(rng.uniform(-cfg.shift, cfg.shift) * grey.unit)
 
 
@@ -64,37 +97,24 @@ def change_intensity(patch: Patch, cfg: IntensityConfig, rng: np.random.Generato
 
 def add_noise(patch: Patch, cfg: NoiseConfig, rng: np.random.Generator, grey: GreyScale) -> None:
     """Add Gaussian noise of a strength drawn for the patch; `patch.raw` is changed in place, labels stay."""
+    import numpy as np
+
+    from connectomake.augment.gaussian import add_gaussian, normal_quantiles
+
     strength = rng.uniform(0, cfg.strength) * grey.unit
     patch.raw = np.ascontiguousarray(patch.raw)
     key = rng.integers(0, 2**64, dtype=np.uint64)
-    _add_gaussian(patch.raw.reshape(-1), np.float32(strength), key, normal_quantiles())
+    add_gaussian(patch.raw.reshape(-1), np.float32(strength), key, normal_quantiles())
 
 
 def _scale(raw: np.ndarray, scale: float, shift: float, grey: GreyScale) -> None:
+    import numpy as np
+
     raw *= np.float32(scale)
     raw += np.float32(shift + grey.zero * (1 - scale))
 
 
-@cache
-def normal_quantiles() -> np.ndarray:
-    """Return 65536 equally likely values (65536,) float32 whose distribution is normal, with sd 1, up to 4.3 sd."""
-    from scipy.special import ndtri
-
-    values = ndtri((np.arange(_LEVELS) + 0.5) / _LEVELS)
-    return (values / values.std()).astype(np.float32)
-
-
-@njit(cache=True, nogil=True)
-def _add_gaussian(values: np.ndarray, strength: np.float32, key: np.uint64, quantiles: np.ndarray) -> None:
-    """Add noise to `values` (N,) float32, four from each 64 bit word of a counter-based generator.
-
-    The words are those of splitmix64 (Steele et al. 2014) from the state `key`: several times as fast as drawing from
-    numpy's generator.
-    """
-    for i in range((values.size + 3) // 4):
-        word = key + np.uint64(i) * np.uint64(_STEP)
-        word = (word ^ (word >> np.uint64(30))) * np.uint64(_MIX1)
-        word = (word ^ (word >> np.uint64(27))) * np.uint64(_MIX2)
-        word ^= word >> np.uint64(31)
-        for k in range(min(4, values.size - 4 * i)):
-            values[4 * i + k] += strength * quantiles[(word >> np.uint64(16 * k)) & np.uint64(_LEVELS - 1)]
+BRIGHTNESS = Augmentation(BrightnessConfig, change_brightness, "brightness")
+CONTRAST = Augmentation(ContrastConfig, change_contrast, "contrast")
+INTENSITY = Augmentation(IntensityConfig, change_intensity, "contrast and brightness")
+NOISE = Augmentation(NoiseConfig, add_noise, "Gaussian noise")

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-import numpy as np
-from scipy import ndimage
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from connectomake.augment.grey import GreyScale
-from connectomake.augment.patch import Patch
-from connectomake.augment.resample import resample_labels, resample_raw, turn_in_section
-from connectomake.config.settings.augment import CopyPasteConfig, MixupConfig
+from connectomake.config.settings.augment_kinds import Augmentation, AugmentationConfig, Share, Shares
 from connectomake.config.settings.data import UNKNOWN
 from connectomake.errors import DataError
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from connectomake.augment.patch import Patch
+
 SMALLEST_OBJECT_VX = 64
 PLACES = 16
+
+
+class CopyPasteConfig(AugmentationConfig):
+    """Paste a turned copy of an object somewhere else in the patch, as a new object (Ghiasi et al. 2021)."""
+
+    probability: Share = Field(0.5, description="for each patch")
+    largest_object: Share = Field(0.7, description="objects that fill more than this share of the patch are not copied")
+    angles_deg: tuple[float, ...] = Field(
+        tuple(range(30, 360, 30)),
+        min_length=1,
+        description="angles by which the copy is turned in the plane of the sections (degrees)",
+    )
+    border_vx: int = Field(3, ge=0, description="distance that the copy keeps from the object itself (voxels)")
+
+
+class MixupConfig(AugmentationConfig):
+    """Mix in the grey values of another patch of the training data; the labels stay (Zhang et al. 2018)."""
+
+    probability: Share = Field(0.5, description="for each patch")
+    weight: Shares = Field((0.7, 0.9), description="share of the patch's own grey values, least and most")
 
 
 def mix_up(patch: Patch, cfg: MixupConfig, rng: np.random.Generator, grey: GreyScale) -> None:
@@ -27,6 +51,8 @@ def mix_up(patch: Patch, cfg: MixupConfig, rng: np.random.Generator, grey: GreyS
     DataError
         The patch has no `partner`.
     """
+    import numpy as np
+
     if patch.partner is None:
         raise DataError("mixup needs a second patch", expected="a Patch with a partner", got="none")
     own = np.float32(rng.uniform(*cfg.weight))
@@ -41,6 +67,8 @@ def paste_copy(patch: Patch, cfg: CopyPasteConfig, rng: np.random.Generator, gre
     values. Its voxels get an id that is not in use, except where labels were unknown: they stay so. Nothing happens
     where no object fits (after PyTorch Connectomics and Ghiasi et al. 2021).
     """
+    import numpy as np
+
     labels = patch.labels[patch.box.slices]
     label = _draw_object(labels, cfg.largest_object, rng)
     angle = np.deg2rad(rng.choice(cfg.angles_deg))
@@ -65,6 +93,11 @@ def _draw_object(labels: np.ndarray, largest: float, rng: np.random.Generator) -
 
 def _turn_object(raw: np.ndarray, mask: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
     """Turn an object in the plane of the sections; give the grey values of the box around it, and where it is."""
+    import numpy as np
+    from scipy import ndimage
+
+    from connectomake.augment.resample import resample_labels, resample_raw, turn_in_section
+
     box = ndimage.find_objects(mask.view(np.uint8))[0]
     shape = mask[box].shape
     matrix = turn_in_section(angle)
@@ -80,6 +113,9 @@ def _find_place(
     labels: np.ndarray, original: np.ndarray, mask: np.ndarray, border_vx: int, rng: np.random.Generator
 ) -> tuple[slice, slice, slice] | None:
     """Find a place for a mask that keeps its distance from the original (Z, Y, X) bool and hides little of others."""
+    import numpy as np
+    from scipy import ndimage
+
     if any(side > n for side, n in zip(mask.shape, labels.shape, strict=True)):
         return None
     near = ndimage.maximum_filter(original, 2 * border_vx + 1)
@@ -91,3 +127,7 @@ def _find_place(
         if hidden < least and not near[place][mask].any():
             best, least = place, hidden
     return best
+
+
+COPY_PASTE = Augmentation(CopyPasteConfig, paste_copy, "copied objects")
+MIXUP = Augmentation(MixupConfig, mix_up, "another patch mixed in")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from connectomake.config.settings.augment_kinds import Augmentation
 from connectomake.registry import Registry
 
 TABLE_METRICS: Registry[Any] = Registry(
@@ -20,3 +21,25 @@ TABLE_METRICS: Registry[Any] = Registry(
     },
 )
 """Each a `measure.table_metric.TableMetric`, which says what it reads of `MeasureConfig` and which numbers it gives."""
+
+AUGMENTATIONS: Registry[Augmentation] = Registry(
+    "augmentation",
+    {
+        "copy_paste": "connectomake.augment.mixing:COPY_PASTE",
+        "mixup": "connectomake.augment.mixing:MIXUP",
+        "missing_sections": "connectomake.augment.sections:MISSING_SECTIONS",
+        "misalignment": "connectomake.augment.displaced:MISALIGNMENT",
+        "shift_sections": "connectomake.augment.displaced:SHIFT_SECTIONS",
+        "missing_parts": "connectomake.augment.sections:MISSING_PARTS",
+        "motion_blur": "connectomake.augment.sections:MOTION_BLUR",
+        "blur_sections": "connectomake.augment.sections:BLUR_SECTIONS",
+        "cut_blur": "connectomake.augment.boxes:CUT_BLUR",
+        "cut_noise": "connectomake.augment.boxes:CUT_NOISE",
+        "brightness": "connectomake.augment.grey:BRIGHTNESS",
+        "contrast": "connectomake.augment.grey:CONTRAST",
+        "intensity": "connectomake.augment.grey:INTENSITY",
+        "noise": "connectomake.augment.grey:NOISE",
+        "cutout": "connectomake.augment.boxes:CUTOUT",
+    },
+)
+"""In the order in which they act, and in which `AugmentConfig` has them."""

@@ -21,7 +21,7 @@ def check_settings(cfg: TrainConfig, augment_cfg: AugmentConfig) -> None:
         With the key.
     """
     classes = cfg.targets.classes
-    if classes is not None and augment_cfg.copy_paste is not None:
+    if classes is not None and augment_cfg.section("copy_paste") is not None:
         hint = "set augment.copy_paste: null, or choose another preset of config/augment"
         raise ConfigError("augment.copy_paste gives copies labels of their own, which are of no class", hint=hint)
 
