@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from connectomake.channels import Channel
-from connectomake.config.settings.train_loss_kinds import LOSS_ALIASES, LOSS_OPTIONS, REGULARISERS, SEES, SUITS
+from connectomake.config.registries import LOSSES
 from connectomake.errors import ConfigError
-from connectomake.losses import LOSSES, create_loss
+from connectomake.losses import create_loss
 
 SHAPE = (2, 3, 4, 6, 7)
-COMPARING = sorted(LOSSES.keys() - REGULARISERS)
+COMPARING = sorted(name for name, loss in LOSSES.items() if loss.compares)
 
 
 def count_channels(name):
-    return 2 if name in SEES else 3
+    return 2 if LOSSES[name].sees else 3
 
 
 def draw(name, share_known=0.6, seed=0):
@@ -59,7 +59,7 @@ def test_nothing_known_gives_no_loss(name):
 @pytest.mark.parametrize("name", COMPARING)
 def test_right_answers_cost_less(name):
     _, values, mask = draw(name)
-    wanted = values.float() if SUITS[name].activations[0] == "identity" else 20 * (2 * values.float() - 1)
+    wanted = values.float() if LOSSES[name].suits.activations[0] == "identity" else 20 * (2 * values.float() - 1)
     loss = create_loss(name)
     assert loss(wanted, values, mask) < 1e-3
     assert loss(-wanted, values, mask) > 0.4
@@ -187,10 +187,10 @@ def test_the_third_channel_says_where_overlap_counts_and_learns_nothing():
 
 
 def test_every_loss_of_the_settings_is_there_and_has_no_default_of_its_own():
-    assert LOSSES.keys() == LOSS_OPTIONS.keys() == SUITS.keys() | SEES.keys()
-    assert set(LOSS_ALIASES.values()) <= LOSSES.keys()
-    for alias in LOSS_ALIASES:
-        assert callable(create_loss(alias))
+    aliases = [alias for loss in LOSSES.values() for alias in loss.aliases]
+    assert len(set(aliases)) == len(aliases) == 29
+    for name in [*LOSSES, *aliases]:
+        assert callable(create_loss(name))
 
 
 @pytest.mark.parametrize(

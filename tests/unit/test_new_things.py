@@ -228,3 +228,60 @@ def test_an_augmentation(run):
     assert "did you mean 'sections'?" in errors[1]
     assert "did you mean 'invert'?" in errors[2]
     assert "so many, from the first on" in described
+
+
+LOSS = """
+    from connectomake.config.settings.train_loss_kinds import Loss, Option, Suits
+
+    def count_wrong(seen, *, from_error):
+        wrong = (seen.prediction - seen.values).abs() >= from_error
+        return seen.average(wrong.float())
+
+    TOY = Loss(
+        count_wrong,
+        suits=Suits(("sigmoid",), binary=True),
+        options={"from_error": Option(0.5, 0.0, 1.0)},
+        aliases=("WrongLoss",),
+    )
+"""
+
+
+def test_a_loss(run):
+    train = "targets: {{affinity: null, {}: {{}}}}\nlosses: [{{loss: {}, options: {{{}}}}}]"
+    presets = {
+        "train/toy": train.format("binary", "WrongLoss", "from_error: 0.9"),
+        "train/wrong": train.format("binary", "toy", "from_error: 2"),
+        "train/unknown": train.format("binary", "toy", "from_eror: 1"),
+        "train/misspelt": train.format("binary", "WrongLos", ""),
+        "train/unsuited": train.format("distance", "toy", ""),
+    }
+    label, heavy, *errors, computed, described = run(
+        LOSS,
+        presets,
+        "from connectomake.config.registries import LOSSES\nLOSSES.add('toy', 'toy_thing:TOY')",
+        """
+        import sys
+        cfg = settings("train")
+        print(cfg.losses[0].label, cfg.losses[0].settings)
+        print({"numpy", "torch"} & {*sys.modules})
+        for preset in ("wrong", "unknown", "misspelt", "unsuited"):
+            print(error_of("train", preset))
+
+        import torch
+        from connectomake.losses import create_loss
+        logits, values = torch.tensor([9.0, 9.0, -9.0, 0.0]).reshape(1, 1, 1, 1, 4), torch.ones(1, 1, 1, 1, 4)
+        print(create_loss("toy", from_error=0.9)(logits, values, torch.ones_like(values)).item())
+
+        from connectomake.config.engine.schemas import key_tables
+        print(*(line for line in key_tables().splitlines() if "`losses[].loss`" in line))
+        """,
+    )
+    assert label == "toy {'from_error': 0.9}"
+    assert heavy == "set()"
+    wrong, unknown, misspelt, unsuited = errors
+    assert "toy: expected from_error from 0 to 1, got 2" in wrong
+    assert "toy has no option 'from_eror': did you mean 'from_error'?" in unknown
+    assert "there is no loss 'WrongLos': did you mean 'WrongLoss'?" in misspelt
+    assert "it suits sigmoid channels, and 'distance' is tanh" in unsuited
+    assert computed == "0.25"
+    assert "non_overlap, toy; or what" in described

@@ -10,10 +10,10 @@ import pytest
 from slow_cases import slow_but
 from small_training import make_volume_of
 
+from connectomake.config.registries import LOSSES
 from connectomake.config.settings.augment import AugmentConfig
 from connectomake.config.settings.phantom import PhantomConfig
 from connectomake.config.settings.train import TrainConfig
-from connectomake.config.settings.train_loss_kinds import LOSS_OPTIONS, REGULARISERS
 from connectomake.phantom.phantom import make_phantom
 from connectomake.split.table import SplitRow, write_split
 from connectomake.train.train_model import train_model
@@ -121,7 +121,8 @@ def test_every_target_is_learnt(name, rows, tmp_path):
         assert found[-1]["validate_accuracy"] > max(0.55, found[0]["validate_accuracy"])
 
 
-OF_ONE = sorted(LOSS_OPTIONS.keys() - REGULARISERS)
+OF_ONE = sorted(name for name, loss in LOSSES.items() if loss.compares)
+REGULARISERS = sorted(LOSSES.keys() - OF_ONE)
 
 
 @pytest.mark.parametrize("loss", slow_but(["dice"], OF_ONE, TRAINS))
@@ -139,7 +140,7 @@ def unregularised(rows, tmp_path_factory):
     return {name: value for name, value in found.items() if name.startswith("validate_loss ")}
 
 
-@pytest.mark.parametrize("loss", slow_but([], sorted(REGULARISERS), TRAINS))
+@pytest.mark.parametrize("loss", slow_but([], REGULARISERS, TRAINS))
 def test_every_regulariser_lowers_its_own_part(loss, rows, unregularised, tmp_path):
     terms = [*OF_MAPS, {"loss": loss, "weight": 1.0, **ON.get(loss, {})}]
     found = learn(tmp_path, rows["neurites"], targets=MAPS, losses=terms)[-1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from connectomake.config.settings.augment_kinds import Augmentation
+from connectomake.config.settings.train_loss_kinds import Loss
 from connectomake.registry import Registry
 
 TABLE_METRICS: Registry[Any] = Registry(
@@ -43,3 +44,29 @@ AUGMENTATIONS: Registry[Augmentation] = Registry(
     },
 )
 """In the order in which they act, and in which `AugmentConfig` has them."""
+
+LOSSES: Registry[Loss] = Registry(
+    "loss",
+    {
+        "balanced_bce": "connectomake.losses.cross_entropy:BALANCED_BCE",
+        "bce": "connectomake.losses.cross_entropy:BCE",
+        "focal": "connectomake.losses.cross_entropy:FOCAL",
+        "cross_entropy": "connectomake.losses.cross_entropy:CROSS_ENTROPY",
+        "dice": "connectomake.losses.overlap:DICE",
+        "generalised_dice": "connectomake.losses.overlap:GENERALISED_DICE",
+        "tversky": "connectomake.losses.overlap:TVERSKY",
+        "dice_ce": "connectomake.losses.overlap:DICE_CE",
+        "dice_focal": "connectomake.losses.overlap:DICE_FOCAL",
+        "mse": "connectomake.losses.regression:MSE",
+        "mae": "connectomake.losses.regression:MAE",
+        "smooth_l1": "connectomake.losses.regression:SMOOTH_L1",
+        "weighted_mse": "connectomake.losses.regression:WEIGHTED_MSE",
+        "weighted_mae": "connectomake.losses.regression:WEIGHTED_MAE",
+        "weighted_smooth_l1": "connectomake.losses.regression:WEIGHTED_SMOOTH_L1",
+        "binary_regularisation": "connectomake.losses.consistency:BINARY_REGULARISATION",
+        "foreground_distance": "connectomake.losses.consistency:FOREGROUND_DISTANCE",
+        "contour_distance": "connectomake.losses.consistency:CONTOUR_DISTANCE",
+        "foreground_contour": "connectomake.losses.consistency:FOREGROUND_CONTOUR",
+        "non_overlap": "connectomake.losses.consistency:NON_OVERLAP",
+    },
+)

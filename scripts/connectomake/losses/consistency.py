@@ -6,10 +6,14 @@ shape a network where nobody says what is there.
 
 from __future__ import annotations
 
-import torch
-from torch.nn import functional
+from typing import TYPE_CHECKING
 
-from connectomake.losses.seen import Seen
+from connectomake.config.settings.train_loss_kinds import Loss, Option, Suits
+
+if TYPE_CHECKING:
+    import torch
+
+    from connectomake.losses.seen import Seen
 
 TINY = 1e-7  # keeps the slope of a root finite
 
@@ -35,6 +39,8 @@ def foreground_distance(seen: Seen) -> torch.Tensor:
     seen
         Foreground (sigmoid), distance (tanh).
     """
+    from torch.nn import functional
+
     known = _all_known(seen)
     foreground, distance = seen.logits[:, 0], seen.prediction[:, 1]
     inside = functional.softplus(-foreground) * distance.clamp(min=0)
@@ -65,6 +71,8 @@ def foreground_contour(seen: Seen) -> torch.Tensor:
     seen
         Foreground (sigmoid), contour (sigmoid); the last two axes are those of the section.
     """
+    from torch.nn import functional
+
     known = 1 - functional.max_pool2d(1 - _as_sections(_all_known(seen)), 5, stride=1, padding=2)
     foreground, contour = (_as_sections(seen.prediction[:, c]) for c in (0, 1))
     around = functional.pad(foreground, (1, 1, 1, 1), mode="replicate")
@@ -98,3 +106,36 @@ def _all_known(seen: Seen) -> torch.Tensor:
 def _as_sections(values: torch.Tensor) -> torch.Tensor:
     """Return (N, Z, Y, X) as (N Z, 1, Y, X)."""
     return values.reshape(-1, 1, *values.shape[-2:])
+
+
+BINARY_REGULARISATION = Loss(
+    binary_regularisation,
+    suits=Suits(("sigmoid",)),
+    options={"margin": Option(0.01, 0.001, 0.5)},
+    compares=False,
+    aliases=("BinaryRegularization", "BinaryReg"),
+)
+FOREGROUND_DISTANCE = Loss(
+    foreground_distance,
+    sees=("binary", "distance"),
+    compares=False,
+    aliases=("ForegroundDistanceConsistency", "ForegroundDTConsistency"),
+)
+CONTOUR_DISTANCE = Loss(
+    contour_distance,
+    sees=("contour", "distance"),
+    compares=False,
+    aliases=("ContourDistanceConsistency", "ContourDTConsistency"),
+)
+FOREGROUND_CONTOUR = Loss(
+    foreground_contour,
+    sees=("binary", "contour"),
+    compares=False,
+    aliases=("ForegroundContourConsistency", "FgContourConsistency"),
+)
+NON_OVERLAP = Loss(
+    non_overlap,
+    suits=Suits(("sigmoid",), channels=range(2, 4)),
+    compares=False,
+    aliases=("NonOverlapRegularization", "NonoverlapReg"),
+)

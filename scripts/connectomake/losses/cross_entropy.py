@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from torch.nn import functional
+from typing import TYPE_CHECKING
 
-from connectomake.losses.seen import Seen
+from connectomake.config.settings.train_loss_kinds import Loss, Option, Suits
+
+if TYPE_CHECKING:
+    import torch
+
+    from connectomake.losses.seen import Seen
 
 
 def bce(seen: Seen, *, positive_weight: float) -> torch.Tensor:
@@ -20,6 +24,8 @@ def bce(seen: Seen, *, positive_weight: float) -> torch.Tensor:
     positive_weight
         How often a positive voxel counts.
     """
+    from torch.nn import functional
+
     weight = None if positive_weight == 1 else seen.logits.new_full((), positive_weight)
     losses = functional.binary_cross_entropy_with_logits(
         seen.logits, seen.values, weight=seen.mask, pos_weight=weight, reduction="sum"
@@ -40,6 +46,8 @@ def balanced_bce(seen: Seen, *, largest_weight: float) -> torch.Tensor:
     largest_weight
         Of the rarer class, relative to the other.
     """
+    from torch.nn import functional
+
     weights = seen.balance(seen.values, largest_weight)
     losses = functional.binary_cross_entropy_with_logits(seen.logits, seen.values, weight=weights, reduction="sum")
     return seen.average(losses, weights)
@@ -75,6 +83,29 @@ def cross_entropy(seen: Seen) -> torch.Tensor:
     seen
         All channels of a softmax; values one-hot.
     """
+    from torch.nn import functional
+
     known = seen.mask.amin(1)
     losses = functional.cross_entropy(seen.logits, seen.values, reduction="none") * known
     return seen.average(losses, known)
+
+
+BALANCED_BCE = Loss(
+    balanced_bce,
+    suits=Suits(("sigmoid",)),
+    options={"largest_weight": Option(10.0, 1.0, 1000.0)},
+    aliases=("PerChannelBCEWithLogitsLoss", "WeightedBCE"),
+)
+BCE = Loss(
+    bce,
+    suits=Suits(("sigmoid",)),
+    options={"positive_weight": Option(1.0, 0.001, 1000.0)},
+    aliases=("BCEWithLogitsLoss", "WeightedBCEWithLogitsLoss"),
+)
+FOCAL = Loss(
+    focal,
+    suits=Suits(("sigmoid",), binary=True),
+    options={"gamma": Option(2.0, 0.0, 10.0), "positive_weight": Option(1.0, 0.001, 1000.0)},
+    aliases=("FocalLoss", "BCEFocalLoss"),
+)
+CROSS_ENTROPY = Loss(cross_entropy, suits=Suits(("softmax",), whole_target=True), aliases=("CrossEntropyLoss",))

@@ -6,10 +6,15 @@ nothing is known do not count, and where nothing is known at all a loss is 0.
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
+from connectomake.config.settings.train_loss_kinds import Loss, Option, Suits
 from connectomake.losses.cross_entropy import bce, cross_entropy, focal
-from connectomake.losses.seen import Seen
+
+if TYPE_CHECKING:
+    import torch
+
+    from connectomake.losses.seen import Seen
 
 TINY = 1e-12  # MONAI's 1e-5 is more than the weighted overlaps of a large patch: it would drown them
 
@@ -85,3 +90,32 @@ def _average_channels(seen: Seen, losses: torch.Tensor) -> torch.Tensor:
     """Average over the channels of which anything is known."""
     known = seen.mask.amax(seen.space)
     return (losses.flatten() * known).sum() / known.sum().clamp(min=1)
+
+
+DICE = Loss(
+    dice,
+    suits=Suits(("sigmoid", "softmax"), binary=True),
+    options={"smooth": Option(1.0, 1e-6, 1e6)},
+    aliases=("DiceLoss",),
+)
+GENERALISED_DICE = Loss(
+    generalised_dice, suits=Suits(("sigmoid", "softmax"), binary=True), aliases=("GeneralizedDiceLoss",)
+)
+TVERSKY = Loss(
+    tversky,
+    suits=Suits(("sigmoid", "softmax"), binary=True),
+    options={"alpha": Option(0.5, 0.0, 1.0), "beta": Option(0.5, 0.01, 1.0), "smooth": Option(1.0, 1e-6, 1e6)},
+    aliases=("TverskyLoss",),
+)
+DICE_CE = Loss(
+    dice_ce,
+    suits=Suits(("sigmoid", "softmax"), binary=True, whole_target=True),
+    options={"smooth": Option(1.0, 1e-6, 1e6)},
+    aliases=("DiceCELoss",),
+)
+DICE_FOCAL = Loss(
+    dice_focal,
+    suits=Suits(("sigmoid",), binary=True),
+    options={"smooth": Option(1.0, 1e-6, 1e6), "gamma": Option(2.0, 0.0, 10.0)},
+    aliases=("DiceFocalLoss",),
+)

@@ -1,7 +1,7 @@
-"""The losses that settings can name.
+"""Losses by the names that settings have for them.
 
-A new loss is a function of `Seen` in this package, its options in `config/settings/train_loss_kinds.py`, and a line in
-`LOSSES`.
+A new one is a `Loss` in a file of this package, a function of `Seen` with its options and the channels that it suits,
+and a line in `config.registries.LOSSES`.
 """
 
 from __future__ import annotations
@@ -13,36 +13,10 @@ import torch
 from pydantic import ValidationError
 
 from connectomake.channels import Channel
-from connectomake.config.settings.train_loss_kinds import SEES, SUITS
+from connectomake.config.registries import LOSSES
 from connectomake.config.settings.train_losses import LossTerm
 from connectomake.errors import ConfigError
-from connectomake.losses import consistency, cross_entropy, overlap, regression
 from connectomake.losses.seen import Output, Seen
-
-Loss = Callable[..., torch.Tensor]
-
-LOSSES: dict[str, Loss] = {
-    "balanced_bce": cross_entropy.balanced_bce,
-    "bce": cross_entropy.bce,
-    "focal": cross_entropy.focal,
-    "cross_entropy": cross_entropy.cross_entropy,
-    "dice": overlap.dice,
-    "generalised_dice": overlap.generalised_dice,
-    "tversky": overlap.tversky,
-    "dice_ce": overlap.dice_ce,
-    "dice_focal": overlap.dice_focal,
-    "mse": regression.mse,
-    "mae": regression.mae,
-    "smooth_l1": regression.smooth_l1,
-    "weighted_mse": regression.mse,
-    "weighted_mae": regression.mae,
-    "weighted_smooth_l1": regression.smooth_l1,
-    "binary_regularisation": consistency.binary_regularisation,
-    "foreground_distance": consistency.foreground_distance,
-    "contour_distance": consistency.contour_distance,
-    "foreground_contour": consistency.foreground_contour,
-    "non_overlap": consistency.non_overlap,
-}
 
 
 def create_loss(
@@ -59,7 +33,7 @@ def create_loss(
         ``cross_entropy``, binary and distance and contour in the order of its name for a consistency, as they are for
         errors (``mse``, ``mae``, ``smooth_l1``), else sigmoid.
     **options
-        Settings of the loss (`config.settings.train_loss_kinds.LOSS_OPTIONS`).
+        Settings of the loss.
 
     Returns
     -------
@@ -88,13 +62,13 @@ def create_loss(
 
 def bind(term: LossTerm) -> Callable[[Seen], torch.Tensor]:
     """Return the loss of a term with its options."""
-    return partial(LOSSES[term.loss], **term.settings)
+    return partial(LOSSES[term.loss].compute, **term.settings)
 
 
 def _guess_channels(loss: str, count: int) -> list[Channel]:
     """Return what channels a loss is mostly used on."""
-    if loss in SEES:
+    if LOSSES[loss].sees:
         kinds = {"binary": "sigmoid", "contour": "sigmoid", "distance": "tanh"}
-        return [Channel(name, name, activation=kinds[name]) for name in SEES[loss]]  # type: ignore[arg-type]
-    activation = SUITS[loss].activations[0]
+        return [Channel(name, name, activation=kinds[name]) for name in LOSSES[loss].sees]  # type: ignore[arg-type]
+    activation = LOSSES[loss].suits.activations[0]
     return [Channel(str(c), "output", activation=activation) for c in range(count)]  # type: ignore[arg-type]

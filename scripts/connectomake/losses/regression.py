@@ -7,10 +7,14 @@ There, weighted losses are not divided by the weights.
 
 from __future__ import annotations
 
-import torch
-from torch.nn import functional
+from typing import TYPE_CHECKING
 
-from connectomake.losses.seen import Seen
+from connectomake.config.settings.train_loss_kinds import Loss, Option, Suits
+
+if TYPE_CHECKING:
+    import torch
+
+    from connectomake.losses.seen import Seen
 
 
 def mse(seen: Seen, *, largest_weight: float = 1) -> torch.Tensor:
@@ -23,11 +27,15 @@ def mse(seen: Seen, *, largest_weight: float = 1) -> torch.Tensor:
     largest_weight
         Of the rarer of foreground and background, relative to the other; 1 = all voxels weigh the same.
     """
+    from torch.nn import functional
+
     return _weigh(seen, functional.mse_loss(seen.prediction, seen.values, reduction="none"), largest_weight)
 
 
 def mae(seen: Seen, *, largest_weight: float = 1) -> torch.Tensor:
     """Average the absolute error; torch's L1Loss. Parameters as for `mse`."""
+    from torch.nn import functional
+
     return _weigh(seen, functional.l1_loss(seen.prediction, seen.values, reduction="none"), largest_weight)
 
 
@@ -41,6 +49,8 @@ def smooth_l1(seen: Seen, *, transition: float, largest_weight: float = 1) -> to
     transition
         The error, in the units of the channel, where squared becomes absolute (torch's ``beta``).
     """
+    from torch.nn import functional
+
     losses = functional.smooth_l1_loss(seen.prediction, seen.values, reduction="none", beta=transition)
     return _weigh(seen, losses, largest_weight)
 
@@ -51,3 +61,25 @@ def _weigh(seen: Seen, losses: torch.Tensor, largest_weight: float) -> torch.Ten
         return seen.average(losses)
     weights = seen.balance((seen.values > 0).float(), largest_weight)
     return seen.average(losses * weights, weights)
+
+
+MSE = Loss(mse, aliases=("MSELoss",))
+MAE = Loss(mae, aliases=("L1Loss",))
+SMOOTH_L1 = Loss(smooth_l1, options={"transition": Option(1.0, 1e-6, 2.0)}, aliases=("SmoothL1Loss",))
+WEIGHTED_MSE = Loss(
+    mse,
+    suits=Suits(instead_of_flow="mse"),
+    options={"largest_weight": Option(19.0, 1.0, 1000.0)},
+    aliases=("WeightedMSELoss", "WeightedMSE"),
+)
+WEIGHTED_MAE = Loss(
+    mae,
+    suits=Suits(instead_of_flow="mae"),
+    options={"largest_weight": Option(19.0, 1.0, 1000.0)},
+    aliases=("WeightedMAELoss", "WeightedMAE"),
+)
+WEIGHTED_SMOOTH_L1 = Loss(
+    smooth_l1,
+    suits=Suits(instead_of_flow="smooth_l1"),
+    options={"transition": Option(1.0, 1e-6, 2.0), "largest_weight": Option(19.0, 1.0, 1000.0)},
+)

@@ -10,10 +10,26 @@ from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from connectomake.channels import Channel
 from connectomake.config.engine.explain import nearest
+from connectomake.config.registries import LOSSES
 from connectomake.config.section import Section
-from connectomake.config.settings.train_loss_kinds import LOSS_OPTIONS, REGULARISERS, SEES, SUITS, find_loss
 
 _SLICE = re.compile(r"(?P<at>-?\d+)|(?P<start>-?\d+)?:(?P<stop>-?\d+)?")
+
+
+def find_loss(name: str) -> str:
+    """Return our name of a loss, of ours or of one that it has elsewhere.
+
+    Raises
+    ------
+    ValueError
+        There is none; the nearest name is suggested.
+    """
+    aliases = {alias: own for own, loss in LOSSES.items() for alias in loss.aliases}
+    name = aliases.get(name, name)
+    if name not in LOSSES:
+        hint = nearest(name, [*LOSSES, *aliases])
+        raise ValueError(f"there is no loss {name!r}: {hint if hint.startswith('did') else nearest(name, LOSSES)}")
+    return name
 
 
 class LossTerm(Section):
@@ -21,7 +37,7 @@ class LossTerm(Section):
 
     loss: str = Field(
         "balanced_bce",
-        description=f"name of the loss: {', '.join(LOSS_OPTIONS)}; or what PyTorch, MONAI or PyTorch Connectomics "
+        description=f"name of the loss: {', '.join(LOSSES)}; or what PyTorch, MONAI or PyTorch Connectomics "
         "call it, as in DiceLoss",
     )
     weight: PositiveFloat = Field(1.0, description="factor of this loss in the sum")
@@ -34,7 +50,7 @@ class LossTerm(Section):
         default_factory=dict,
         description="settings of the loss, where it has any: "
         + ", ".join(
-            sorted({f"{key} ({option.default:g})" for own in LOSS_OPTIONS.values() for key, option in own.items()})
+            sorted({f"{key} ({option.default:g})" for own in LOSSES.values() for key, option in own.options.items()})
         ),
     )
 
@@ -47,7 +63,8 @@ class LossTerm(Section):
     @model_validator(mode="after")
     def _check_options(self) -> Self:
         """Reject options that the loss does not have, values that make no sense, and channels that it cannot choose."""
-        known = LOSS_OPTIONS[self.loss]
+        loss = LOSSES[self.loss]
+        known = loss.options
         for key, value in self.options.items():
             if key not in known:
                 raise ValueError(f"{self.loss} has no option {key!r}: {nearest(key, known)}")
@@ -55,9 +72,9 @@ class LossTerm(Section):
                 raise ValueError(
                     f"{self.loss}: expected {key} from {known[key].least:g} to {known[key].most:g}, got {value:g}"
                 )
-        if self.loss in SEES and (self.target or self.prediction or self.truth):
-            raise ValueError(f"{self.loss} finds {' and '.join(SEES[self.loss])} by itself: leave out the channels")
-        if self.loss in REGULARISERS and self.truth:
+        if loss.sees and (self.target or self.prediction or self.truth):
+            raise ValueError(f"{self.loss} finds {' and '.join(loss.sees)} by itself: leave out the channels")
+        if not loss.compares and self.truth:
             raise ValueError(f"{self.loss} compares with no truth: leave out `truth`")
         return self
 
@@ -69,7 +86,7 @@ class LossTerm(Section):
     @property
     def settings(self) -> dict[str, float]:
         """All options of the loss, with the defaults of those that are not given."""
-        return {key: option.default for key, option in LOSS_OPTIONS[self.loss].items()} | self.options
+        return {key: option.default for key, option in LOSSES[self.loss].options.items()} | self.options
 
     def channels_of(self, channels: Sequence[Channel]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Find the channels that this loss compares.
@@ -90,8 +107,8 @@ class LossTerm(Section):
             A slice is empty or reaches out of the channels, the two differ in length, the target is not there, or the
             loss does not suit its channels.
         """
-        if self.loss in SEES:
-            seen = _find_named(SEES[self.loss], channels)
+        if LOSSES[self.loss].sees:
+            seen = _find_named(LOSSES[self.loss].sees, channels)
             return seen, seen
         own = self._find_target(channels)
         outputs = _slice(own, self.prediction, "prediction")
@@ -125,7 +142,7 @@ def check_losses(terms: Sequence[LossTerm], channels: Sequence[Channel]) -> None
             outputs, _ = term.channels_of(channels)
         except ValueError as error:
             raise ValueError(f"losses.{number} ({term.label}): {error}") from error
-        if term.loss not in REGULARISERS:
+        if LOSSES[term.loss].compares:
             taught.update(outputs)
     # A softmax is one thing: what one of its channels is taught, the others learn.
     soft = {channels[i].target for i in taught if channels[i].activation == "softmax"}
@@ -166,7 +183,7 @@ def _slice(indices: tuple[int, ...], text: str | None, key: str) -> tuple[int, .
 
 def _check_suits(loss: str, indices: tuple[int, ...], channels: Sequence[Channel]) -> None:
     """Reject channels that a loss cannot be used on."""
-    suits, seen = SUITS[loss], [channels[i] for i in indices]
+    suits, seen = LOSSES[loss].suits, [channels[i] for i in indices]
     kinds = " or ".join(suits.activations)
     for channel in seen:
         if channel.activation not in suits.activations:
@@ -176,8 +193,10 @@ def _check_suits(loss: str, indices: tuple[int, ...], channels: Sequence[Channel
             )
         if suits.binary and not channel.binary:
             raise ValueError(f"it suits channels of 0 and 1, and {channel.name!r} is not: use mse or bce there")
-        if loss.startswith("weighted_") and channel.target == "flow":
-            raise ValueError(f"{channel.name!r} is not above 0 in objects and below outside: use {loss[9:]} there")
+        if suits.instead_of_flow and channel.target == "flow":
+            raise ValueError(
+                f"{channel.name!r} is not above 0 in objects and below outside: use {suits.instead_of_flow} there"
+            )
     if len(indices) not in suits.channels:
         raise ValueError(f"it sees {suits.channels.start} or {suits.channels.stop - 1} channels, not {len(indices)}")
     if suits.whole_target and "softmax" in {channel.activation for channel in seen}:
