@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from connectomake.errors import ConfigError
 
 T = TypeVar("T")
+
+
+def load(place: str) -> Any:
+    """Return what lies at ``module:attribute``; the module is imported."""
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -56,8 +62,7 @@ class Registry(Mapping[str, T], Generic[T]):
             There is none of that name; the nearest names are said.
         """
         if name not in self._loaded:
-            module, _, attribute = self._place_of(name).partition(":")
-            self._loaded[name] = getattr(import_module(module), attribute)
+            self._loaded[name] = load(self._place_of(name))
         return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:

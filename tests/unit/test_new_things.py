@@ -285,3 +285,76 @@ def test_a_loss(run):
     assert "it suits sigmoid channels, and 'distance' is tanh" in unsuited
     assert computed == "0.25"
     assert "non_overlap, toy; or what" in described
+
+
+TARGET = """
+    from typing import ClassVar
+    from pydantic import Field
+    from connectomake.channels import Channel
+    from connectomake.config.settings.train_target_kinds import TargetConfig, TargetKind
+
+    class ParityConfig(TargetConfig):
+        '''Whether an id is even.'''
+
+        decoders: ClassVar[tuple[str, ...]] = ("semantic",)
+        margin_vx: int = Field(1, ge=0, le=4, description="labels that are looked at around a patch")
+
+        @property
+        def channels(self):
+            return [Channel("parity", "parity")]
+
+    class ParityTarget:
+        def __init__(self, cfg, voxel_size_zyx_nm):
+            self.channels = cfg.channels
+            self.context = ((cfg.margin_vx,) * 3,) * 2
+
+        def make(self, labels, patch):
+            import numpy as np
+
+            inside = labels[patch.slices]
+            return ((inside > 0) & (inside % 2 == 0)).astype(np.uint8)[None], (inside != -1)[None]
+
+    PARITY = TargetKind(ParityConfig, ParityTarget, "even objects")
+"""
+
+
+def test_a_target(run):
+    presets = {
+        "train/toy": "targets: {affinity: null, parity: {margin_vx: 2}}\nlosses: [{loss: bce}]",
+        "train/wrong": "targets: {parity: {margin_vx: 9}}",
+        "train/unknown": "targets: {parity: {margn_vx: 1}}",
+        "train/misspelt": "targets: {party: {}}",
+    }
+    names, heavy, *errors, channels, made, described = run(
+        TARGET,
+        presets,
+        "from connectomake.config.registries import TARGETS\nTARGETS.add('parity', 'toy_thing:PARITY')",
+        """
+        import sys
+        cfg = settings("train").targets
+        print(cfg.names, [channel.name for channel in cfg.channels], cfg.section("parity").margin_vx)
+        print({"numpy", "numba", "torch", "scipy"} & {*sys.modules})
+        for preset in ("wrong", "unknown", "misspelt"):
+            print(error_of("train", preset))
+
+        import numpy as np
+        from connectomake.geometry import Box
+        from connectomake.targets.registry import Targets
+        targets = Targets(cfg, (9.0, 9.0, 9.0))
+        print([channel.name for channel in targets.channels], targets.context)
+        values, mask = targets.make(np.array([[[0, 1, 2, -1]]]), Box((0, 0, 0), (1, 1, 4)))
+        print(values.tolist(), mask.tolist())
+
+        from connectomake.config.engine.schemas import key_tables
+        print(*(line for line in key_tables().splitlines() if "`targets.parity.margin_vx`" in line))
+        """,
+    )
+    assert names == "['parity'] ['parity'] 2"
+    assert heavy == "set()"
+    wrong, unknown, misspelt = errors
+    assert wrong.startswith("config/train/wrong.yaml:1: train.targets.parity.margin_vx: ")
+    assert "did you mean 'margin_vx'?" in unknown
+    assert "did you mean 'parity'?" in misspelt
+    assert channels == "['parity'] ((2, 2, 2), (2, 2, 2))"
+    assert made == "[[[[0, 0, 1, 0]]]] [[[[True, True, True, False]]]]"
+    assert "labels that are looked at around a patch" in described

@@ -10,7 +10,6 @@ from scipy.ndimage import gaussian_filter, label
 
 from connectomake.channels import Channel, name_offset
 from connectomake.config.settings.predict import TtaConfig
-from connectomake.config.settings.train_targets import ContourConfig, DescriptorsConfig, FlowConfig
 from connectomake.errors import ConfigError
 from connectomake.geometry import Box
 from connectomake.predict.network.symmetries import OverSymmetries, check_symmetries, list_symmetries
@@ -19,6 +18,9 @@ from connectomake.targets.affinity import affinities_of_labels
 from connectomake.targets.contour import ContourTarget
 from connectomake.targets.descriptors import DescriptorTarget
 from connectomake.targets.flow import FlowTarget
+from connectomake.targets.kinds.contour import ContourConfig
+from connectomake.targets.kinds.descriptors import DescriptorsConfig
+from connectomake.targets.kinds.flow import FlowConfig
 
 ALL = TtaConfig(flip=("z", "y", "x"), permute=("zy", "yx"))
 IN_SECTION = TtaConfig(flip=("z", "y", "x"), rotate=("yx",))

@@ -247,10 +247,10 @@ def test_the_code_of_a_rule_is_what_its_script_uses(rule):
     tree = ast.parse((ROOT / f"scripts/{RULE_SCRIPTS[rule]}.py").read_text())
     used = {name for node in ast.walk(tree) for name in provenance._imported(node)}
     needed = provenance._reached(sorted({provenance._facts().find(name) for name in used} - {""}))
-    # Decoders, metrics and augmentations are loaded by name; the settings of crops are made with the package cellmap.
+    # Some things are loaded by name; the settings of crops are made with the package cellmap.
     named_only = {"decode", "pipeline", "union_find"} if rule in (*IN_BLOCKS, *AT_ONCE) else {"cellmap"}
     named_only |= {"measure"} if rule in ("measure_segmentation", "tune_decoding") else set()
-    named_only |= {"augment"} if rule == "draw_augmentations" else set()
+    named_only |= {"augment", "targets"} if rule == "draw_augmentations" else set()
     for job in (job for job in JOBS if job.split()[0] == rule):
         counted = provenance._reached(JOBS[job])
         assert needed - counted == set(), job

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from connectomake.channels import name_offset
-from connectomake.config.settings.train_targets import AffinityConfig, BinaryConfig, TargetsConfig
+from connectomake.config.settings.train_targets import TargetsConfig
 from connectomake.decode.channels import to_destination, to_source
 from connectomake.errors import DataError
 from connectomake.geometry import Box
 from connectomake.targets.affinity import AffinityTarget, affinities_of_labels
 from connectomake.targets.binary import BinaryTarget
 from connectomake.targets.erosion import erode_labels
+from connectomake.targets.kinds.affinity import AffinityConfig
+from connectomake.targets.kinds.binary import BinaryConfig
 from connectomake.targets.registry import Targets
 
 NM = (8.0, 8.0, 8.0)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from connectomake.config.settings.train_targets import ClassesConfig, TargetsConfig
+from connectomake.config.settings.train_target_kinds import ClassesConfig
+from connectomake.config.settings.train_targets import TargetsConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box
 from connectomake.targets.classes import ClassesTarget, check_classes, check_named

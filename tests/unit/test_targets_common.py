@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from connectomake.channels import name_channels
+from connectomake.config.registries import TARGETS
 from connectomake.config.settings.decode import DecodeConfig
 from connectomake.config.settings.decode_decoders import READS
 from connectomake.config.settings.train_targets import TargetsConfig
 from connectomake.geometry import Box
-from connectomake.targets.registry import TARGETS, Targets
+from connectomake.targets.registry import Targets
 from connectomake.targets.target import MOST_CONTEXT_VX
 
 SIZE_NM = (20.0, 10.0, 10.0)

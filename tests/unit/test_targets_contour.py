@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectomake.config.settings.train_targets import ContourConfig
 from connectomake.geometry import Box
 from connectomake.targets.contour import ContourTarget
+from connectomake.targets.kinds.contour import ContourConfig
 
 NM = (8.0, 8.0, 8.0)
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectomake.config.settings.train_targets import DescriptorsConfig
 from connectomake.errors import ConfigError
 from connectomake.geometry import Box
 from connectomake.targets.descriptors import DescriptorTarget
+from connectomake.targets.kinds.descriptors import DescriptorsConfig
 
 PARTS = ("offset", "variance", "correlation", "size")
 

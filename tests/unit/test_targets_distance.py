@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from connectomake.config.settings.train_targets import DistanceConfig
 from connectomake.errors import MissingPackageError
 from connectomake.geometry import Box
 from connectomake.targets.distance import REACH, DistanceTarget, border_distances
+from connectomake.targets.kinds.distance import DistanceConfig
 from connectomake.targets.skeleton_distance import distance_to_skeletons
 
 SIZE_NM = (20.0, 10.0, 8.0)

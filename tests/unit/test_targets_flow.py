@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectomake.config.settings.train_targets import FlowConfig
 from connectomake.geometry import Box
 from connectomake.targets.flow import CLEARLY, ROUNDS, FlowTarget, flows_of_labels
+from connectomake.targets.kinds.flow import FlowConfig
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(deadline=None, max_examples=4)

@@ -6,12 +6,12 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from connectomake.config.registries import TARGETS
 from connectomake.config.settings.augment import AugmentConfig
 from connectomake.config.settings.train import TrainConfig
 from connectomake.config.settings.train_architectures import ARCHITECTURES, BasicUnetConfig, MedNextConfig
 from connectomake.config.settings.train_targets import TargetsConfig
 from connectomake.models import list_architectures
-from connectomake.targets.registry import TARGETS
 
 CONFIG = Path(__file__).parents[2] / "config"
 

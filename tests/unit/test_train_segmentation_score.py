@@ -10,7 +10,6 @@ from torch import nn
 
 from connectomake.config.settings.decode_tune import BANIS_THRESHOLDS
 from connectomake.config.settings.train import TrainConfig
-from connectomake.config.settings.train_targets import AffinityConfig
 from connectomake.decode import affinity_cc3d
 from connectomake.errors import ConfigError, DataError, ModelError
 from connectomake.geometry import Box, voxel_at
@@ -18,6 +17,7 @@ from connectomake.measure.contingency import contingency_of_arrays
 from connectomake.measure.skeleton_metrics import skeleton_metrics
 from connectomake.measure.variation_of_information import variation_of_information
 from connectomake.split.table import SplitRow
+from connectomake.targets.kinds.affinity import AffinityConfig
 from connectomake.train.normalisation import Normalisation
 from connectomake.train.segmentation_score import SegmentationScore, middle_of, read_skeletons
 from connectomake.train.volumes import LabelledBox

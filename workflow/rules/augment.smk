@@ -27,7 +27,7 @@ rule draw_augmentations:
         cfg=STUDY.settings("train"),
         augment=STUDY.settings("train", "augment"),
         title=lambda wildcards: f"{wildcards.data}, {wildcards.train}",
-        code=code("draw.augmentation", "augment", "train.examples"),
+        code=code("draw.augmentation", "augment", "targets", "train.examples"),
     message:
         "drawing the augmentations of {wildcards.train}"
     script:

@@ -9,6 +9,7 @@ from typing import Any
 
 from connectomake.config.settings.augment_kinds import Augmentation
 from connectomake.config.settings.train_loss_kinds import Loss
+from connectomake.config.settings.train_target_kinds import TargetKind
 from connectomake.registry import Registry
 
 TABLE_METRICS: Registry[Any] = Registry(
@@ -70,3 +71,17 @@ LOSSES: Registry[Loss] = Registry(
         "non_overlap": "connectomake.losses.consistency:NON_OVERLAP",
     },
 )
+
+TARGETS: Registry[TargetKind] = Registry(
+    "target",
+    {
+        "affinity": "connectomake.targets.kinds.affinity:AFFINITY",
+        "binary": "connectomake.targets.kinds.binary:BINARY",
+        "contour": "connectomake.targets.kinds.contour:CONTOUR",
+        "distance": "connectomake.targets.kinds.distance:DISTANCE",
+        "flow": "connectomake.targets.kinds.flow:FLOW",
+        "descriptors": "connectomake.targets.kinds.descriptors:DESCRIPTORS",
+        "classes": "connectomake.targets.kinds.classes:CLASSES",
+    },
+)
+"""In the order in which their channels follow one another, and in which `TargetsConfig` has them."""

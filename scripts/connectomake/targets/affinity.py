@@ -14,10 +14,10 @@ import numpy as np
 from numba import njit
 
 from connectomake.config.settings.data import UNKNOWN
-from connectomake.config.settings.train_targets import AffinityConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
 from connectomake.targets.erosion import erode_labels
+from connectomake.targets.kinds.affinity import AffinityConfig
 
 
 class AffinityTarget:

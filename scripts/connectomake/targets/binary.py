@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from connectomake.config.settings.data import UNKNOWN
-from connectomake.config.settings.train_targets import BinaryConfig
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
 from connectomake.targets.erosion import erode_labels
+from connectomake.targets.kinds.binary import BinaryConfig
 
 
 class BinaryTarget:

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from connectomake.config.settings.data import UNKNOWN
-from connectomake.config.settings.train_targets import ClassesConfig
+from connectomake.config.settings.train_target_kinds import ClassesConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm
 from connectomake.targets.combinations import PRESENT, Combinations

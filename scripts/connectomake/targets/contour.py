@@ -15,8 +15,8 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from connectomake.config.settings.data import UNKNOWN
-from connectomake.config.settings.train_targets import ContourConfig
 from connectomake.geometry import Box, Triple, TripleNm
+from connectomake.targets.kinds.contour import ContourConfig
 
 NO_LABEL = np.iinfo(np.int32).max
 

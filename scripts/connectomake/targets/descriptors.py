@@ -27,9 +27,9 @@ from numba import njit
 from scipy.ndimage import correlate1d, find_objects, minimum_filter1d
 
 from connectomake.config.settings.data import UNKNOWN
-from connectomake.config.settings.train_targets import DESCRIPTORS, DescriptorsConfig
 from connectomake.errors import ConfigError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
+from connectomake.targets.kinds.descriptors import PARTS, DescriptorsConfig
 from connectomake.targets.target import MOST_CONTEXT_VX, crop_to_context, number_objects
 
 CUT = 3.0
@@ -70,7 +70,7 @@ class DescriptorTarget:
 
     def __init__(self, cfg: DescriptorsConfig, voxel_size_zyx_nm: TripleNm) -> None:
         self.channels = cfg.channels
-        parts = [part for part, axes in DESCRIPTORS.items() for _ in axes]
+        parts = [part for part, axes in PARTS.items() for _ in axes]
         self.chosen = [parts.index(part) + c for part in cfg.parts for c in range(parts.count(part))]
         sigma_zyx_vx = [cfg.sigma_nm / size for size in voxel_size_zyx_nm]
         self._divide(sigma_zyx_vx, [max(1, int(sigma / 3)) for sigma in sigma_zyx_vx])

@@ -24,8 +24,8 @@ import edt
 import numpy as np
 
 from connectomake.config.settings.data import UNKNOWN
-from connectomake.config.settings.train_targets import DistanceConfig
 from connectomake.geometry import Box, Triple, TripleNm
+from connectomake.targets.kinds.distance import DistanceConfig
 from connectomake.targets.skeleton_distance import distance_to_skeletons
 from connectomake.targets.target import context_of_reach, number_objects
 

@@ -26,8 +26,8 @@ import numpy as np
 from numba import njit
 
 from connectomake.config.settings.data import UNKNOWN
-from connectomake.config.settings.train_targets import FlowConfig
 from connectomake.geometry import Box, Triple, TripleNm
+from connectomake.targets.kinds.flow import FlowConfig
 from connectomake.targets.target import context_of_reach
 
 ROUNDS = 24

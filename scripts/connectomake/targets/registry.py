@@ -1,38 +1,21 @@
-"""The targets that settings can name, and all targets of one training together.
+"""All targets of one training together.
 
-A new target is a module in this package, a field of `TargetsConfig`, and a line in `TARGETS`.
+A new target is a `TargetKind` in a file of `targets.kinds`, and a line in `config.registries.TARGETS`. What computes it
+stands in a module of this package, and may stand in the same file if it imports numpy within functions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from connectomake.channels import Channel
+from connectomake.config.registries import TARGETS
 from connectomake.config.settings.train_targets import TargetsConfig
 from connectomake.errors import DataError
 from connectomake.geometry import Box, Triple, TripleNm, to_triple
-from connectomake.targets.affinity import AffinityTarget
-from connectomake.targets.binary import BinaryTarget
-from connectomake.targets.classes import ClassesTarget, NamedClassesTarget
+from connectomake.targets.classes import NamedClassesTarget
 from connectomake.targets.combinations import Combinations
-from connectomake.targets.contour import ContourTarget
-from connectomake.targets.descriptors import DescriptorTarget
-from connectomake.targets.distance import DistanceTarget
-from connectomake.targets.flow import FlowTarget
 from connectomake.targets.target import Target, crop_to_context
-
-TARGETS: dict[str, Callable[[Any, TripleNm], Target]] = {
-    "affinity": AffinityTarget,
-    "binary": BinaryTarget,
-    "contour": ContourTarget,
-    "distance": DistanceTarget,
-    "flow": FlowTarget,
-    "descriptors": DescriptorTarget,
-    "classes": ClassesTarget,
-}
 
 
 class Targets:
@@ -79,8 +62,11 @@ class Targets:
 
 
 def _make(cfg: TargetsConfig, name: str, voxel_size_zyx_nm: TripleNm, combinations: Combinations | None) -> Target:
-    if name != "classes" or cfg.classes is None or not cfg.classes.named:
-        return TARGETS[name](getattr(cfg, name), voxel_size_zyx_nm)
+    section = cfg.section(name)
+    assert section is not None, "only targets that are learnt are made"
+    if section is not cfg.classes or not cfg.classes.named:
+        target: Target = TARGETS[name].make(section, voxel_size_zyx_nm)
+        return target
     if combinations is None:
         raise DataError("train.targets.classes.named: the labels do not say which classes they hold")
     return NamedClassesTarget(cfg.classes, combinations)
