@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from connectomake.config.engine.variants import load_run
 from connectomake.config.settings.decode import DecodeConfig
-from connectomake.config.settings.decode_decoders import READS, SHARED
+from connectomake.config.settings.decode_decoders import DECODERS
 from connectomake.config.stages import STAGES
 from connectomake.decode import list_decoders
 from connectomake.errors import ConfigError
@@ -30,7 +30,8 @@ def load(tmp_path):
 
 def test_each_decoder_that_settings_name_is_there_and_says_what_it_reads():
     named = DecodeConfig.model_json_schema()["properties"]["decoder"]["enum"]
-    assert sorted(named) == list_decoders() == sorted(READS) == sorted(SHARED)
+    assert sorted(named) == list_decoders() == sorted(DECODERS)
+    assert all(decoder.reads and decoder.summary and decoder.shared for decoder in DECODERS.values())
 
 
 @pytest.mark.parametrize(

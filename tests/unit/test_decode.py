@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.decode_decoders import DECODERS
 from connectomake.decode import affinity_cc3d, decode, fill_by_watershed, get_decoder, list_decoders, register_decoder
 from connectomake.decode.blocks.label import label_blocks
 from connectomake.decode.components.components import find_components
@@ -173,15 +174,17 @@ def test_the_decoder_drops_crumbs_and_fills_the_gaps():
 def test_every_decoder_of_the_settings_is_registered_and_no_other():
     assert list_decoders() == sorted(DecodeConfig.model_fields["decoder"].annotation.__args__)
     for name in list_decoders():
-        assert get_decoder(name).__module__ == f"connectomake.decode.decoders.{name}"
+        assert get_decoder(name).__module__ == f"connectomake.decode.decoders.{name}" == DECODERS.module_of(name)
 
 
 def test_a_decoder_has_one_name_and_a_name_one_decoder():
     decoder = get_decoder("affinity_cc")
-    assert register_decoder("affinity_cc")(decoder) is decoder
+    register_decoder("affinity_cc", "connectomake.decode.decoders.affinity_cc:DECODER")
+    assert get_decoder("affinity_cc") is decoder
     for name in list_decoders():
         with pytest.raises(ConfigError, match="already"):
-            register_decoder(name)(lambda affinities, cfg, **_: affinities[0])
+            register_decoder(name, "elsewhere:DECODER")
+        assert get_decoder(name).__module__ == f"connectomake.decode.decoders.{name}"
     with pytest.raises(ConfigError, match="affinity_cc"):
         get_decoder("affinity_c")
 

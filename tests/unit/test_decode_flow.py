@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import decode
 from connectomake.decode.channels import Channels
-from connectomake.decode.decoders.flow import STEPS_ZYX, choose_moves, follow_moves, stitch_sections
+from connectomake.decode.flow_basins import STEPS_ZYX, choose_moves, follow_moves, stitch_sections
 from connectomake.errors import ConfigError, DataError
 from connectomake.targets.flow import flows_of_labels
 
@@ -91,7 +91,7 @@ def test_ways_are_followed_to_their_ends(seed, shape, is_2d):
     maps, channels = random_maps(seed, shape, is_2d)
     cfg = config().flow
     foreground = maps[0] > 0.5
-    moves = choose_moves(maps[1:], foreground, channels, cfg)
+    moves = choose_moves(maps[1:], foreground, channels, cfg.least_length)
     before = moves.copy()
     for p in np.ndindex(shape):
         assert moves[p] == define_move(maps, foreground, p, is_2d, cfg.least_length)

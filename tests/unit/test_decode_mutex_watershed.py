@@ -11,7 +11,7 @@ from connectomake.channels import name_offset
 from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import decode
 from connectomake.decode.channels import Channels, to_destination
-from connectomake.decode.decoders.mutex_watershed import find_foreground
+from connectomake.decode.mutex_edges import find_foreground
 from connectomake.errors import ConfigError, DataError, MissingPackageError
 
 OFFSETS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 3), (0, 2, 0), (2, 0, 0))

@@ -8,7 +8,7 @@ import pytest
 from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import decode
 from connectomake.decode.channels import Channels
-from connectomake.decode.decoders.seeded_watershed import find_foreground, find_seeds
+from connectomake.decode.seeded_flood import find_foreground, find_seeds
 from connectomake.errors import ConfigError, DataError
 
 NAMES = ("binary", "contour", "distance")

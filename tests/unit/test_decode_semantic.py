@@ -9,7 +9,7 @@ import pytest
 from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import decode, split_panoptic
 from connectomake.decode.channels import Channels
-from connectomake.decode.decoders.semantic import join_panoptic
+from connectomake.decode.semantic_classes import join_panoptic
 from connectomake.errors import ConfigError, DataError
 
 CHANNELS = Channels(("cell", "mito", "er"), (None,) * 3)

@@ -10,8 +10,8 @@ import pytest
 from connectomake.channels import NEAREST
 from connectomake.config.settings.decode import DecodeConfig
 from connectomake.decode import decode
+from connectomake.decode.agglomeration import name_score
 from connectomake.decode.channels import Channels, to_destination
-from connectomake.decode.decoders.waterz import name_score
 from connectomake.errors import DataError, MissingPackageError
 
 needs_waterz = pytest.mark.skipif(find_spec("waterz") is None, reason="waterz is not installed")

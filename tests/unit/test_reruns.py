@@ -156,6 +156,12 @@ TABLE = {
     "decode/decoders/flow.py": FLOW_IN_BLOCKS,
     "decode/decoders/seeded_watershed.py": "",
     "decode/decoders/semantic.py": "",
+    "decode/agglomeration.py": "*:waterz",
+    "decode/mutex_edges.py": "*:either",
+    "decode/flow_basins.py": FLOW_IN_BLOCKS,
+    "decode/seeded_flood.py": "",
+    "decode/semantic_classes.py": "",
+    "config/settings/decode_decoders.py": "",
     # ... and block by block all decoders, for the step that labels blocks may label components exactly
     "decode/components/components.py": f"{CC_AT_ONCE} {IN_BLOCKS_ONLY}",
     # what tunes

@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from connectomake.channels import name_channels
 from connectomake.config.registries import TARGETS
 from connectomake.config.settings.decode import DecodeConfig
-from connectomake.config.settings.decode_decoders import READS
+from connectomake.config.settings.decode_decoders import DECODERS
 from connectomake.config.settings.train_targets import TargetsConfig
 from connectomake.geometry import Box
 from connectomake.targets.registry import Targets
@@ -200,7 +200,7 @@ def all_channels():
     return TargetsConfig.model_validate(sections)
 
 
-@pytest.mark.parametrize("decoder", READS)
+@pytest.mark.parametrize("decoder", DECODERS)
 def test_every_target_says_which_decoders_read_it(decoder):
     """Of the channels of all targets together, a decoder reads some of just those targets that name it."""
     cfg = all_channels()

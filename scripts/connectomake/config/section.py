@@ -6,7 +6,7 @@ a number: ``max_steps: true`` is a mistake, not one step.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from functools import cache
 from typing import Any, ClassVar, get_args
 
@@ -30,6 +30,21 @@ class Section(BaseModel):
             return values
         kinds: dict[str, Any] = {key: field.annotation for key, field in cls.model_fields.items()}
         return {key: value if _allows_bool(kinds.get(key, Any)) else _guard(value) for key, value in values.items()}
+
+
+def changed_keys(settings: Section) -> Iterator[str]:
+    """Return the keys that differ from their defaults, dotted where nested.
+
+    Settings travel as all of their values, so that a key was given tells nothing.
+    """
+    for key, field in type(settings).model_fields.items():
+        value, default = getattr(settings, key), field.get_default(call_default_factory=True)
+        if value == default:
+            continue
+        if isinstance(value, Section) and type(value) is type(default):
+            yield from (f"{key}.{inner}" for inner in changed_keys(value))
+        else:
+            yield key
 
 
 class TruthValue:

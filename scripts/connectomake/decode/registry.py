@@ -1,33 +1,29 @@
-"""The decoders that settings can name.
+"""Decode by the decoder that settings name.
 
-A new decoder is a module of its name in `decode.decoders` with a function under `register_decoder`, and its line in
-`config.settings.decode_decoders.READS`, which says what it reads. It is loaded when it is asked for: what a volume's
-decoder does not use does not count as code that its labels depend on (`provenance.code_of`).
+A decoder is a file, `decode.decoders.NAME`, which declares a `Decoder`: its settings, the channels that it reads, what
+it takes, and its function; and its line in `config.settings.decode_decoders.DECODERS`. What it computes with is loaded
+when it decodes: what a volume's decoder does not use does not count as code that its labels depend on
+(`provenance.code_of`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
 from typing import Protocol
 
 from numpy.typing import NDArray
 
 from connectomake.config.settings.decode import DecodeConfig
-from connectomake.config.settings.decode_decoders import READS
+from connectomake.config.settings.decode_decoders import DECODERS
 from connectomake.decode.channels import Channels
-from connectomake.errors import ConfigError, DataError
+from connectomake.errors import DataError
 
 
-class Decoder(Protocol):
-    """Something that turns affinities, or other maps, into labels."""
+class DecodeFunction(Protocol):
+    """What turns affinities, or other maps, into labels."""
 
     def __call__(self, maps: NDArray, cfg: DecodeConfig, *, channels: Channels, threads: int = 1) -> NDArray:
         """Return (Z, Y, X) labels; arguments as in `decode`."""
         ...
-
-
-_DECODERS: dict[str, Decoder] = {}
 
 
 def decode(maps: NDArray, cfg: DecodeConfig, *, channels: Channels | None = None, threads: int = 1) -> NDArray:
@@ -69,43 +65,35 @@ def decode(maps: NDArray, cfg: DecodeConfig, *, channels: Channels | None = None
     return get_decoder(cfg.decoder)(picked, cfg, channels=channels.pick(chosen), threads=threads)
 
 
-def register_decoder(name: str) -> Callable[[Decoder], Decoder]:
-    """Make a function known as a decoder; to be used as a decorator.
+def register_decoder(name: str, place: str) -> None:
+    """Make a decoder known that lies elsewhere; before settings are read, which have a section for each decoder.
+
+    Parameters
+    ----------
+    name
+        What settings call it.
+    place
+        ``module:attribute`` of its `Decoder`.
 
     Raises
     ------
     ConfigError
-        If another function has the name already.
+        Another one has the name already.
     """
-
-    def register(decoder: Decoder) -> Decoder:
-        is_taken = name in READS and decoder.__module__ != _module_of(name)
-        if is_taken or _DECODERS.setdefault(name, decoder) is not decoder:
-            raise ConfigError(f"there is a decoder named {name!r} already")
-        return decoder
-
-    return register
+    DECODERS.add(name, place)
 
 
-def get_decoder(name: str) -> Decoder:
-    """Return the decoder of a name.
+def get_decoder(name: str) -> DecodeFunction:
+    """Return the function of the decoder of a name.
 
     Raises
     ------
     ConfigError
         If there is none.
     """
-    if name in READS:
-        import_module(_module_of(name))
-    if name not in _DECODERS:
-        raise ConfigError("there is no such decoder", expected=" or ".join(list_decoders()), got=name)
-    return _DECODERS[name]
+    return DECODERS[name].decode
 
 
 def list_decoders() -> list[str]:
     """Return the names of all decoders, sorted."""
-    return sorted({*READS, *_DECODERS})
-
-
-def _module_of(name: str) -> str:
-    return f"connectomake.decode.decoders.{name}"
+    return sorted(DECODERS)

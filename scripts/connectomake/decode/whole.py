@@ -11,7 +11,7 @@ import fastremap
 import numpy as np
 
 from connectomake.config.settings.decode import DecodeConfig
-from connectomake.config.settings.decode_decoders import OWN_BYTES_PER_VOXEL
+from connectomake.config.settings.decode_decoders import DECODERS
 from connectomake.decode.channels import Channels
 from connectomake.decode.registry import decode
 from connectomake.decode.thresholds import strong
@@ -168,7 +168,7 @@ def warn_if_outside(affinities: np.ndarray, cfg: DecodeConfig, source: str) -> N
 
 def count_objects(labels: np.ndarray, cfg: DecodeConfig) -> int:
     """Count the objects of labels (Z, Y, X): the largest id, or where ids tell the class too, the different ones."""
-    if cfg.decoder == "semantic":
+    if DECODERS[cfg.decoder].ids_tell_class:
         return len(fastremap.unique(labels[labels > 0]))
     return int(labels.max(initial=0))
 
@@ -180,4 +180,4 @@ def estimate_memory_bytes(shape_zyx: Triple, dtype: np.dtype, cfg: DecodeConfig,
     if cfg.fill == "watershed":
         copy = 0 if dtype == np.uint8 else 3
         needed = max(needed, maps + 4 + copy + 4)  # waiting voxels: 16 bytes each, of a quarter
-    return round(prod(shape_zyx) * (needed + OWN_BYTES_PER_VOXEL.get(cfg.decoder, 0)))
+    return round(prod(shape_zyx) * (needed + DECODERS[cfg.decoder].bytes_per_voxel))

@@ -14,6 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from connectomake.config.settings.decode_decoders import DECODERS
 from connectomake.errors import ConnectomakeError
 from connectomake.files import read_json
 from connectomake.volumes.store import LEVEL
@@ -22,12 +23,7 @@ DEFAULTS = {
     "ingest": 50.0,  # read, checked and, where the format is slow, written again
     "measure": 50.0,  # labels and truth
     "submit": 50.0,  # of each class
-    "decode affinity_cc": 20.0,
-    "decode semantic": 40.0,
-    "decode flow": 10.0,
-    "decode seeded_watershed": 4.0,
-    "decode waterz": 0.6,
-    "decode mutex_watershed": 0.24,
+    **{f"decode {name}": decoder.mvoxel_per_s for name, decoder in DECODERS.items()},
 }
 """Kind of work -> Mvoxel a second and core."""
 

@@ -33,7 +33,9 @@ def label_map(distances: np.ndarray, cfg: SynthLabelsConfig, threads: int = 1) -
     distances = np.clip(distances, -1, 1).astype(np.float32, copy=False)
     maps = {"binary": np.minimum(distances + 1, 1), "contour": 1 - np.abs(distances), "distance": distances}
     names = cfg.decoder.channels
-    settings = DecodeConfig(decoder="seeded_watershed", seeded_watershed=cfg.decoder, min_size_vx=cfg.min_size_vx)
+    settings = DecodeConfig.model_validate(
+        {"decoder": "seeded_watershed", "seeded_watershed": cfg.decoder, "min_size_vx": cfg.min_size_vx}
+    )
     channels = Channels(names, (None,) * len(names))
     labels = decode(np.stack([maps[name] for name in names]), settings, channels=channels, threads=threads)
     return labels.astype(np.uint32, copy=False)

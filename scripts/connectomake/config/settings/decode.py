@@ -5,49 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, TypeVar
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, create_model, model_validator
 
 from connectomake.channels import ChannelName
 from connectomake.config.engine.explain import Layer, explain
 from connectomake.config.engine.layers import merge, read_preset
 from connectomake.config.section import Section
-from connectomake.config.settings.decode_decoders import (
-    OWN_BYTES_PER_VOXEL,
-    READS,
-    SHARED,
-    FlowDecoderConfig,
-    MutexWatershedConfig,
-    SeededWatershedConfig,
-    SemanticConfig,
-    WaterzConfig,
-    find_idle_key,
-)
+from connectomake.config.settings.decode_decoders import DECODERS, find_idle_key
 from connectomake.config.settings.decode_tune import Choices, TuneConfig, check_search
 from connectomake.errors import ConfigError
 
 Voxels = Annotated[int, Field(gt=0)]
 _MOST_BLOCK_VX = 2**31
+Own = TypeVar("Own", bound=Section)
+if TYPE_CHECKING:
+    DecoderName = str
+else:
+    DecoderName = Literal[tuple(DECODERS)]
 _WHOLE = ("decode.whole",)
 _IN_BLOCKS = ("decode.blocks.label", "decode.blocks.stitch", "decode.blocks.relabel")
 
 
-class DecodeConfig(Section):
-    """Turn affinities into labels: cut weak edges, join what is left, drop crumbs, give their voxels away.
+class _Steps(Section):
+    """The decoder, and the steps that follow it."""
 
-    The steps run in this order: the decoder; objects below `min_size_vx` are treated as `remove_small` says; `fill`
-    gives the voxels without an object to the objects around them.
-    """
-
-    effort: ClassVar[frozenset[str]] = frozenset({"jobs", "mvoxel_per_job"})
-
-    decoder: Literal["affinity_cc", "mutex_watershed", "waterz", "seeded_watershed", "flow", "semantic"] = Field(
+    decoder: DecoderName = Field(
         "affinity_cc",
-        description="how: affinity_cc = connected components of the edges to the nearest voxels (in blocks too); "
-        "mutex_watershed = long-range affinities decide what must stay apart (package mwatershed); waterz = watershed "
-        "and agglomeration (package waterz); seeded_watershed = on foreground, contour and distance maps; flow = along "
-        "the flows to the middle of objects; semantic = classes of voxels, and their components",
+        description="how: " + "; ".join(f"{name} = {decoder.summary}" for name, decoder in DECODERS.items()),
     )
     threshold: float = Field(
         0.5,
@@ -83,15 +69,38 @@ class DecodeConfig(Section):
         description="the filling stops this many voxels, counted along its path, from the object; 0 = no limit "
         "(watershed only)",
     )
-    mutex_watershed: MutexWatershedConfig = Field(
-        default_factory=MutexWatershedConfig, description="settings of decoder: mutex_watershed"
+
+
+if TYPE_CHECKING:
+
+    class _OfDecoders(_Steps):
+        """... and a section for each decoder that has settings of its own, as `DecodeConfig.own` returns them."""
+
+else:
+    _OfDecoders = create_model(
+        "_OfDecoders",
+        __base__=_Steps,
+        __module__=__name__,
+        **{
+            name: (
+                decoder.settings,
+                Field(default_factory=decoder.settings, description=f"settings of decoder: {name}"),
+            )
+            for name, decoder in DECODERS.items()
+            if decoder.settings
+        },
     )
-    waterz: WaterzConfig = Field(default_factory=WaterzConfig, description="settings of decoder: waterz")
-    seeded_watershed: SeededWatershedConfig = Field(
-        default_factory=SeededWatershedConfig, description="settings of decoder: seeded_watershed"
-    )
-    flow: FlowDecoderConfig = Field(default_factory=FlowDecoderConfig, description="settings of decoder: flow")
-    semantic: SemanticConfig = Field(default_factory=SemanticConfig, description="settings of decoder: semantic")
+
+
+class DecodeConfig(_OfDecoders):
+    """Turn affinities into labels: cut weak edges, join what is left, drop crumbs, give their voxels away.
+
+    The steps run in this order: the decoder; objects below `min_size_vx` are treated as `remove_small` says; `fill`
+    gives the voxels without an object to the objects around them.
+    """
+
+    effort: ClassVar[frozenset[str]] = frozenset({"jobs", "mvoxel_per_job"})
+
     tune: TuneConfig | None = Field(
         None,
         description="choose settings by how well the validation volumes come out; null = use those that are given",
@@ -121,12 +130,17 @@ class DecodeConfig(Section):
         "decoders that are ten times as slow want a tenth of it",
     )
 
+    def own(self, settings: type[Own]) -> Own:
+        """Return a decoder's own section, by its type."""
+        return next(found for name in DECODERS if isinstance(found := getattr(self, name, None), settings))
+
     @property
     def decoder_modules(self) -> tuple[str, ...]:
         """Modules of the decoder that is named, and of those that tuning tries; see `provenance.code_of`."""
         tried = self.tune.search.get("decoder") if self.tune else None
         choices = tried.choices if isinstance(tried, Choices) else ()
-        return tuple(f"decode.decoders.{name}" for name in dict.fromkeys((self.decoder, *choices)))
+        names = dict.fromkeys((self.decoder, *map(str, choices)))
+        return tuple(DECODERS.module_of(name).removeprefix("connectomake.") for name in names)
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -137,7 +151,7 @@ class DecodeConfig(Section):
     def block_memory_mb(self) -> int:
         """Memory of decoding in blocks (MB), estimated: this block, the next and the last, with what surrounds them."""
         halo_vx = max(self.block_halo_vx, self.fill_distance_vx * (self.fill != "none"))
-        bytes_per_voxel = 24 + OWN_BYTES_PER_VOXEL.get(self.decoder, 0)
+        bytes_per_voxel = 24 + DECODERS[self.decoder].bytes_per_voxel
         return 500 + bytes_per_voxel * prod(side + 2 * halo_vx for side in self.block_zyx_vx or ()) // 10**6
 
     def choose_channels(self, channels: Sequence[ChannelName]) -> tuple[int, ...]:
@@ -158,11 +172,11 @@ class DecodeConfig(Section):
         ConfigError
             One is missing.
         """
-        needed, find = READS[self.decoder]
-        found = find(getattr(self, self.decoder, None), channels)
+        decoder = DECODERS[self.decoder]
+        found = decoder.find_channels(getattr(self, self.decoder, None), channels)
         if found is None:
             raise ConfigError(
-                f"decode.decoder: {self.decoder} reads {needed}, which are not there",
+                f"decode.decoder: {self.decoder} reads {decoder.reads}, which are not there",
                 got=", ".join(channel.name for channel in channels) or "no channel",
                 hint="train a network with these targets and store them (predict.channels), or take another decoder",
             )
@@ -208,9 +222,10 @@ class DecodeConfig(Section):
         """Reject blocks where the labels would depend on them."""
         if self.block_zyx_vx is None:
             return self
-        if self.decoder == "semantic":
-            raise ValueError("decoder semantic needs the whole volume: set block_zyx_vx: null")
-        if (self.decoder == "affinity_cc") != (self.block_halo_vx == 0):
+        blocks = DECODERS[self.decoder].blocks
+        if blocks == "no":
+            raise ValueError(f"decoder {self.decoder} needs the whole volume: set block_zyx_vx: null")
+        if (blocks == "exact") != (self.block_halo_vx == 0):
             needed = "joins blocks exactly: leave out" if self.block_halo_vx else "must see beyond its blocks: set"
             raise ValueError(f"decoder {self.decoder} {needed} block_halo_vx")
         if self.fill == "watershed":
@@ -220,16 +235,13 @@ class DecodeConfig(Section):
     @model_validator(mode="after")
     def _check_settings_count(self) -> Self:
         """Reject settings that the decoder does not read."""
-        idle = find_idle_key(self.decoder, self)
+        decoder, idle = DECODERS[self.decoder], find_idle_key(self.decoder, self)
         if idle is not None:
             raise ValueError(f"decode.{idle} changes nothing: decoder is {self.decoder}")
-        if self.tune is not None and self.tune.method == "thresholds" and "threshold" not in SHARED[self.decoder]:
+        if self.tune is not None and self.tune.method == "thresholds" and "threshold" not in decoder.shared:
             raise ValueError(f"tune.method: thresholds tries decode.threshold, which {self.decoder} does not read")
-        if self.decoder == "semantic":
-            if self.min_size_vx > 1 and not self.semantic.instances:
-                raise ValueError("decode.min_size_vx changes nothing: semantic.instances names no class")
-            if self.remove_small == "neighbor":
-                raise ValueError("remove_small: neighbor would join objects of different classes: use background, none")
+        if decoder.check is not None:
+            decoder.check(self)
         return self
 
     @model_validator(mode="after")

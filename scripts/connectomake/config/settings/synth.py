@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from connectomake.config.section import Section
-from connectomake.config.settings.decode_decoders import SeededWatershedConfig
+from connectomake.config.settings.seeded_watershed import SeededWatershedConfig
 from connectomake.config.settings.synth_networks import AutoencoderConfig, DenoiserConfig, DiscriminatorConfig
 
 PerAxisVx = tuple[PositiveInt, PositiveInt, PositiveInt]

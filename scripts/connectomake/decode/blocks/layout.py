@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.settings.decode_decoders import DECODERS
 from connectomake.decode.channels import Channels
 from connectomake.decode.whole import choose_maps
 from connectomake.errors import ConfigError
@@ -59,7 +60,7 @@ class Plan:
     @property
     def is_exact(self) -> bool:
         """Whether blocks are joined by their edges, which gives what decoding the whole volume gives."""
-        return self.cfg.decoder == "affinity_cc"
+        return DECODERS[self.cfg.decoder].blocks == "exact"
 
     @property
     def edge_offset(self) -> int:

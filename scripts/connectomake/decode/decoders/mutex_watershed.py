@@ -1,28 +1,52 @@
-"""The decoder `mutex_watershed`: edges join two objects, or forbid that they are ever joined, the surest edge first.
-
-Wolf et al. 2018, "The Mutex Watershed"; computed by the package mwatershed (W. Patton).
-"""
+"""The decoder `mutex_watershed`: long-range affinities decide what must stay apart (Wolf et al. 2018)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field, PositiveInt
 
-from connectomake.config.settings.decode import DecodeConfig
-from connectomake.config.settings.decode_decoders import MutexWatershedConfig
-from connectomake.decode.channels import Channels, to_source
-from connectomake.decode.filling.fill import fill_gaps
-from connectomake.decode.maps import as_floats, check_maps
-from connectomake.decode.postprocess import drop_small
-from connectomake.decode.registry import register_decoder
-from connectomake.errors import MissingPackageError
-from connectomake.geometry import Box, Triple
+from connectomake.channels import ChannelName, find_nearest
+from connectomake.config.section import Section
+from connectomake.config.settings.decode_decoders import FILL, NEAREST_AFFINITIES, SIZE, Decoder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from connectomake.config.settings.decode import DecodeConfig
+    from connectomake.decode.channels import Channels
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Bias = Annotated[float, Field(ge=-1, le=0)]
 
 
-@register_decoder("mutex_watershed")
+class MutexWatershedConfig(Section):
+    """Mutex watershed: edge after edge, the surest first, joins two objects or forbids that they are ever joined."""
+
+    bias_nearest: Bias = Field(
+        -0.5,
+        description="added to the affinities to the next voxels: above 0 an edge joins, below it keeps apart, and the "
+        "farther from 0 the earlier; nearer to 0 = fewer splits",
+    )
+    bias_long: Bias = Field(
+        -0.5, description="added to the long-range affinities; below bias_nearest, these keep apart more than they join"
+    )
+    long_stride_zyx_vx: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        (1, 1, 1),
+        description="long-range edges are taken at every so many voxels along z, y, x: fewer need less time and memory",
+    )
+    foreground: Probability = Field(
+        0.5, description="a voxel is in an object only if one of its six edges to the next voxels is above this"
+    )
+
+
+def _find_mutex(own: MutexWatershedConfig, channels: Sequence[ChannelName]) -> tuple[int, ...] | None:
+    lengths = {c: sum(map(abs, channel.offset_zyx)) for c, channel in enumerate(channels) if channel.offset_zyx}
+    has_long = any(length > 1 for length in lengths.values())
+    return tuple(lengths) if has_long and find_nearest(channels) else None
+
+
 def decode_mutex_watershed(maps: NDArray, cfg: DecodeConfig, *, channels: Channels, threads: int = 1) -> NDArray:
     """Label by the mutex watershed of all affinities, treat small objects, fill the rest.
 
@@ -37,100 +61,31 @@ def decode_mutex_watershed(maps: NDArray, cfg: DecodeConfig, *, channels: Channe
     -----
     Time and memory grow with the edges: with six channels about 4 microseconds and 450 bytes a voxel.
     """
-    check_maps(maps, channels)
-    mwatershed = _import_mwatershed()
-    own = cfg.mutex_watershed
-    affinities, offsets = _read_edges(maps, channels)
-    inside = find_foreground(affinities, offsets, own.foreground)
-    labels = np.zeros(inside.shape, np.uint64)
-    if inside.any():
-        strides = [[1, 1, 1] if is_nearest(offset) else list(own.long_stride_zyx_vx) for offset in offsets]
-        labels = mwatershed.agglom(weigh_edges(affinities, offsets, own), offsets, strides=strides)
-        labels[~inside] = 0
+    from connectomake.decode.filling.fill import fill_gaps
+    from connectomake.decode.mutex_edges import label_by_mutex
+    from connectomake.decode.postprocess import drop_small
+
+    own = cfg.own(MutexWatershedConfig)
+    labels = label_by_mutex(
+        maps,
+        channels,
+        bias_nearest=own.bias_nearest,
+        bias_long=own.bias_long,
+        long_stride_zyx_vx=own.long_stride_zyx_vx,
+        foreground=own.foreground,
+    )
     labels = drop_small(labels, cfg)
     fill_gaps(labels, maps, cfg, channels)
     return labels
 
 
-def is_nearest(offset_zyx: Triple) -> bool:
-    """Return whether an edge leads to the next voxel along one axis."""
-    return sum(map(abs, offset_zyx)) == 1
-
-
-def weigh_edges(
-    affinities: NDArray[np.float32], offsets_zyx: Sequence[Triple], cfg: MutexWatershedConfig
-) -> NDArray[np.float64]:
-    """Turn affinities into weights: above 0 joins, below forbids, the farther from 0 the earlier.
-
-    Parameters
-    ----------
-    affinities
-        (C, Z, Y, X) 0 to 1.
-    offsets_zyx
-        C offsets in voxels.
-    cfg
-        Its `bias_nearest` and `bias_long`.
-
-    Returns
-    -------
-    ndarray
-        (C, Z, Y, X) float64.
-    """
-    weights = affinities.astype(np.float64)
-    for weight, offset in zip(weights, offsets_zyx, strict=True):
-        weight += cfg.bias_nearest if is_nearest(offset) else cfg.bias_long
-    return weights
-
-
-def find_foreground(
-    affinities: NDArray[np.floating], offsets_zyx: Sequence[Triple], threshold: float
-) -> NDArray[np.bool_]:
-    """Mark the voxels that have an edge to a next voxel above a threshold.
-
-    Parameters
-    ----------
-    affinities
-        (C, Z, Y, X) in the source convention.
-    offsets_zyx
-        C offsets in voxels, each shorter than the volume; those that are no unit steps are passed over.
-    threshold
-        0 to 1.
-
-    Returns
-    -------
-    ndarray
-        (Z, Y, X) bool.
-    """
-    inside = np.zeros(affinities.shape[1:], bool)
-    volume = Box.of_shape(inside.shape)
-    for affinity, offset in zip(affinities, offsets_zyx, strict=True):
-        if not is_nearest(offset):
-            continue
-        starts = volume.intersect(volume.shift([-step for step in offset]))
-        strong = affinity[starts.slices] > threshold
-        inside[starts.slices] |= strong
-        inside[starts.shift(offset).slices] |= strong
-    return inside
-
-
-def _read_edges(maps: NDArray, channels: Channels) -> tuple[NDArray[np.float32], list[Triple]]:
-    """Return affinities in the source convention, without channels whose edges are as long as the volume.
-
-    Those have no edge inside it, and mwatershed stops there.
-    """
-    offsets = [offset or (0, 0, 0) for offset in channels.offsets_zyx]
-    used = [c for c, o in enumerate(offsets) if all(abs(step) < n for step, n in zip(o, maps.shape[1:], strict=True))]
-    offsets = [offsets[c] for c in used]
-    affinities = as_floats(maps if len(used) == len(maps) else maps[used])
-    return to_source(affinities, offsets) if channels.edge_offset else affinities, offsets
-
-
-def _import_mwatershed() -> ModuleType:
-    try:
-        import mwatershed  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise MissingPackageError(
-            "decoder mutex_watershed is computed by mwatershed, which is not installed",
-            hint="pip install mwatershed==0.5.4, or take another decoder",
-        ) from error
-    return mwatershed
+DECODER = Decoder(
+    summary="long-range affinities decide what must stay apart (package mwatershed)",
+    decode=decode_mutex_watershed,
+    reads=f"{NEAREST_AFFINITIES} and at least one long-range affinity",
+    find_channels=_find_mutex,
+    shared=SIZE | FILL,
+    settings=MutexWatershedConfig,
+    mvoxel_per_s=0.24,
+    bytes_per_voxel=450,  # with six channels
+)

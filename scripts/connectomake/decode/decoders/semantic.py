@@ -2,23 +2,85 @@
 
 from __future__ import annotations
 
-import cc3d
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from connectomake.config.settings.decode import DecodeConfig
-from connectomake.config.settings.decode_decoders import SemanticConfig
-from connectomake.decode.channels import Channels
-from connectomake.decode.maps import as_floats, check_maps
-from connectomake.decode.postprocess import drop_small
-from connectomake.decode.registry import register_decoder
-from connectomake.errors import DataError
+from pydantic import Field, model_validator
 
-DIVISORS = {np.dtype(np.uint32): 2**24, np.dtype(np.uint64): 2**40}
-"""What the class number is multiplied by in a panoptic id, by the type of the labels."""
+from connectomake.channels import ChannelName, find_named
+from connectomake.config.section import Section
+from connectomake.config.settings.decode_decoders import SIZE, Decoder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from connectomake.config.settings.decode import DecodeConfig
+    from connectomake.decode.channels import Channels
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+_NO_CLASSES = {"background", "contour", "distance", "flow", "descriptor"}
+"""First words of the channels that other targets have, and what is left by classes that exclude one another."""
 
 
-@register_decoder("semantic")
+class SemanticConfig(Section):
+    """Classes of voxels, and the objects of some of the classes."""
+
+    classes: tuple[str, ...] = Field(
+        (),
+        description="channels that are classes, in this order; [] = all channels of classes but background, and binary",
+    )
+    method: Literal["argmax", "threshold"] = Field(
+        "threshold",
+        description="class of a voxel, among those above their threshold: threshold = the last in the order of classes "
+        "(parts after the whole), argmax = the most probable",
+    )
+    threshold: Probability = Field(0.5, description="probability above which, strictly, a voxel may be of a class")
+    class_threshold: dict[str, Probability] = Field(
+        default_factory=dict, description="class -> its threshold, where it differs from `threshold`"
+    )
+    instances: tuple[str, ...] = Field(
+        (),
+        description="classes whose connected components become objects; with any, labels are class number x 2^24 (2^40 "
+        "in uint64) + object number, or 1..n where there is one class alone",
+    )
+    connectivity: Literal[6, 18, 26] = Field(
+        6, description="voxels of an object share a face (6), or an edge (18), or a corner (26)"
+    )
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        """Reject a class named twice, and settings of classes that are not there."""
+        for names in (self.classes, self.instances):
+            if len(set(names)) < len(names):
+                raise ValueError(f"each class is named once, got {list(names)}")
+        for name in (*self.instances, *self.class_threshold):
+            if self.classes and name not in self.classes:
+                raise ValueError(f"{name!r} is none of the classes {list(self.classes)}")
+        if self.connectivity != 6 and not self.instances:
+            raise ValueError("connectivity changes nothing: there are no instances")
+        return self
+
+
+def _may_be_class(channel: ChannelName) -> bool:
+    return channel.offset_zyx is None and channel.name.split()[0] not in _NO_CLASSES
+
+
+def _find_classes(own: SemanticConfig, channels: Sequence[ChannelName]) -> tuple[int, ...] | None:
+    names = own.classes or tuple(channel.name for channel in channels if _may_be_class(channel))
+    if not names or not {*own.instances, *own.class_threshold} <= set(names):
+        return None
+    return find_named(channels, names)
+
+
+def _check_semantic(cfg: DecodeConfig) -> None:
+    """Reject sizes of objects that there are not, and joins of different classes."""
+    if cfg.min_size_vx > 1 and not cfg.own(SemanticConfig).instances:
+        raise ValueError("decode.min_size_vx changes nothing: semantic.instances names no class")
+    if cfg.remove_small == "neighbor":
+        raise ValueError("remove_small: neighbor would join objects of different classes: use background, none")
+
+
 def decode_semantic(maps: NDArray, cfg: DecodeConfig, *, channels: Channels, threads: int = 1) -> NDArray:
     """Label voxels by class, and objects of the classes in `semantic.instances` one by one.
 
@@ -34,9 +96,17 @@ def decode_semantic(maps: NDArray, cfg: DecodeConfig, *, channels: Channels, thr
         `split_panoptic`. Of one class alone, objects are 1..n. Objects of fewer than `min_size_vx` voxels are
         background.
     """
+    import cc3d
+    import numpy as np
+
+    from connectomake.decode.maps import check_maps
+    from connectomake.decode.postprocess import drop_small
+    from connectomake.decode.semantic_classes import choose_classes, join_panoptic
+
     check_maps(maps, channels)
-    own = cfg.semantic
-    classes = choose_classes(maps, channels.names, own)
+    own = cfg.own(SemanticConfig)
+    thresholds = [own.class_threshold.get(name, own.threshold) for name in channels.names]
+    classes = choose_classes(maps, thresholds, own.method)
     if not own.instances:
         return classes
     countable = np.array([False, *(name in own.instances for name in channels.names)])
@@ -47,90 +117,15 @@ def decode_semantic(maps: NDArray, cfg: DecodeConfig, *, channels: Channels, thr
     return objects if len(maps) == 1 else join_panoptic(classes, objects, countable)
 
 
-def choose_classes(maps: NDArray, names: tuple[str, ...], cfg: SemanticConfig) -> NDArray[np.uint32]:
-    """Assign each voxel a class among those whose probability is above their threshold.
-
-    Parameters
-    ----------
-    maps
-        (K, Z, Y, X) probabilities; bool, uint8 (value / 255) or floats.
-    names
-        K names of classes.
-    cfg
-        Its `method`: 'threshold' takes the last of these classes, 'argmax' the most probable (the first on ties); and
-        its thresholds.
-
-    Returns
-    -------
-    ndarray
-        (Z, Y, X) uint32: 1..K, 0 where no class is above its threshold.
-    """
-    classes = np.zeros(maps.shape[1:], np.uint32)
-    best = np.full(maps.shape[1:], -np.inf, np.float32)
-    for number, (name, values) in enumerate(zip(names, maps, strict=True), start=1):
-        probability = as_floats(values)
-        chosen = probability > cfg.class_threshold.get(name, cfg.threshold)
-        if cfg.method == "argmax":
-            chosen &= probability > best
-            best[chosen] = probability[chosen]
-        classes[chosen] = number
-    return classes
-
-
-def join_panoptic(
-    classes: NDArray[np.uint32], objects: NDArray[np.unsignedinteger], countable: NDArray[np.bool_]
-) -> NDArray[np.unsignedinteger]:
-    """Write class and object into one number; the inverse of `split_panoptic`.
-
-    Parameters
-    ----------
-    classes
-        (Z, Y, X) class numbers 0..K.
-    objects
-        (Z, Y, X) ids 0..n in scan order, each within one class.
-    countable
-        (K + 1,) bool: the classes that have objects; their voxels without one become background.
-
-    Returns
-    -------
-    ndarray
-        (Z, Y, X) uint32, or uint64 where the numbers ask for it.
-    """
-    class_of_object = np.zeros(int(objects.max(initial=0)) + 1, np.int64)
-    class_of_object[objects.ravel()] = classes.ravel()
-    class_of_object[0] = 0
-    per_class = np.bincount(class_of_object[1:], minlength=len(countable))
-    fits = len(countable) <= 2**8 and per_class.max() < DIVISORS[np.dtype(np.uint32)]
-    dtype = np.dtype(np.uint32 if fits else np.uint64)
-    number_in_class = np.zeros(len(class_of_object), np.int64)
-    for number in np.flatnonzero(per_class):
-        number_in_class[1:][class_of_object[1:] == number] = np.arange(1, per_class[number] + 1)
-    panoptic = (class_of_object * DIVISORS[dtype] + number_in_class).astype(dtype)[objects]
-    of_class = (np.arange(len(countable)) * ~countable * DIVISORS[dtype]).astype(dtype)
-    return panoptic + of_class[classes]
-
-
-def split_panoptic(
-    labels: NDArray[np.unsignedinteger],
-) -> tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]:
-    """Split panoptic labels into class numbers and object numbers.
-
-    Parameters
-    ----------
-    labels
-        uint32 or uint64 of any shape, as `decode_semantic` gives them for two classes or more with `instances`.
-
-    Returns
-    -------
-    class_number, object_number
-        Of the same shape and type; object 0 where the class is not divided into objects.
-
-    Raises
-    ------
-    DataError
-        If the labels are of another type.
-    """
-    if labels.dtype not in DIVISORS:
-        raise DataError("labels of this type are not panoptic", expected="uint32 or uint64", got=labels.dtype)
-    divisor = labels.dtype.type(DIVISORS[labels.dtype])
-    return labels // divisor, labels % divisor
+DECODER = Decoder(
+    summary="classes of voxels, and their components",
+    decode=decode_semantic,
+    reads="the channels that semantic names, or at least one that is a class",
+    find_channels=_find_classes,
+    shared=SIZE,
+    settings=SemanticConfig,
+    check=_check_semantic,
+    mvoxel_per_s=40.0,
+    blocks="no",
+    ids_tell_class=True,
+)

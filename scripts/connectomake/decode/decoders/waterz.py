@@ -1,31 +1,63 @@
-"""The decoder `waterz`: a watershed on affinities, and agglomeration of its regions by the affinities between them.
-
-Funke et al. 2019, "Large Scale Image Segmentation with Structured Loss based Deep Learning"; the watershed is that of
-Zlateski and Seung 2015. Computed by the package waterz.
-"""
+"""The decoder `waterz`: a watershed on affinities, and agglomeration of its regions (Funke et al. 2019)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Self
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field, field_validator, model_validator
 
-from connectomake.channels import NEAREST
-from connectomake.config.settings.decode import DecodeConfig
-from connectomake.config.settings.decode_decoders import WaterzConfig
-from connectomake.decode.channels import Channels, to_destination
-from connectomake.decode.filling.fill import fill_gaps
-from connectomake.decode.maps import as_floats, check_maps
-from connectomake.decode.postprocess import drop_small
-from connectomake.decode.registry import register_decoder
-from connectomake.errors import MissingPackageError
+from connectomake.channels import find_nearest
+from connectomake.config.section import Section
+from connectomake.config.settings.decode_decoders import FILL, NEAREST_AFFINITIES, SIZE, Decoder
 
-_INSTALL = "pip install waterz==0.10.1"
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from connectomake.config.settings.decode import DecodeConfig
+    from connectomake.decode.channels import Channels
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+WATERZ_QUANTILES = tuple(range(10, 100, 5))
+"""Those that the wheels of waterz hold compiled."""
 
 
-@register_decoder("waterz")
+class WaterzConfig(Section):
+    """A watershed, then regions are merged by a score of the affinities between them, the best pair first."""
+
+    threshold: float = Field(
+        0.3, ge=0, le=1, description="regions are merged while their score, 1 - affinity, is below this: higher = more"
+    )
+    merge_function: str = Field(
+        "aff50_his256",
+        description="score of two regions that touch: aff50_his256 = 1 - median of the affinities between them in 256 "
+        "bins (aff10 to aff95, in steps of 5: other percentiles), mean = 1 - their mean",
+    )
+    aff_threshold_low: Probability = Field(
+        0.001, description="in the watershed, edges at or below this join nothing; a voxel with no other is background"
+    )
+    aff_threshold_high: float = Field(
+        0.999, gt=0, le=1, description="in the watershed, edges at or above this always join"
+    )
+
+    @field_validator("merge_function")
+    @classmethod
+    def _check_merge_function(cls, name: str) -> str:
+        """Reject scores that waterz would have to compile."""
+        if name != "mean" and name not in {f"aff{quantile}_his256" for quantile in WATERZ_QUANTILES}:
+            raise ValueError(f"expected mean, or aff10_his256 to aff95_his256 in steps of 5, got {name!r}")
+        return name
+
+    @model_validator(mode="after")
+    def _check_thresholds(self) -> Self:
+        """Reject a watershed in which an edge would both always and never join."""
+        if self.aff_threshold_low >= self.aff_threshold_high:
+            raise ValueError(
+                f"aff_threshold_low {self.aff_threshold_low} must be below aff_threshold_high {self.aff_threshold_high}"
+            )
+        return self
+
+
 def decode_waterz(maps: NDArray, cfg: DecodeConfig, *, channels: Channels, threads: int = 1) -> NDArray:
     """Label by watershed and agglomeration of the nearest affinities, treat small objects, fill the rest.
 
@@ -39,60 +71,31 @@ def decode_waterz(maps: NDArray, cfg: DecodeConfig, *, channels: Channels, threa
     Affinities are cut to 0..1, because the bins of a score hold nothing else. With percentiles about 2 microseconds and
     600 bytes a voxel, because each edge between two regions holds 256 bins; less than half of the time with the mean.
     """
-    check_maps(maps, channels)
-    waterz = _import_waterz()
-    nearest, edge_offset = channels.nearest_maps(maps)
-    affinities = as_floats(nearest)
-    if edge_offset == 0:
-        affinities = to_destination(affinities, NEAREST)
-    np.clip(affinities, 0, 1, out=affinities)
-    labels = np.zeros(maps.shape[1:], np.uint64)
-    if affinities.any():
-        labels = next(_agglomerate(waterz, np.ascontiguousarray(affinities), cfg.waterz))
+    from connectomake.decode.agglomeration import label_by_agglomeration
+    from connectomake.decode.filling.fill import fill_gaps
+    from connectomake.decode.postprocess import drop_small
+
+    own = cfg.own(WaterzConfig)
+    labels = label_by_agglomeration(
+        maps,
+        channels,
+        threshold=own.threshold,
+        merge_function=own.merge_function,
+        aff_threshold_low=own.aff_threshold_low,
+        aff_threshold_high=own.aff_threshold_high,
+    )
     labels = drop_small(labels, cfg)
     fill_gaps(labels, maps, cfg, channels)
     return labels
 
 
-def name_score(merge_function: str) -> str:
-    """Return what waterz calls a score.
-
-    Examples
-    --------
-    >>> name_score("aff85_his256")
-    'OneMinus<HistogramQuantileAffinity<RegionGraphType, 85, ScoreValue, 256>>'
-    """
-    if merge_function == "mean":
-        return "OneMinus<MeanAffinity<RegionGraphType, ScoreValue>>"
-    percent = merge_function.removeprefix("aff").removesuffix("_his256")
-    return f"OneMinus<HistogramQuantileAffinity<RegionGraphType, {percent}, ScoreValue, 256>>"
-
-
-def _agglomerate(
-    waterz: ModuleType, affinities: NDArray[np.float32], cfg: WaterzConfig
-) -> Iterator[NDArray[np.uint64]]:
-    try:
-        return waterz.agglomerate(
-            affinities,
-            [cfg.threshold],
-            aff_threshold_low=cfg.aff_threshold_low,
-            aff_threshold_high=cfg.aff_threshold_high,
-            scoring_function=name_score(cfg.merge_function),
-        )
-    except Exception as error:
-        # An installation without compiled scores calls a compiler here, whose errors have no class in common.
-        raise MissingPackageError(
-            f"this installation of waterz holds no compiled score {cfg.merge_function} and cannot compile it ({error})",
-            hint=f"{_INSTALL} --only-binary waterz, whose wheels hold it, or install a C++ compiler and boost",
-        ) from error
-
-
-def _import_waterz() -> ModuleType:
-    try:
-        import waterz
-    except ImportError as error:
-        raise MissingPackageError(
-            "decoder waterz is computed by the package waterz, which is not installed",
-            hint=f"{_INSTALL}, or take another decoder",
-        ) from error
-    return waterz
+DECODER = Decoder(
+    summary="watershed and agglomeration (package waterz)",
+    decode=decode_waterz,
+    reads=NEAREST_AFFINITIES,
+    find_channels=lambda own, channels: find_nearest(channels),
+    shared=SIZE | FILL,
+    settings=WaterzConfig,
+    mvoxel_per_s=0.6,
+    bytes_per_voxel=600,
+)
