@@ -156,11 +156,11 @@ def test_a_preset_names_it_and_sets_what_is_its_own(told):
 def test_wrong_settings_are_refused_in_one_line(told):
     expected = [
         "decode.toy.level",
-        "did you mean",
+        "did you mean 'level'",
         "decode.threshold changes nothing: decoder is toy",
         "decode.waterz.threshold changes nothing: decoder is toy",
         "decoder toy needs the whole volume: set block_zyx_vx: null",
-        "toy",
+        "got 'toi'; did you mean 'toy'",
         "decode.toy.level changes nothing: decoder is affinity_cc",
         "decode.decoder: toy reads a channel named affinity z+1, which are not there",
     ]
