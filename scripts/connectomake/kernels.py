@@ -13,16 +13,14 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from connectomake import provenance
-from connectomake.errors import ConnectomakeError
-from connectomake.files import read_json, write_json
-from connectomake.provenance import PACKAGE, hash_code, installed_version
+from connectomake.provenance import PACKAGE, FileRecord, hash_code, installed_version
 
 RECORD = "kernels.json"
 KEPT_DAYS = 7
@@ -59,7 +57,7 @@ def kernel_cache() -> Path:
     """
     digest = hashlib.sha256(f"{installed_version('numba')} {installed_version('numpy')}\n".encode())
     place = _place()
-    record = _Record(place / RECORD)
+    record = FileRecord(place / RECORD, [__file__, provenance.__file__])
     for name, code in sorted(_kernel_code(record).items()):
         digest.update(f"{name} {code}\n".encode())
     record.keep()
@@ -85,39 +83,7 @@ def remove_unused(place: Path, days: float = KEPT_DAYS) -> None:
                 shutil.rmtree(folder.rename(folder.with_suffix(f".{os.getpid()}")), ignore_errors=True)
 
 
-class _Record:
-    """What was learnt of files, kept in a file of its own: a job starts in milliseconds where nothing changed."""
-
-    def __init__(self, file: Path) -> None:
-        self.file, self.is_new = file, False
-        self.known: dict[str, Any] = {}
-        with suppress(ConnectomakeError, OSError, TypeError, ValueError):  # none, or damaged: learnt again
-            self.known = dict(read_json(file))
-        state = [_state_of(module) for module in (__file__, provenance.__file__)]
-        if self.known.get("learnt by") != state:  # other code may learn something else
-            self.known = {"learnt by": state}
-
-    def learn(self, key: str, file: str | Path, look: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-        """Return what `look` says of a file; from the record, where the file has the same size and time as then."""
-        state = _state_of(file)
-        if self.known.get(key, {}).get("state") != state:
-            self.known[key] = look(Path(file)) | {"state": state}
-            self.is_new = True
-        return self.known[key]
-
-    def keep(self) -> None:
-        """Write down what is new, where that is allowed."""
-        if self.is_new:
-            with suppress(ConnectomakeError, OSError):
-                write_json(self.file, self.known)
-
-
-def _state_of(file: str | Path) -> list[int]:
-    stat = os.stat(file)
-    return [stat.st_size, stat.st_mtime_ns]
-
-
-def _kernel_code(record: _Record) -> dict[str, str]:
+def _kernel_code(record: FileRecord) -> dict[str, str]:
     """Return hashes: of the code of every file with kernels, and of every definition elsewhere that kernels take in."""
     found, waiting = {}, set()
     for path in _paths_in(str(PACKAGE)):

@@ -12,7 +12,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -56,7 +56,7 @@ def code_of(*modules: str) -> str:
         digest.update(_facts().of(name)["code"].encode())
         for template in _facts().of(name)["templates"]:
             digest.update(_find_template(name, template).read_bytes())
-    _facts().keep()
+    _facts().record.keep()
     return digest.hexdigest()[:16]
 
 
@@ -179,24 +179,59 @@ def _find_template(name: str, template: str) -> Path:
     return next((place for place in places if place.is_file()), places[0])
 
 
+class FileRecord:
+    """What was learnt of files, kept in a file of its own: to read all of them anew would slow every job's start.
+
+    Parameters
+    ----------
+    file
+        Where it is kept; one that is missing, damaged or cannot be written costs time and nothing else.
+    written_by
+        The modules whose code learns: where one of them changed, all is learnt anew.
+    """
+
+    def __init__(self, file: Path, written_by: Sequence[str]) -> None:
+        self.file, self.is_new = file, False
+        self.known: dict[str, Any] = {}
+        with suppress(ConnectomakeError, OSError, TypeError, ValueError):  # none, or damaged: learnt again
+            self.known = dict(read_json(file))
+        state = [value for module in written_by for value in _state_of(module)]
+        if self.known.get("written by") != state:
+            self.known = {"written by": state}
+
+    def learn(self, key: str, file: str | Path, look: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+        """Return what `look` says of a file; from the record, where the file has the same size and time as then."""
+        state = _state_of(file)
+        if self.known.get(key, {}).get("state") != state:
+            self.known[key] = look(Path(file)) | {"state": state}
+            self.is_new = True
+        return self.known[key]
+
+    def keep(self) -> None:
+        """Write down what is new, where that is allowed."""
+        if self.is_new:
+            with suppress(ConnectomakeError, OSError):
+                write_json(self.file, self.known)
+            self.is_new = False
+
+
+def _state_of(file: str | Path) -> list[str | int]:
+    stat = os.stat(file)
+    return [str(file), stat.st_size, stat.st_mtime_ns]
+
+
 class _Facts:
-    """What is known of the package's modules, kept in a file: to parse them takes a second at every job's start."""
+    """What is known of the package's modules: their code, what they import, and which templates they fill in."""
 
     def __init__(self, file: Path) -> None:
-        self.file, self.is_new = file, False
+        self.record = FileRecord(file, [__file__])
         self.looked_at: dict[str, dict[str, Any]] = {}
         self.found: dict[str, str] = {}
-        self.known: dict[str, Any] = {}
-        with suppress(ConnectomakeError, OSError, TypeError, ValueError):  # none, or damaged: found out again
-            self.known = dict(read_json(file))
-        written_by = _state_of(Path(__file__))
-        if self.known.get("written by") != written_by:  # other code may know other things
-            self.known = {"written by": written_by}
 
     def of(self, name: str) -> dict[str, Any]:
         """Return a module's code, as the hash of its syntax tree without docstrings; what it imports; and fills in."""
         if name not in self.looked_at:
-            self.looked_at[name] = self._look_at(name)
+            self.looked_at[name] = self.record.learn(name, _file_of(name), _look_at_module)
         return self.looked_at[name]
 
     def find(self, imported: str) -> str:
@@ -206,31 +241,16 @@ class _Facts:
             self.found[imported] = next((name for name in names if name and _file_of(name).is_file()), "")
         return self.found[imported]
 
-    def _look_at(self, name: str) -> dict[str, Any]:
-        file = _file_of(name)
-        state = _state_of(file)
-        if self.known.get(name, {}).get("state") != state:
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-            imports = [inside for node in ast.walk(tree) for inside in _imported(node)]
-            constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-            texts = sorted(text for text in constants if isinstance(text, str))
-            imports += [found[1] for text in texts if (found := PLACE.fullmatch(text))]
-            templates = [text for text in texts if text.endswith(TEMPLATE)]
-            self.known[name] = {"state": state, "imports": imports, "code": hash_code(tree), "templates": templates}
-            self.is_new = True
-        return self.known[name]
 
-    def keep(self) -> None:
-        """Write down what is known, if some is new, where that is allowed."""
-        if self.is_new:
-            with suppress(ConnectomakeError, OSError):
-                write_json(self.file, self.known)
-            self.is_new = False
-
-
-def _state_of(file: Path) -> list[str | int]:
-    stat = file.stat()
-    return [str(file), stat.st_size, stat.st_mtime_ns]
+def _look_at_module(file: Path) -> dict[str, Any]:
+    """Return the hash of a module's code, what it imports or names as a place, and which templates it names."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    imports = [inside for node in ast.walk(tree) for inside in _imported(node)]
+    constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    texts = sorted(text for text in constants if isinstance(text, str))
+    imports += [found[1] for text in texts if (found := PLACE.fullmatch(text))]
+    templates = [text for text in texts if text.endswith(TEMPLATE)]
+    return {"imports": imports, "code": hash_code(tree), "templates": templates}
 
 
 @cache
