@@ -97,6 +97,10 @@ def test_the_layout_of_the_results():
     assert paths.log_of("draw_slices", "split") == "out/log/draw_slices/{data}/{split}/{volume}.log"
     assert paths.packed.format(data=1, split=2, train=3, predict=4, submit=5, part=6) == "out/submit/1/2/3/4/5/6.zip"
     variant = study_of("phantom_sweep", results="out/").variants[1]
-    path = paths.file("decode", "labels.zarr/zarr.json", variant, "test")
-    assert path == paths.fill(paths.labels, ids_of(variant, volume="test"))
+    path = f"out/decode/{variant.chain('decode')}/test/labels.zarr/zarr.json"
+    assert (
+        path
+        == paths.fill(paths.labels, ids_of(variant, volume="test"))
+        == paths.fill(paths.labels, variant.ids, volume="test")
+    )
     assert study_of(results="out/").paths == paths

@@ -54,7 +54,7 @@ def expression_at(lines):
 def read_rules():
     """Return what each rule has as `code`, a function of wildcards, and its script."""
     study = SimpleNamespace(at=variant_of)
-    names = {"code": lambda *modules: lambda wildcards: modules, "STUDY": study}
+    names = {"code_of": lambda *modules: modules, "code": lambda *modules: lambda wildcards: modules, "STUDY": study}
     codes, scripts, rule = {}, {}, ""
     for file in sorted((ROOT / "workflow/rules").glob("*.smk")):
         lines = file.read_text().splitlines()

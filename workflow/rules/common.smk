@@ -20,6 +20,7 @@ from connectomake.flow.study import check_backends, load_study
 from connectomake.flow.synthesis import Synthesis, count_gpus
 from connectomake.flow.trainings import FIT, ON_DEVICES, ON_NODES, Trainings, find_torchrun
 from connectomake.invocation import Invocation, one_line
+from connectomake.provenance import code_of
 
 CALL = Invocation(workflow)
 with one_line():

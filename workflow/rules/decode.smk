@@ -32,7 +32,7 @@ rule tune_decoding:
         cfg=STUDY.settings("decode"),
         measure=STUDY.settings("decode", "measure"),
         study=f"{folder('decode', volume=False)}/run/study.journal",
-        code=lambda wildcards: code("tune", *STUDY.at("decode", wildcards).tuning_modules)(wildcards),
+        code=lambda wildcards: code_of("tune", *STUDY.at("decode", wildcards).tuning_modules),
     message:
         "tuning {wildcards.decode} on the validation volumes of {wildcards.data}"
     script:
@@ -60,7 +60,7 @@ rule decode_affinities:
         runtime=per_attempt(120),
     params:
         cfg=STUDY.settings("decode"),
-        code=lambda wildcards: code(*STUDY.at("decode", wildcards).decode.modules)(wildcards),
+        code=lambda wildcards: code_of(*STUDY.at("decode", wildcards).decode.modules),
     message:
         "decoding {wildcards.volume} with {wildcards.decode}"
     script:

@@ -29,7 +29,7 @@ rule label_blocks:
         cfg=STUDY.settings("decode"),
         job="{job}",
         jobs="{jobs}",
-        code=lambda wildcards: code(*STUDY.at("decode", wildcards).decode.modules)(wildcards),
+        code=lambda wildcards: code_of(*STUDY.at("decode", wildcards).decode.modules),
     message:
         "labelling blocks of {wildcards.volume}, job {wildcards.job} of {wildcards.jobs}"
     script:
@@ -56,7 +56,7 @@ rule stitch_blocks:
     params:
         labels=f"{folder('decode')}/labels.zarr",
         cfg=STUDY.settings("decode"),
-        code=lambda wildcards: code(*STUDY.at("decode", wildcards).decode.modules)(wildcards),
+        code=lambda wildcards: code_of(*STUDY.at("decode", wildcards).decode.modules),
     message:
         "stitching the blocks of {wildcards.volume}"
     script:
@@ -85,7 +85,7 @@ rule relabel_blocks:
         cfg=STUDY.settings("decode"),
         job="{job}",
         jobs="{jobs}",
-        code=lambda wildcards: code(*STUDY.at("decode", wildcards).decode.modules)(wildcards),
+        code=lambda wildcards: code_of(*STUDY.at("decode", wildcards).decode.modules),
     message:
         "relabelling blocks of {wildcards.volume}, job {wildcards.job} of {wildcards.jobs}"
     script:
@@ -112,7 +112,7 @@ rule finish_labels:
         runtime=per_attempt(30),
     params:
         cfg=STUDY.settings("decode"),
-        code=lambda wildcards: code(*STUDY.at("decode", wildcards).decode.modules)(wildcards),
+        code=lambda wildcards: code_of(*STUDY.at("decode", wildcards).decode.modules),
     message:
         "the labels of {wildcards.volume} are complete"
     script:

@@ -15,7 +15,7 @@ rule measure_segmentation:
         labels=PATHS.labels,
         volume=PATHS.volume,
     output:
-        metrics=f"{folder('measure')}/metrics.json",
+        metrics=PATHS.metrics,
         table=f"{folder('measure')}/skeletons.tsv",
         errors=PATHS.worst_errors,
     log:
@@ -32,7 +32,7 @@ rule measure_segmentation:
         runtime=per_attempt(60),
     params:
         cfg=STUDY.settings("measure"),
-        code=lambda wildcards: code(*STUDY.at("measure", wildcards).measure.modules)(wildcards),
+        code=lambda wildcards: code_of(*STUDY.at("measure", wildcards).measure.modules),
     message:
         "measuring {wildcards.volume} with {wildcards.decode}"
     script:

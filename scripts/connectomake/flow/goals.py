@@ -100,9 +100,9 @@ class Goals:
         volume = list_measured(variant)[-1]
         return {
             "volume": self.paths.volume_json(variant.ids["data"], volume),
-            "affinities": self.paths.file("predict", "affinities.zarr/zarr.json", variant, volume),
-            "labels": self.paths.file("decode", "labels.zarr/zarr.json", variant, volume),
-            "metrics": self.paths.file("measure", "metrics.json", variant, volume),
+            "affinities": self.paths.fill(self.paths.affinities, variant.ids, volume=volume),
+            "labels": self.paths.fill(self.paths.labels, variant.ids, volume=volume),
+            "metrics": self.paths.fill(self.paths.metrics, variant.ids, volume=volume),
         }
 
     def describe(self) -> list[str]:
@@ -115,15 +115,15 @@ class Goals:
         return list_variants(self.study.variants, is_there)
 
     def _labels(self, variant: Variant) -> list[str]:
-        stage, name = ("submit", "crop.json") if variant.is_challenge else ("decode", "labels.zarr/zarr.json")
-        return [self.paths.file(stage, name, variant, volume) for volume in list_segmented(variant)]
+        pattern = self.paths.crop_json if variant.is_challenge else self.paths.labels
+        return [self.paths.fill(pattern, variant.ids, volume=volume) for volume in list_segmented(variant)]
 
     def _numbers(self, variant: Variant) -> list[str]:
         """Return the files with the numbers of a variant: those of each volume, or the scores of a challenge."""
         if variant.is_challenge:
             own = f"{self.paths.results}/submit/{variant.chain('submit')}"
             return [f"{own}/{part}.score.json" for part in list_scored(variant)]
-        return [self.paths.file("measure", "metrics.json", variant, volume) for volume in list_measured(variant)]
+        return [self.paths.fill(self.paths.metrics, variant.ids, volume=volume) for volume in list_measured(variant)]
 
     def _training_figures(self, variant: Variant) -> list[str]:
         """Return the pictures of a training and of its augmentations; none where nothing is trained here."""
@@ -136,7 +136,8 @@ class Goals:
     def _volume_figures(self, variant: Variant) -> list[str]:
         """Return the pictures of each segmented volume of a variant, and of the tuning of its decoder."""
         volumes, top = list_segmented(variant), f"{self.paths.results}/report"
-        files = [self.paths.file("predict", "check.png", variant, volume) for volume in volumes]
+        check = f"{self.paths.folder('predict')}/check.png"
+        files = [self.paths.fill(check, variant.ids, volume=volume) for volume in volumes]
         if not variant.makes_volumes and variant.decode.tune:
             files.append(f"{self.paths.results}/decode/{variant.chain('decode')}/tune.png")
         if not variant.is_challenge:
@@ -151,16 +152,17 @@ class Goals:
 
     def _stage_files(self, stage: str, variant: Variant) -> list[str]:
         """Return what is there once a variant has been through a stage; nothing where it does not go through it."""
-        files = self.paths.file
-        if stage == "predict" or (stage == "decode" and not variant.is_challenge):
-            name = "affinities.zarr/zarr.json" if stage == "predict" else "labels.zarr/zarr.json"
-            return [files(stage, name, variant, volume) for volume in list_segmented(variant)]
+        if stage == "predict":
+            affinities = self.paths.affinities
+            return [self.paths.fill(affinities, variant.ids, volume=volume) for volume in list_segmented(variant)]
+        if stage == "decode" and not variant.is_challenge:
+            return self._labels(variant)
         if stage == "data":
             return [self.paths.volume_json(variant.ids["data"], volume) for volume in variant.data.volumes]
         if stage == "synth":
             return self.synthesis.results_of(variant) if variant.makes_volumes else []
         if stage == "train":
-            return [f"{self.paths.results}/train/{variant.chain('train')}/model.ckpt"] * variant.is_trained
+            return [self.paths.fill(self.paths.checkpoint, variant.ids)] * variant.is_trained
         if stage == "measure" and not variant.is_challenge:
             return self._numbers(variant)
         return self.challenge.submitted(variant) if stage == "submit" and variant.is_challenge else []

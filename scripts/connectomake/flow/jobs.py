@@ -16,8 +16,6 @@ from connectomake.config.settings.jobs import AUTO, count_jobs
 from connectomake.flow.paths import Wildcards
 from connectomake.flow.study import Study
 
-STORES = {"predict": "affinities.zarr", "decode": "labels.zarr"}
-"""Stage that is divided among jobs -> the store that they write."""
 _LAST = {"predict": "", "decode": "relabel-"}  # how the names of markers begin that stay when the store is complete
 
 
@@ -53,11 +51,13 @@ class Jobs:
         """
 
         def of(wildcards: Wildcards) -> list[str]:
-            own = self.study.paths.fill(self.study.paths.folder(stage), wildcards)
+            paths = self.study.paths
+            own = paths.fill(paths.folder(stage), wildcards)
+            store = paths.fill(paths.affinities if stage == "predict" else paths.labels, wildcards)
             jobs, made = self.count(stage, wildcards), set[int]()
             if not self.is_planning:
                 made = find_complete(f"{own}/jobs", kind)
-            elif os.path.exists(f"{own}/{STORES[stage]}/zarr.json"):
+            elif os.path.exists(store):
                 made = find_complete(f"{own}/jobs", _LAST[stage])
             if made and jobs not in made:
                 jobs = max(made)

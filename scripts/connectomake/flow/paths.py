@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from connectomake.config.engine.expand import CHAIN, FORKS, Variant, stages_to
+from connectomake.config.engine.expand import CHAIN, FORKS, stages_to
 
 WILDCARDS: Mapping[str, str] = {
     **dict.fromkeys([*CHAIN, *FORKS, "phantom", "volume", "experiment"], "[^/]+"),
@@ -104,6 +104,11 @@ class Paths:
         return f"{self.folder('decode')}/labels.zarr/zarr.json"
 
     @property
+    def metrics(self) -> str:
+        """The pattern of the numbers of a segmentation."""
+        return f"{self.folder('measure')}/metrics.json"
+
+    @property
     def worst_errors(self) -> str:
         """The pattern of the worst errors of a segmentation."""
         return f"{self.folder('measure')}/errors.tsv"
@@ -139,10 +144,6 @@ class Paths:
     def fill(self, pattern: str, wildcards: Wildcards, **others: str) -> str:
         """Return the path that a pattern means for some wildcards, of which `others` may replace some."""
         return pattern.format_map({**wildcards, **others})
-
-    def file(self, stage: str, name: str, variant: Variant, volume: str) -> str:
-        """Return the path of a file that a stage writes for one volume of a variant."""
-        return f"{self.results}/{stage}/{variant.chain(stage)}/{volume}/{name}"
 
     def volume_json(self, data: str, volume: str) -> str:
         """Return the path of the description of an ingested volume."""
