@@ -8,7 +8,7 @@ import pytest
 
 from connectomake.cellmap.manifest import CropGrid, ManifestRow, write_manifest
 from connectomake.cellmap.tree import labels_group, raw_group
-from connectomake.config.engine.expand import Variant
+from connectomake.config.engine.variant import Variant
 from connectomake.config.engine.variants import load_run
 from connectomake.config.stages import STAGES
 from connectomake.errors import ConfigError

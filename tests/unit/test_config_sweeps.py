@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from connectomake.config.engine.expand import Variant
 from connectomake.config.engine.ids import name_point
 from connectomake.config.engine.listing import list_variants
+from connectomake.config.engine.variant import Variant
 from connectomake.config.engine.variants import load_run
 from connectomake.errors import ConfigError
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from connectomake.config.engine.expand import Variant
 from connectomake.config.engine.fill_generated import generated_shape, list_volumes
+from connectomake.config.engine.variant import Variant
 from connectomake.config.engine.variants import index_variants, load_run, load_synthesis
 from connectomake.config.settings.synth import SynthConfig
 from connectomake.config.stages import STAGES

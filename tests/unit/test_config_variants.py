@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from connectomake.config.engine.expand import CHAIN, Variant
 from connectomake.config.engine.layers import read_preset
+from connectomake.config.engine.variant import CHAIN, Variant
 from connectomake.config.engine.variants import index_variants, load_run
 from connectomake.config.stages import STAGES
 from connectomake.errors import ConfigError

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from connectomake import provenance
-from connectomake.config.engine.expand import Variant
+from connectomake.config.engine.variant import Variant
 from connectomake.config.settings.decode import DecodeConfig
 from connectomake.config.settings.measure import MeasureConfig
 

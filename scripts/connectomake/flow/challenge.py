@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from connectomake.cellmap.manifest import read_manifest
-from connectomake.config.engine.expand import Variant
+from connectomake.config.engine.variant import Variant
 from connectomake.config.settings.data_cellmap import CellmapConfig
 from connectomake.flow.paths import Wildcards
 from connectomake.flow.study import Study

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from connectomake.config.engine.expand import Variant
+from connectomake.config.engine.variant import Variant
 from connectomake.config.settings.data import FROM_LABELS, SkeletonConfig, VolumeSource
 from connectomake.config.settings.predict import TRAINED
 from connectomake.flow.paths import Wildcards

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from connectomake.config.engine.expand import Variant
 from connectomake.config.engine.listing import list_variants
+from connectomake.config.engine.variant import Variant
 from connectomake.flow.challenge import Challenge, list_scored
 from connectomake.flow.files import list_measured, list_segmented
 from connectomake.flow.paths import Paths, Wildcards

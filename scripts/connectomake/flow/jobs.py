@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from connectomake.config.engine.expand import Variant
 from connectomake.config.engine.fill_generated import generated_shape
+from connectomake.config.engine.variant import Variant
 from connectomake.config.settings.jobs import AUTO, count_jobs
 from connectomake.flow.paths import Wildcards
 from connectomake.flow.study import Study

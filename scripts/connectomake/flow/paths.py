@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from connectomake.config.engine.expand import CHAIN, FORKS, stages_to
+from connectomake.config.engine.variant import CHAIN, FORKS, stages_to
 
 WILDCARDS: Mapping[str, str] = {
     **dict.fromkeys([*CHAIN, *FORKS, "phantom", "volume", "experiment"], "[^/]+"),

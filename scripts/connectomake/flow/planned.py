@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from connectomake.config.engine.expand import CHAIN, Variant
+from connectomake.config.engine.variant import CHAIN, Variant
 from connectomake.flow.files import list_measured, list_segmented
 from connectomake.flow.jobs import Jobs, read_extent
 from connectomake.flow.study import Study

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from connectomake.config.checks.stages import check_patch_fits
-from connectomake.config.engine.expand import Variant
 from connectomake.config.engine.experiment import RunConfig
+from connectomake.config.engine.variant import Variant
 from connectomake.config.engine.variants import index_variants, load_run, load_synthesis, read_run
 from connectomake.flow.paths import Paths, Wildcards
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connectomake.config.engine.expand import Variant
+from connectomake.config.engine.variant import Variant
 from connectomake.flow.paths import Wildcards
 from connectomake.flow.study import Study
 

@@ -6,16 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 from connectomake.config.engine.explain import nearest
-from connectomake.config.settings.data import DataConfig
 from connectomake.config.settings.data_cellmap import GENERATED_CLASSES, GeneratedDataset
 from connectomake.config.settings.phantom import PhantomConfig
-from connectomake.config.settings.split import SplitConfig
-from connectomake.config.settings.submit import SubmitConfig
-from connectomake.config.settings.train import TrainConfig
 from connectomake.errors import ConfigError
 
 if TYPE_CHECKING:
-    from connectomake.config.engine.expand import Variant
+    from connectomake.config.engine.variant import Variant
 
 
 def check_challenge_is_split(variant: Variant) -> None:
@@ -26,7 +22,7 @@ def check_challenge_is_split(variant: Variant) -> None:
     ConfigError
         Where split.method is classes without a challenge, or another one with it.
     """
-    data, split = cast(DataConfig, variant.settings["data"]), cast(SplitConfig, variant.settings["split"])
+    data, split = variant.data, variant.split
     if (data.cellmap is not None) == (split.method == "classes"):
         return
     has = "has crops of a challenge" if data.cellmap is not None else "has no crops of a challenge"
@@ -50,7 +46,7 @@ def check_challenge_is_learnt(variant: Variant) -> None:
         Where train.targets holds something else than named classes, or names a class that data.cellmap.classes does
         not; or names classes where the data are no challenge's.
     """
-    data, targets = cast(DataConfig, variant.settings["data"]), cast(TrainConfig, variant.settings["train"]).targets
+    data, targets = variant.data, variant.train.targets
     named = targets.classes.named if targets.classes is not None else ()
     where = f"experiment {variant.experiment}: train.targets"
     if data.cellmap is None:
@@ -79,7 +75,7 @@ def check_challenge_is_submitted(variant: Variant) -> None:
     ConfigError
         With the key, and the class that was probably meant.
     """
-    data, submit = cast(DataConfig, variant.settings["data"]), cast(SubmitConfig, variant.settings["submit"])
+    data, submit = variant.data, variant.submit
     if data.cellmap is None:
         return
     for key in ("class_threshold", "class_objects"):
@@ -93,7 +89,7 @@ def check_challenge_is_submitted(variant: Variant) -> None:
 
 def check_challenge_can_be_made(variant: Variant) -> None:
     """Reject generated datasets whose crops do not fit, before they are made; see `check_dataset`."""
-    cfg = cast(DataConfig, variant.settings["data"]).cellmap
+    cfg = variant.data.cellmap
     phantoms = {name: cast(PhantomConfig, phantom.settings) for name, phantom in variant.phantoms.items()}
     for name, made in cfg.generate.items() if cfg is not None else ():
         check_dataset(name, made, phantoms)

@@ -10,18 +10,12 @@ from typing import cast
 
 from connectomake.channels import name_channels, store_channels
 from connectomake.config.checks.challenge import CHALLENGE_CHECKS
-from connectomake.config.engine.expand import Variant
 from connectomake.config.engine.explain import nearest
 from connectomake.config.engine.fill_generated import generated_shape
 from connectomake.config.engine.layers import NAME_RULE, is_name
-from connectomake.config.settings.data import DataConfig
-from connectomake.config.settings.decode import DecodeConfig
+from connectomake.config.engine.variant import Variant
 from connectomake.config.settings.decode_tune import VOXEL_CRITERIA, check_criterion
-from connectomake.config.settings.measure import MeasureConfig
 from connectomake.config.settings.phantom import PhantomConfig
-from connectomake.config.settings.predict import PredictConfig
-from connectomake.config.settings.split import SplitConfig
-from connectomake.config.settings.train import TrainConfig
 from connectomake.errors import ConfigError
 
 
@@ -35,7 +29,7 @@ def check_names(variant: Variant) -> None:
     """
     if not is_name(variant.experiment):
         raise ConfigError("this cannot be the name of an experiment", expected=NAME_RULE, got=repr(variant.experiment))
-    for name in cast(DataConfig, variant.settings["data"]).volumes:
+    for name in variant.data.volumes:
         if not is_name(name):
             where = f"config/data/{variant.presets['data']}.yaml: volumes"
             raise ConfigError(f"{where}: this cannot be the name of a volume", expected=NAME_RULE, got=repr(name))
@@ -67,8 +61,8 @@ def check_roles_suffice(variant: Variant) -> None:
         Where a network is trained and no volume has the role train, or one has the role validate and the split cuts
         others for it.
     """
-    volumes = cast(DataConfig, variant.settings["data"]).volumes
-    split = cast(SplitConfig, variant.settings["split"])
+    volumes = variant.data.volumes
+    split = variant.split
     where = f"experiment {variant.experiment}: config/data/{variant.presets['data']}.yaml"
     roles = ", ".join(f"{name}: {volume.role}" for name, volume in volumes.items())
     if variant.is_trained and all(volume.role != "train" for volume in volumes.values()):
@@ -94,7 +88,7 @@ def check_training_has_labels(variant: Variant) -> None:
     ConfigError
         With the volume.
     """
-    data = cast(DataConfig, variant.settings["data"])
+    data = variant.data
     where = f"config/data/{variant.presets['data']}.yaml"
     if data.collection is not None:
         raise ConfigError(
@@ -117,7 +111,7 @@ def check_blocks_hold_patches(variant: Variant) -> None:
     ConfigError
         Where a side of split.block_zyx_vx is shorter than that of train.patch_zyx_vx.
     """
-    split, train = cast(SplitConfig, variant.settings["split"]), cast(TrainConfig, variant.settings["train"])
+    split, train = variant.split, variant.train
     pairs = zip(split.block_zyx_vx, train.patch_zyx_vx, strict=True)
     if split.method == "blocks" and any(block < patch for block, patch in pairs):
         raise ConfigError(
@@ -135,7 +129,7 @@ def check_windows_fit_network(variant: Variant) -> None:
     ConfigError
         Where a side of predict.window_zyx_vx is no multiple of what train.model needs, or not the only one it takes.
     """
-    train, predict = cast(TrainConfig, variant.settings["train"]), cast(PredictConfig, variant.settings["predict"])
+    train, predict = variant.train, variant.predict
     if variant.is_trained and predict.window_zyx_vx is not None:
         try:
             train.model.check_patch(predict.window_zyx_vx)
@@ -152,7 +146,7 @@ def check_phantoms_hold_patches(variant: Variant) -> None:
     ConfigError
         Where a side of a phantom to train on is shorter than that of train.patch_zyx_vx.
     """
-    for name, volume in cast(DataConfig, variant.settings["data"]).volumes.items():
+    for name, volume in variant.data.volumes.items():
         if volume.phantom is not None:
             phantom = cast(PhantomConfig, variant.phantoms[volume.phantom].settings)
             check_patch_fits(variant, name, phantom.shape_zyx)
@@ -177,8 +171,8 @@ def check_patch_fits(variant: Variant, name: str, shape_zyx: Sequence[int]) -> N
     ConfigError
         Where it is for training, and a side is shorter than that of train.patch_zyx_vx.
     """
-    patch = cast(TrainConfig, variant.settings["train"]).patch_zyx_vx
-    source = cast(DataConfig, variant.settings["data"]).volumes[name]
+    patch = variant.train.patch_zyx_vx
+    source = variant.data.volumes[name]
     if source.role == "train" and any(side < p for side, p in zip(shape_zyx, patch, strict=True)):
         raise ConfigError(
             f"experiment {variant.experiment}: train.patch_zyx_vx is larger than the training volume {name}",
@@ -196,14 +190,14 @@ def check_decoder_reads_channels(variant: Variant) -> None:
     ConfigError
         With the experiment, what the decoder reads, and the channels that there are.
     """
-    if cast(DataConfig, variant.settings["data"]).cellmap is not None:
+    if variant.is_challenge:
         return  # crops are decoded by the submit stage
     if not variant.is_trained:
         return  # the channels are those of a file, which planning the prediction opens
-    train, predict = cast(TrainConfig, variant.settings["train"]), cast(PredictConfig, variant.settings["predict"])
+    train, predict = variant.train, variant.predict
     stored = store_channels(name_channels(train.targets.channels), predict.channels)
     try:
-        cast(DecodeConfig, variant.settings["decode"]).choose_channels(stored)
+        variant.decode.choose_channels(stored)
     except ConfigError as error:
         raise ConfigError(f"experiment {variant.experiment}: {error}") from None
 
@@ -216,14 +210,14 @@ def check_tuning_has_volumes(variant: Variant) -> None:
     ConfigError
         Where decode.tune is set, and no volume with role: validate has the truth that its criterion needs.
     """
-    tune = cast(DecodeConfig, variant.settings["decode"]).tune
+    tune = variant.decode.tune
     if tune is None:
         return
     try:
-        check_criterion(tune.criterion, cast(MeasureConfig, variant.settings["measure"]))
+        check_criterion(tune.criterion, variant.measure)
     except ConfigError as error:
         raise ConfigError(f"experiment {variant.experiment}: {error}") from None
-    volumes = cast(DataConfig, variant.settings["data"]).volumes
+    volumes = variant.data.volumes
     truth = "labels" if tune.criterion in VOXEL_CRITERIA else "skeletons"
     if not any(v.role == "validate" and getattr(v, f"has_{truth}") for v in volumes.values()):
         raise ConfigError(
@@ -243,8 +237,8 @@ def check_segmentation_has_volumes(variant: Variant) -> None:
         Where train.validate_segmentation is set, and there is neither a labelled validate volume nor a split that
         cuts one.
     """
-    train, split = cast(TrainConfig, variant.settings["train"]), cast(SplitConfig, variant.settings["split"])
-    data = cast(DataConfig, variant.settings["data"])
+    train, split = variant.train, variant.split
+    data = variant.data
     labelled = any(v.role == "validate" and v.has_labels for v in data.volumes.values())
     if train.validate_segmentation is not None and split.method == "role" and not labelled:
         raise ConfigError(
@@ -263,8 +257,8 @@ def check_truth_for_metrics(variant: Variant) -> None:
     ConfigError
         With the metric.
     """
-    measure = cast(MeasureConfig, variant.settings["measure"])
-    data = cast(DataConfig, variant.settings["data"])
+    measure = variant.measure
+    data = variant.data
     named = [metric for metric in ("classes", "clefts") if metric in measure.voxel_metrics]
     if named and not any(data.volumes[name].has_labels for name in data.segmented):
         raise ConfigError(
@@ -282,8 +276,8 @@ def check_regions_name_volumes(variant: Variant) -> None:
     ConfigError
         With the name, and the one that was probably meant.
     """
-    volumes = cast(DataConfig, variant.settings["data"]).volumes
-    for name in cast(PredictConfig, variant.settings["predict"]).regions:
+    volumes = variant.data.volumes
+    for name in variant.predict.regions:
         if name not in volumes:
             raise ConfigError(
                 f"experiment {variant.experiment}: predict.regions: no volume {name!r} in "
@@ -300,7 +294,7 @@ def check_turns_fit_windows(variant: Variant) -> None:
     ConfigError
         With the key, and the two sides.
     """
-    train, predict = cast(TrainConfig, variant.settings["train"]), cast(PredictConfig, variant.settings["predict"])
+    train, predict = variant.train, variant.predict
     window = predict.window_zyx_vx or (train.patch_zyx_vx if variant.is_trained else None)
     if window is None:
         return  # it is that of a file, which planning the prediction opens

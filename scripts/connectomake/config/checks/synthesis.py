@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fnmatch import fnmatch
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from connectomake.config.engine.layers import NAME_RULE, is_name
-from connectomake.config.settings.data import DataConfig
-from connectomake.config.settings.synth import SynthConfig
 from connectomake.errors import ConfigError
 
 if TYPE_CHECKING:
-    from connectomake.config.engine.expand import Variant
+    from connectomake.config.engine.variant import Variant
 
 
 def check_makes_volumes(variant: Variant, asked_by: str) -> None:
@@ -23,7 +21,7 @@ def check_makes_volumes(variant: Variant, asked_by: str) -> None:
     ConfigError
         It names no preset of synth.
     """
-    if "synth" not in variant.settings:
+    if not variant.makes_volumes:
         raise ConfigError(
             f"{asked_by}: the experiment {variant.experiment} makes no volumes",
             expected="an experiment with a preset of config/synth, as synth: tiny",
@@ -38,7 +36,7 @@ def check_classes_name_volumes(variant: Variant) -> None:
     ConfigError
         With the class.
     """
-    data, cfg = _settings(variant)
+    data, cfg = variant.data, variant.synth
     where = f"config/synth/{variant.presets['synth']}.yaml: examples.classes"
     if data.collection is not None and cfg.examples.classes:
         raise ConfigError(f"{where}: a collection has classes of its own", hint="remove the key")
@@ -62,7 +60,7 @@ def check_volumes_to_learn_from(variant: Variant) -> None:
     ConfigError
         With what is missing.
     """
-    data, cfg = _settings(variant)
+    data, cfg = variant.data, variant.synth
     where = f"experiment {variant.experiment}: config/data/{variant.presets['data']}.yaml"
     if data.collection is not None:
         if cfg.labels.kind != "none":
@@ -74,10 +72,6 @@ def check_volumes_to_learn_from(variant: Variant) -> None:
     for name, volume in learnt.items():
         if cfg.labels.kind != "none" and not volume.has_labels:
             raise ConfigError(f"{where}: volumes.{name} has no labels, and labels.kind is {cfg.labels.kind}")
-
-
-def _settings(variant: Variant) -> tuple[DataConfig, SynthConfig]:
-    return cast(DataConfig, variant.settings["data"]), cast(SynthConfig, variant.settings["synth"])
 
 
 SYNTH_CHECKS: tuple[Callable[[Variant], None], ...] = (check_classes_name_volumes, check_volumes_to_learn_from)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 
-from connectomake.config.engine.expand import Variant
+from connectomake.config.engine.variant import Variant
 
 STAGES_SHOWN = ("data", "train", "predict", "decode", "measure", "submit", "synth")
 MOST_NAMES = 6

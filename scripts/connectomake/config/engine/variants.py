@@ -15,10 +15,11 @@ from pydantic import ValidationError
 from connectomake.config.checks.stages import CHECKS
 from connectomake.config.checks.synthesis import SYNTH_CHECKS, check_makes_volumes
 from connectomake.config.engine.compose import Presets
-from connectomake.config.engine.expand import Expansion, Source, Variant, check_changes_are_read
+from connectomake.config.engine.expand import Expansion, Source, check_changes_are_read
 from connectomake.config.engine.experiment import Experiment, RunConfig, experiment_file
 from connectomake.config.engine.explain import Layer, explain
 from connectomake.config.engine.keys import Change, parse_overrides, split_key
+from connectomake.config.engine.variant import Variant
 from connectomake.config.engine.yaml_files import read_yaml, shorten
 from connectomake.errors import ConfigError
 
@@ -84,7 +85,7 @@ def load_synthesis(config: Mapping[str, Any], root: Path, variants: Sequence[Var
         As `load_run`; or an experiment of `synthesise` makes no volumes.
     """
     run = read_run(config)
-    makers = [variant if "synth" in variant.settings else variant.generator for variant in variants]
+    makers = [variant if variant.makes_volumes else variant.generator for variant in variants]
     made = list({maker.chain("synth"): maker for maker in makers if maker is not None}.values())
     if not made:
         loader = _Loader(Presets(root), _read_overrides(run))
