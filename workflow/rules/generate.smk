@@ -1,14 +1,19 @@
-"""Generate: new volumes from a trained generator, their numbers and pictures; the end of the synth stage."""
+"""Generate: new volumes from a trained generator, their numbers and pictures; the end of the synth stage.
+
+in   examples.tsv and the checkpoints of synth.smk
+out  results/synth/{data}/{split}/{synth}/volumes/{class}_{n}/raw.zarr, labels.zarr    undeclared; markers beside them
+     results/synth/{data}/{split}/{synth}/metrics.tsv, synthesis.png, reconstruction.png, training.png
+"""
 
 
 rule generate:
     """Make one share of the volumes; each has a seed of its own, so the jobs make no difference."""
     input:
         examples=PATHS.examples,
-        diffusion=f"{folder('synth', volume=False)}/diffusion/model.ckpt",
-        autoencoder=f"{folder('synth', volume=False)}/autoencoder2/model.ckpt",
+        diffusion=PATHS.synth("diffusion/model.ckpt"),
+        autoencoder=PATHS.synth("autoencoder2/model.ckpt"),
     output:
-        marker=f"{folder('synth', volume=False)}/volumes/{{job}}-of-{{jobs}}.json",
+        marker=PATHS.synth("volumes/{job}-of-{jobs}.json"),
     log:
         f"{folder('synth', volume=False, top='log/generate')}/{{job}}-of-{{jobs}}.log",
     benchmark:
@@ -25,7 +30,7 @@ rule generate:
         phantom=SYNTHESIS.given_phantom,
         job=lambda wildcards: int(wildcards.job),
         jobs=lambda wildcards: int(wildcards.jobs),
-        folder=f"{folder('synth', volume=False)}/volumes",
+        folder=PATHS.synth("volumes"),
     message:
         "generating volumes, job {wildcards.job} of {wildcards.jobs}"
     script:
@@ -36,14 +41,14 @@ rule generation_metrics:
     """Compare what was made with real volumes that nothing was learnt from; and reconstructions with originals."""
     input:
         examples=PATHS.examples,
-        stage1=f"{folder('synth', volume=False)}/autoencoder1/model.ckpt",
-        stage2=f"{folder('synth', volume=False)}/autoencoder2/model.ckpt",
+        stage1=PATHS.synth("autoencoder1/model.ckpt"),
+        stage2=PATHS.synth("autoencoder2/model.ckpt"),
         latents=SYNTHESIS.markers("latents", "latents"),
         volumes=SYNTHESIS.markers("generate", "volumes"),
     output:
-        table=f"{folder('synth', volume=False)}/metrics.tsv",
-        numbers=f"{folder('synth', volume=False)}/metrics.json",
-        samples=f"{folder('synth', volume=False)}/samples.npz",
+        table=PATHS.synth("metrics.tsv"),
+        numbers=PATHS.synth("metrics.json"),
+        samples=PATHS.synth("samples.npz"),
     log:
         log_of("generation_metrics", "synth", volume=False),
     conda:
@@ -55,8 +60,8 @@ rule generation_metrics:
         gpu=SYNTHESIS.gpu_to_compute,
     params:
         cfg=SYNTHESIS.settings("metrics"),
-        folder=f"{folder('synth', volume=False)}/volumes",
-        latents_folder=f"{folder('synth', volume=False)}/latents",
+        folder=PATHS.synth("volumes"),
+        latents_folder=PATHS.synth("latents"),
         code=code("synth.metrics"),
     message:
         "measuring the volumes of {wildcards.synth}"
@@ -69,30 +74,30 @@ rule draw_synthesis:
     input:
         samples=rules.generation_metrics.output.samples,
         numbers=rules.generation_metrics.output.numbers,
-        stage1=f"{folder('synth', volume=False)}/autoencoder1/metrics.csv",
-        stage2=f"{folder('synth', volume=False)}/autoencoder2/metrics.csv",
-        diffusion=f"{folder('synth', volume=False)}/diffusion/metrics.csv",
+        stage1=PATHS.synth("autoencoder1/metrics.csv"),
+        stage2=PATHS.synth("autoencoder2/metrics.csv"),
+        diffusion=PATHS.synth("diffusion/metrics.csv"),
     output:
         synthesis=report(
-            f"{folder('synth', volume=False)}/synthesis.png",
+            PATHS.synth("synthesis.png"),
             caption="../report/synthesis.rst",
             category="synth",
             labels={"data": "{data}", "generator": "{synth}", "figure": "generated volumes"},
         ),
         reconstruction=report(
-            f"{folder('synth', volume=False)}/reconstruction.png",
+            PATHS.synth("reconstruction.png"),
             caption="../report/reconstruction.rst",
             category="synth",
             labels={"data": "{data}", "generator": "{synth}", "figure": "reconstructions"},
         ),
         training=report(
-            f"{folder('synth', volume=False)}/training.png",
+            PATHS.synth("training.png"),
             caption="../report/synth_training.rst",
             category="synth",
             labels={"data": "{data}", "generator": "{synth}", "figure": "training"},
         ),
         page=report(
-            f"{folder('synth', volume=False)}/metrics.html",
+            PATHS.synth("metrics.html"),
             caption="../report/synth_metrics.rst",
             category="synth",
             labels={"data": "{data}", "generator": "{synth}", "figure": "numbers"},

@@ -2,8 +2,6 @@
 
 in   split.tsv and the volumes that it names, or the files of a collection
 out  results/synth/{data}/{split}/{synth}/autoencoder2/model.ckpt, diffusion/model.ckpt
-     results/synth/{data}/{split}/{synth}/volumes/{class}_{n}/raw.zarr, labels.zarr    undeclared; markers beside them
-     results/synth/{data}/{split}/{synth}/metrics.tsv, synthesis.png, reconstruction.png, training.png
 cost the steps of the preset; `tiny` takes two minutes on a CPU, the paper's a week on eight GPUs
 """
 
@@ -37,8 +35,8 @@ rule autoencoder_stage1:
     input:
         examples=PATHS.examples,
     output:
-        checkpoint=f"{folder('synth', volume=False)}/autoencoder1/model.ckpt",
-        metrics=f"{folder('synth', volume=False)}/autoencoder1/metrics.csv",
+        checkpoint=PATHS.synth("autoencoder1/model.ckpt"),
+        metrics=PATHS.synth("autoencoder1/metrics.csv"),
     log:
         log_of("autoencoder_stage1", "synth", volume=False),
     benchmark:
@@ -52,7 +50,7 @@ rule autoencoder_stage1:
         gpu=SYNTHESIS.gpus_to_fit("stage1"),
     params:
         cfg=TRAININGS.synth_json("stage1"),
-        run_folder=f"{folder('synth', volume=False)}/autoencoder1/run",
+        run_folder=PATHS.synth("autoencoder1/run"),
         start=TRAININGS.synth_start("stage1"),
         script=os.path.relpath(PROJECT / "scripts" / "autoencoder_stage1.py"),
     message:
@@ -67,8 +65,8 @@ rule autoencoder_stage2:
         examples=PATHS.examples,
         stage1=rules.autoencoder_stage1.output.checkpoint,
     output:
-        checkpoint=f"{folder('synth', volume=False)}/autoencoder2/model.ckpt",
-        metrics=f"{folder('synth', volume=False)}/autoencoder2/metrics.csv",
+        checkpoint=PATHS.synth("autoencoder2/model.ckpt"),
+        metrics=PATHS.synth("autoencoder2/metrics.csv"),
     log:
         log_of("autoencoder_stage2", "synth", volume=False),
     benchmark:
@@ -82,7 +80,7 @@ rule autoencoder_stage2:
         gpu=SYNTHESIS.gpus_to_fit("stage2"),
     params:
         cfg=TRAININGS.synth_json("stage2"),
-        run_folder=f"{folder('synth', volume=False)}/autoencoder2/run",
+        run_folder=PATHS.synth("autoencoder2/run"),
         start=TRAININGS.synth_start("stage2"),
         script=os.path.relpath(PROJECT / "scripts" / "autoencoder_stage2.py"),
     message:
@@ -97,7 +95,7 @@ rule encode_latents:
         examples=PATHS.examples,
         autoencoder=rules.autoencoder_stage2.output.checkpoint,
     output:
-        marker=f"{folder('synth', volume=False)}/latents/{{job}}-of-{{jobs}}.json",
+        marker=PATHS.synth("latents/{job}-of-{jobs}.json"),
     log:
         f"{folder('synth', volume=False, top='log/encode_latents')}/{{job}}-of-{{jobs}}.log",
     conda:
@@ -112,7 +110,7 @@ rule encode_latents:
         device=SYNTHESIS.device,
         job=lambda wildcards: int(wildcards.job),
         jobs=lambda wildcards: int(wildcards.jobs),
-        folder=f"{folder('synth', volume=False)}/latents",
+        folder=PATHS.synth("latents"),
     message:
         "encoding examples, job {wildcards.job} of {wildcards.jobs}"
     script:
@@ -126,8 +124,8 @@ rule train_diffusion:
         autoencoder=rules.autoencoder_stage2.output.checkpoint,
         latents=SYNTHESIS.markers("latents", "latents"),
     output:
-        checkpoint=f"{folder('synth', volume=False)}/diffusion/model.ckpt",
-        metrics=f"{folder('synth', volume=False)}/diffusion/metrics.csv",
+        checkpoint=PATHS.synth("diffusion/model.ckpt"),
+        metrics=PATHS.synth("diffusion/metrics.csv"),
     log:
         log_of("train_diffusion", "synth", volume=False),
     benchmark:
@@ -141,8 +139,8 @@ rule train_diffusion:
         gpu=SYNTHESIS.gpus_to_fit("diffusion"),
     params:
         cfg=TRAININGS.synth_json("diffusion"),
-        run_folder=f"{folder('synth', volume=False)}/diffusion/run",
-        latents=f"{folder('synth', volume=False)}/latents",
+        run_folder=PATHS.synth("diffusion/run"),
+        latents=PATHS.synth("latents"),
         start=TRAININGS.synth_start("diffusion"),
         script=os.path.relpath(PROJECT / "scripts" / "train_diffusion.py"),
     message:

@@ -126,7 +126,11 @@ class Paths:
     @property
     def examples(self) -> str:
         """The pattern of what a generator learns from."""
-        return f"{self.folder('synth', volume=False)}/examples.tsv"
+        return self.synth("examples.tsv")
+
+    def synth(self, name: str) -> str:
+        """Return the pattern of a file or folder of a generator; `name` may hold wildcards of its own."""
+        return f"{self.folder('synth', volume=False)}/{name}"
 
     def benchmark_of(self, rule: str, stage: str, volume: bool = True, jobs: bool = False) -> str:
         """Return the pattern of what Snakemake measures of a long rule: seconds, memory, input and output.

@@ -78,11 +78,11 @@ class Synthesis:
 
     def markers(self, part: str, folder: str) -> Callable[[Wildcards], list[str]]:
         """Return a function that returns what the jobs of a part write into a folder when they are done."""
-        own = self.study.paths.folder("synth", volume=False)
 
         def of(wildcards: Wildcards) -> list[str]:
-            jobs, place = self.part(part, wildcards).jobs, self.study.paths.fill(own, wildcards)
-            return [f"{place}/{folder}/{job}-of-{jobs}.json" for job in range(jobs)]
+            paths, jobs = self.study.paths, self.part(part, wildcards).jobs
+            place = paths.fill(paths.synth(folder), wildcards)
+            return [f"{place}/{job}-of-{jobs}.json" for job in range(jobs)]
 
         return of
 
